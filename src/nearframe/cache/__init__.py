@@ -1,0 +1,1 @@
+"""The node's memory: single flight and bounded caches."""

@@ -1,0 +1,57 @@
+"""Who asks, for whom, how urgently, until when: the first argument of every service call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import IntEnum
+
+DEFAULT_TENANT = "main"
+
+
+class Urgency(IntEnum):
+    """Clinical urgency, most urgent first; orders the line, eviction, prefetch and admission."""
+
+    STAT = 0
+    ACTIVE = 1
+    ROUTINE = 2
+    ARCHIVE = 3
+    BULK = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a principal may reach. Until custody lands there is one: everything of the tenant."""
+
+    studies: frozenset[str] | None = None
+
+    def admits(self, study_instance_uid: str) -> bool:
+        return self.studies is None or study_instance_uid in self.studies
+
+
+EVERYTHING = Scope()
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The circumstances of one call.
+
+    Attributes
+    ----------
+    deadline
+        Monotonic time in seconds after which the answer is of no use, or None.
+    """
+
+    principal: str
+    tenant: str
+    scope: Scope = EVERYTHING
+    urgency: Urgency = Urgency.ROUTINE
+    deadline: float | None = None
+
+    def at(self, urgency: Urgency) -> Context:
+        """Return the same context with another urgency."""
+        return replace(self, urgency=urgency)
+
+
+def local_admin(tenant: str = DEFAULT_TENANT) -> Context:
+    """The only principal until custody lands: a process on this machine."""
+    return Context(principal="local_admin", tenant=tenant)

@@ -1,0 +1,1 @@
+"""What an object is: parsing, splitting, transfer syntaxes, codecs, rendering."""

@@ -1,0 +1,1 @@
+"""DICOMweb over the services: parse, call, answer."""

@@ -1,0 +1,1 @@
+"""The node near the clinic: follows the feed, fetches by digest, serves."""

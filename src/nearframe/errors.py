@@ -1,0 +1,215 @@
+"""Every error the system raises on purpose, split by who has to act.
+
+::
+
+    NearframeError
+    ├── RequestError            the caller must change something  -> HTTP 4xx, DICOM failure reason, exit 2
+    │   ├── MalformedRequest    the HTTP request cannot be read                       400
+    │   ├── MalformedDICOM      the object cannot be read; `reason` is PS3.18 I.2.2   400 / 0xC000
+    │   ├── LimitExceeded       a guard stopped it before memory or time was spent    413 / 0xA700..
+    │   ├── MissingIdentifier   a UID that must be there is not                       400 / 0xA900
+    │   ├── NotFound            no such study, series, instance, frame, version       404
+    │   ├── NotAcceptable       no representation fits the Accept header              406
+    │   ├── UnsupportedMedia    a request body of a kind we do not take               415
+    │   ├── RangeNotSatisfiable                                                       416
+    │   ├── Gone                a feed cursor of another epoch: resynchronise         410
+    │   ├── Refused             policy forbids it (DELETE is off)                     403
+    │   └── ConfigurationError  a setting is wrong; names the setting and the remedy  exit 2
+    ├── AccessError             who may see what                                      401 / 403
+    ├── IntegrityError          bytes do not match digest, tag or proof: never retried,
+    │                           never served, always counted                           500
+    ├── UpstreamError           the other node                                        502
+    │   ├── UpstreamUnavailable retry, serve stale, queue                             503
+    │   └── UpstreamTimeout                                                           504
+    └── StorageError
+        ├── NoSpace             the disk is full: refused, nothing lost               507 / 0xA700
+        ├── Busy                a bounded resource is taken: try again                503
+        └── BackendFailed       the store or the database failed                      500
+
+A message says what was found, where, and what to do. It never holds a patient's name,
+a patient identifier, a UID or a token: those stay in fields that logs do not print.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class NearframeError(Exception):
+    """Base of every error raised on purpose."""
+
+    http_status: ClassVar[int] = 500
+    #: PS3.18 Table I.2-2 / PS3.7 Annex C failure reason, as in STOW (0008,1197).
+    failure_reason: ClassVar[int] = 0x0110
+
+
+class RequestError(NearframeError):
+    """The caller must change something."""
+
+    http_status = 400
+    failure_reason = 0xC000
+
+
+class MalformedRequest(RequestError):
+    """The request cannot be read."""
+
+
+class MalformedDICOM(RequestError):
+    """The object cannot be read as DICOM.
+
+    Parameters
+    ----------
+    message
+        What was found and where, without values of the object.
+    offset
+        Byte offset in the object, where one is known.
+    """
+
+    def __init__(self, message: str, *, offset: int | None = None) -> None:
+        super().__init__(message if offset is None else f"{message} (at byte {offset})")
+        self.offset = offset
+
+
+class LimitExceeded(RequestError):
+    """A guard refused the object before memory or time was spent on it."""
+
+    http_status = 413
+
+    def __init__(self, limit: str, allowed: float, found: float | None = None) -> None:
+        seen = "" if found is None else f", found {found:g}"
+        super().__init__(f"{limit} allows {allowed:g}{seen}; raise the setting if this object is genuine")
+        self.limit = limit
+        self.allowed = allowed
+        self.found = found
+
+
+class MissingIdentifier(RequestError):
+    """A UID that must be present is not."""
+
+    failure_reason = 0xA900
+
+    def __init__(self, keyword: str) -> None:
+        super().__init__(f"{keyword} is missing")
+        self.keyword = keyword
+
+
+class MismatchedIdentifier(RequestError):
+    """An object's UID differs from the one the request names."""
+
+    http_status = 409
+    failure_reason = 0xA901
+
+    def __init__(self, keyword: str) -> None:
+        super().__init__(f"{keyword} of the object is not the one in the request")
+        self.keyword = keyword
+
+
+class NotFound(RequestError):
+    """No such thing here."""
+
+    http_status = 404
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"no such {what}")
+        self.what = what
+
+
+class NotAcceptable(RequestError):
+    """No representation fits what the caller accepts."""
+
+    http_status = 406
+
+    def __init__(self, message: str, available: tuple[str, ...] = ()) -> None:
+        super().__init__(f"{message}; available: {', '.join(available)}" if available else message)
+        self.available = available
+
+
+class UnsupportedMedia(RequestError):
+    """A request body of a kind we do not take."""
+
+    http_status = 415
+
+
+class RangeNotSatisfiable(RequestError):
+    """The asked range lies outside the representation (RFC 9110 section 15.5.17)."""
+
+    http_status = 416
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"range outside the {size} bytes there are")
+        self.size = size
+
+
+class Gone(RequestError):
+    """A cursor of another epoch: the caller must resynchronise."""
+
+    http_status = 410
+
+
+class Refused(RequestError):
+    """Policy forbids it."""
+
+    http_status = 403
+    failure_reason = 0x0124
+
+
+class ConfigurationError(RequestError):
+    """A setting is wrong; the message names it and the remedy."""
+
+
+class AccessError(NearframeError):
+    """The caller may not see or do this."""
+
+    http_status = 403
+    failure_reason = 0x0124
+
+
+class IntegrityError(NearframeError):
+    """Bytes do not match their digest, tag or proof: never retried, never served, always counted."""
+
+
+class UpstreamError(NearframeError):
+    """The other node answered with something we cannot use."""
+
+    http_status = 502
+
+
+class UpstreamUnavailable(UpstreamError):
+    """The other node cannot be reached: retry, serve what is held, or queue."""
+
+    http_status = 503
+
+
+class UpstreamTimeout(UpstreamError):
+    """The other node did not answer in time."""
+
+    http_status = 504
+
+
+class StorageError(NearframeError):
+    """The store could not do it."""
+
+
+class NoSpace(StorageError):
+    """The disk is full: the request is refused and nothing acknowledged is lost."""
+
+    http_status = 507
+    failure_reason = 0xA700
+
+    def __init__(self, needed_bytes: int, free_bytes: int) -> None:
+        super().__init__(
+            f"{needed_bytes} bytes needed, {free_bytes} free above the reserve; free some disk or add a volume"
+        )
+        self.needed_bytes = needed_bytes
+        self.free_bytes = free_bytes
+
+
+class Busy(StorageError):
+    """A bounded resource is taken: try again."""
+
+    http_status = 503
+    failure_reason = 0xA700
+
+
+class BackendFailed(StorageError):
+    """The store or the database failed."""

@@ -1,0 +1,1 @@
+"""The archive: ingest, change feed, background work."""

@@ -1,0 +1,1 @@
+"""Perceptual hashes: they propose candidates and never decide identity."""

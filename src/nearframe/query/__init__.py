@@ -1,0 +1,1 @@
+"""Search, retrieval and synchronisation services that every role speaks."""

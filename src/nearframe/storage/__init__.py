@@ -1,0 +1,1 @@
+"""Sealed packs of contents and the catalogue."""

@@ -1,0 +1,418 @@
+"""What the services need of storage: sealed contents by digest, and the catalogue.
+
+Two ports, because their guarantees differ. Contents are immutable, addressed by digest
+and may be read without any database. The catalogue is the only place where something
+changes, in transactions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum
+from typing import Protocol
+
+from nearframe.dicom.model import DICOMJSON, Attributes, PixelDescription
+from nearframe.ids import Digest, Identity
+from nearframe.wire.frametable import FrameTable
+
+
+class ContentKind(IntEnum):
+    """What a stored content is. The numbers are on disk: never renumber."""
+
+    FRAME = 1
+    BULK = 2
+    OPAQUE = 3
+    HEADER = 4  # compressed by the store; addressed by the digest of the plain bytes
+    DERIVED = 5  # a rendition or a prepared answer: may be dropped and made again
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRef:
+    """A study within a tenant: the scope of keys and of every presence answer."""
+
+    tenant: str
+    study_instance_uid: str
+
+
+class ContentStore(Protocol):
+    """Sealed, immutable contents addressed by the digest of their plain bytes.
+
+    Every call names the study on whose behalf it is made: contents are deduplicated within
+    a tenant, readable only through a study that references them, and gone for good with
+    the last of those. All methods may be called from several threads.
+    """
+
+    def append(self, study: StudyRef, kind: ContentKind, digest: Digest, size: int, chunks: Iterable[bytes]) -> bool:
+        """Add a content, or only a reference if the tenant already holds it.
+
+        Not durable before `sync`. Safe to call twice. Returns True if bytes were written,
+        False if they were held already (then `chunks` is not consumed).
+
+        Raises
+        ------
+        IntegrityError
+            If `chunks` do not add up to `size`; digests are the caller's proof and checked by scrub.
+        NoSpace
+            If the disk reserve would be touched; nothing is kept.
+        """
+        ...
+
+    def sync(self) -> None:
+        """Make every earlier `append` durable (fdatasync); concurrent callers share one."""
+        ...
+
+    def read(self, study: StudyRef, digest: Digest, start: int = 0, stop: int | None = None) -> bytes:
+        """Return the content, or bytes ``start:stop`` of it.
+
+        Raises
+        ------
+        NotFound
+            If this study references no such content.
+        IntegrityError
+            If the record does not open under its key: counted, never served.
+        """
+        ...
+
+    def read_nowait(self, study: StudyRef, digest: Digest) -> bytes | None:
+        """Return the content if that takes no disk read and no more than one chunk, else None."""
+        ...
+
+    def stream(self, study: StudyRef, digest: Digest, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        """Yield the content, or a range of it, in chunks of bounded size."""
+        ...
+
+    def size_of(self, study: StudyRef, digest: Digest) -> int | None:
+        """Return the plain size of a content that this study references, else None."""
+        ...
+
+    def missing(self, study: StudyRef, digests: Iterable[Digest]) -> list[Digest]:
+        """Return those of `digests` that this study does not reference, in order."""
+        ...
+
+    def adopt(self, study: StudyRef, digests: Iterable[Digest]) -> list[Digest]:
+        """Reference contents that the tenant already holds; return those that it does not."""
+        ...
+
+    def release(self, study: StudyRef, digests: Iterable[Digest]) -> None:
+        """Drop this study's references; unreferenced bytes go at the next compaction."""
+        ...
+
+    def shred(self, study: StudyRef) -> None:
+        """Delete the study's data key and all its references: unreadable at once and for good."""
+        ...
+
+
+class Outcome(IntEnum):
+    """What a stored instance became."""
+
+    CREATED = 1
+    #: The same bytes were held already: nothing changed.
+    REPEATED = 2
+    #: Same UID, same pixels, other header: the new current version.
+    REVISED = 3
+    #: Same UID, other pixels: stored and flagged, not current.
+    CONFLICTING = 4
+
+
+@dataclass(frozen=True, slots=True)
+class BulkEntry:
+    """A piece that is not a frame."""
+
+    kind: ContentKind
+    tag: int
+    digest: Digest
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewVersion:
+    """One instance as ingest hands it to the catalogue; its contents are in the store by then.
+
+    Attributes
+    ----------
+    hdr, header_bytes
+        Digest and size of the encoded header blob.
+    file, file_bytes
+        SHA-256 and size of the whole file as received.
+    pieces
+        For each piece of the file, in order: index into frames (>= 0) or, for the bulk entry
+        k, ``-1 - k``.
+    metadata
+        DICOM JSON of the instance (see `dicom.model.SplitInstance.metadata`).
+    """
+
+    tenant: str
+    identity: Identity
+    transfer_syntax_uid: str
+    hdr: Digest
+    header_bytes: int
+    file: Digest
+    file_bytes: int
+    frames: FrameTable
+    bulk: tuple[BulkEntry, ...]
+    pieces: tuple[int, ...]
+    pixel: PixelDescription | None
+    metadata: DICOMJSON
+    attributes: Attributes
+    source: str
+    received_at: datetime
+    notes: tuple[str, ...] = ()
+
+    @property
+    def study(self) -> StudyRef:
+        return StudyRef(self.tenant, self.identity.study_instance_uid)
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What the catalogue made of a `NewVersion`.
+
+    Attributes
+    ----------
+    version
+        One-based number of the version among those of its SOP Instance UID.
+    seq
+        Feed sequence of the transaction, 0 if nothing changed.
+    """
+
+    outcome: Outcome
+    version: int
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceRecord:
+    """One stored version, as retrieval needs it. Small, immutable, cached."""
+
+    study: StudyRef
+    identity: Identity
+    version: int
+    is_current: bool
+    transfer_syntax_uid: str
+    hdr: Digest
+    file: Digest
+    file_bytes: int
+    frames: FrameTable
+    bulk: tuple[BulkEntry, ...]
+    pieces: tuple[int, ...]
+    pixel: PixelDescription | None
+    received_at: datetime
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FeedEntry:
+    """A study's latest change. A study appears once, at its last sequence."""
+
+    seq: int
+    tenant: str
+    study_instance_uid: str
+    deleted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FeedCursor:
+    """A place in the change feed. A restore starts a new epoch; then cursors are `Gone`."""
+
+    epoch: str
+    seq: int
+
+    def __str__(self) -> str:
+        return f"{self.epoch}:{self.seq}"
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxEvent:
+    """A fact that consumers act on, written in the transaction that stored it.
+
+    `kind` is ``received``, ``durable`` or ``series_end``; `detail` is small JSON.
+    """
+
+    id: int
+    kind: str
+    tenant: str
+    identity: Identity | None
+    version: int
+    detail: DICOMJSON
+
+
+@dataclass(frozen=True, slots=True)
+class Rendition:
+    """Another encoding of a frame, made from it and proved equal in pixels."""
+
+    source: Digest
+    transfer_syntax_uid: str
+    digest: Digest
+    length: int
+    #: Byte offsets at which each lower resolution is complete, smallest first.
+    resolution_offsets: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ConflictRecord:
+    """A version that was stored but is not current because its pixels differ."""
+
+    id: int
+    study: StudyRef
+    identity: Identity
+    version: int
+    current_version: int
+    source: str
+    received_at: datetime
+    resolved_at: datetime | None
+    resolution: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PerceptualRow:
+    """The perceptual hash of one frame, within one patient. PHI: never leaves a trusted node."""
+
+    study: StudyRef
+    identity: Identity
+    version: int
+    frame_index: int
+    enc: Digest
+    pix: Digest | None
+    hash: bytes
+    quality: int
+    modality: str
+    length: int
+
+
+class Catalogue(Protocol):
+    """What is stored, in transactions. Sync; callers bring threads.
+
+    Every method is one transaction and may be called from several threads. What `record`
+    returned is durable. Sequences are taken under one lock at commit, so a reader of the
+    feed never sees a later one before an earlier one.
+    """
+
+    # -- writing ---------------------------------------------------------------------------
+
+    def record(self, batch: Sequence[NewVersion]) -> list[Recorded]:
+        """Store instances: decide each one's outcome, write the outbox, advance the feed.
+
+        One transaction for the batch. The same SOP Instance UID may occur several times in it.
+        """
+        ...
+
+    def replicate(self, batch: Sequence[tuple[NewVersion, int, bool]], dropped: Sequence[tuple[StudyRef, str]]) -> int:
+        """Take over what an upstream decided: ``(version, number, is_current)`` and instances no longer in a study.
+
+        Returns the local feed sequence.
+        """
+        ...
+
+    def set_pix(self, tenant: str, sop_instance_uid: str, version: int, frames: FrameTable) -> None:
+        """Fill in `pix` digests found by decoding; not a change that the feed reports."""
+        ...
+
+    def delete(
+        self, study: StudyRef, series_instance_uid: str | None, sop_instance_uid: str | None
+    ) -> list[InstanceRecord]:
+        """Remove from view; versions stay until garbage is collected. Returns the removed current versions."""
+        ...
+
+    def resolve_conflict(self, conflict_id: int, keep: str, principal: str) -> ConflictRecord:
+        """Close a conflict: ``keep="current"`` or ``keep="incoming"`` (which becomes the new current version)."""
+        ...
+
+    # -- reading ---------------------------------------------------------------------------
+
+    def find_instance(
+        self,
+        tenant: str,
+        sop_instance_uid: str,
+        *,
+        study_instance_uid: str | None = None,
+        series_instance_uid: str | None = None,
+        version: int | None = None,
+    ) -> InstanceRecord:
+        """Return the current version, or the numbered one. The UIDs given must fit it.
+
+        Raises
+        ------
+        NotFound
+            If there is none.
+        """
+        ...
+
+    def list_instances(
+        self, study: StudyRef, series_instance_uid: str | None = None, *, at_seq: int | None = None
+    ) -> list[InstanceRecord]:
+        """Return current versions (or those current at a sequence), by series, Instance Number and UID."""
+        ...
+
+    def list_versions(self, tenant: str, sop_instance_uid: str) -> list[InstanceRecord]:
+        """Return every stored version of an instance, oldest first."""
+        ...
+
+    def metadata(
+        self,
+        study: StudyRef,
+        series_instance_uid: str | None = None,
+        sop_instance_uid: str | None = None,
+        *,
+        version: int | None = None,
+        at_seq: int | None = None,
+    ) -> list[tuple[Identity, bytes]]:
+        """Return the DICOM JSON of instances as UTF-8 bytes, in the order of `list_instances`."""
+        ...
+
+    def state(self, study: StudyRef, series_instance_uid: str | None = None) -> int:
+        """Return the sequence of the last change of a study or series.
+
+        Raises
+        ------
+        NotFound
+            If there is none.
+        """
+        ...
+
+    # -- feed and outbox -------------------------------------------------------------------
+
+    def head(self) -> FeedCursor:
+        """Return the end of the feed."""
+        ...
+
+    def feed(self, after: FeedCursor | None, limit: int) -> list[FeedEntry]:
+        """Return entries after a cursor, in order; from the beginning if it is None.
+
+        Raises
+        ------
+        Gone
+            If the cursor is of another epoch.
+        """
+        ...
+
+    def save_root(self, study: StudyRef, seq: int, root: Digest) -> None:
+        """Remember the Merkle root a study had at a sequence."""
+        ...
+
+    def seq_of_root(self, study: StudyRef, root: Digest) -> int | None:
+        """Return the latest sequence at which the study had this root, or None."""
+        ...
+
+    def outbox(self, consumer: str, limit: int) -> list[OutboxEvent]:
+        """Return events the consumer has not acknowledged, oldest first."""
+        ...
+
+    def acknowledge(self, consumer: str, event_id: int) -> None:
+        """Move a consumer's cursor; events every consumer has passed may be pruned."""
+        ...
+
+    # -- what is derived -------------------------------------------------------------------
+
+    def conflicts(self, tenant: str, *, open_only: bool = True) -> list[ConflictRecord]: ...
+
+    def rendition(self, tenant: str, source: Digest, transfer_syntax_uid: str) -> Rendition | None: ...
+
+    def add_renditions(self, tenant: str, renditions: Sequence[Rendition]) -> None: ...
+
+    def add_hashes(self, rows: Sequence[PerceptualRow]) -> None: ...
+
+    def hashes(self, study: StudyRef) -> list[PerceptualRow]:
+        """Return the hashes of every current frame of the patients of this study: one patient scope."""
+        ...
