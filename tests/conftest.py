@@ -1,0 +1,19 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of real studies: ``NEARFRAME_TEST_DATA``, or ``../shared/data`` beside the repository."""
+    folder = Path(os.environ.get("NEARFRAME_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip("no folder of real studies: set NEARFRAME_TEST_DATA")
+    return folder
