@@ -1,0 +1,170 @@
+"""The servers we measure ourselves against, started on loopback with ephemeral ports and stopped again."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ORTHANC_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+START_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running server: its process and where its DICOMweb (or its files) begin."""
+
+    name: str
+    pid: int
+    url: str
+
+
+def free_port() -> int:
+    """Return a loopback port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until_answers(url: str, process: subprocess.Popen[bytes]) -> None:
+    """Return once `url` answers anything over HTTP; raise if the process ends before."""
+    import ssl
+
+    lenient = ssl.create_default_context()
+    lenient.check_hostname = False
+    lenient.verify_mode = ssl.CERT_NONE
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"{process.args!r} ended with {process.returncode}")
+        with contextlib.suppress(OSError):
+            try:
+                urllib.request.urlopen(url, timeout=2, context=lenient).close()  # noqa: S310 - loopback
+            except urllib.error.HTTPError:
+                return
+            return
+        time.sleep(0.05)
+    raise RuntimeError(f"{url} did not answer within {START_SECONDS:g} s")
+
+
+@contextlib.contextmanager
+def running(command: Sequence[str], url: str, log: Path, env: dict[str, str] | None = None) -> Iterator[int]:
+    """Run a server until the block ends."""
+    with log.open("ab") as out:
+        process = subprocess.Popen(
+            command, stdout=out, stderr=out, env={**os.environ, **(env or {})}, start_new_session=True
+        )
+    try:
+        wait_until_answers(url, process)
+        yield process.pid
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@contextlib.contextmanager
+def orthanc(home: Path) -> Iterator[Server]:
+    """Orthanc with its DICOMweb plugin, tuned: no compression, keep-alive, large cache, no file access on find."""
+    home.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    configuration = {
+        "Name": "peer",
+        "StorageDirectory": str(home / "db"),
+        "IndexDirectory": str(home / "db"),
+        "HttpPort": port,
+        "RemoteAccessAllowed": False,
+        "AuthenticationEnabled": False,
+        "DicomServerEnabled": False,
+        "HttpThreadsCount": 50,
+        "KeepAlive": True,
+        "TcpNoDelay": True,
+        "StorageCompression": False,
+        "HttpCompressionEnabled": False,
+        "SaveJobs": False,
+        "StorageAccessOnFind": "Never",
+        "MaximumStorageCacheSize": 512,
+        "Plugins": [str(ORTHANC_PLUGIN)],
+        "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+    }
+    path = home / "orthanc.json"
+    path.write_text(json.dumps(configuration))
+    root = f"http://127.0.0.1:{port}"
+    with running(["Orthanc", str(path)], f"{root}/system", home / "log") as pid:
+        yield Server("Orthanc", pid, f"{root}/dicom-web")
+
+
+@contextlib.contextmanager
+def nginx(home: Path, files: Path, tls: tuple[Path, Path] | None = None) -> Iterator[Server]:
+    """Debian's nginx serving `files` as they lie on disk: sendfile, open file cache, one worker.
+
+    One worker, since ours is one process too: the measure is CPU per request, not scale-out.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    for name in ("body", "proxy", "fastcgi", "uwsgi", "scgi"):
+        (home / name).mkdir(exist_ok=True)
+    port = free_port()
+    listen = f"127.0.0.1:{port}" + (" ssl http2" if tls else "")
+    security = (
+        f"ssl_certificate {tls[0]}; ssl_certificate_key {tls[1]}; ssl_protocols TLSv1.3; ssl_session_cache shared:s:4m;"
+        if tls
+        else ""
+    )
+    user = "user root;" if os.geteuid() == 0 else ""
+    (home / "nginx.conf").write_text(
+        f"""{user} worker_processes 1; daemon off; pid {home}/pid; error_log {home}/error.log;
+events {{ worker_connections 1024; }}
+http {{
+  client_body_temp_path {home}/body; proxy_temp_path {home}/proxy; fastcgi_temp_path {home}/fastcgi;
+  uwsgi_temp_path {home}/uwsgi; scgi_temp_path {home}/scgi;
+  access_log off; sendfile on; tcp_nopush on; keepalive_requests 10000000; keepalive_timeout 75;
+  open_file_cache max=20000 inactive=600s; open_file_cache_valid 600s;
+  default_type application/octet-stream;
+  server {{ listen {listen}; {security} root {files}; http2_max_concurrent_streams 128; }}
+}}
+"""
+    )
+    binary = shutil.which("nginx") or "/usr/sbin/nginx"
+    root = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
+    with running([binary, "-p", str(home), "-c", str(home / "nginx.conf")], f"{root}/", home / "log") as pid:
+        yield Server("nginx", pid, root)
+
+
+@contextlib.contextmanager
+def origin(home: Path, *, tls: tuple[Path, Path] | None = None, options: Sequence[str] = ()) -> Iterator[Server]:
+    """Our origin as a user starts it."""
+    home.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    command = [sys.executable, "-m", "nearframe", "origin", "--home", str(home / "home"), "--insecure"]
+    command += ["--http", f"127.0.0.1:{port}", *options]
+    if tls:
+        command += ["--tls-cert", str(tls[0]), "--tls-key", str(tls[1])]
+    root = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
+    with running(command, f"{root}/healthz", home / "log") as pid:
+        yield Server("nearframe", pid, f"{root}/dicomweb")
+
+
+def self_signed(folder: Path) -> tuple[Path, Path]:
+    """Make a P-256 certificate for 127.0.0.1 with the openssl command."""
+    folder.mkdir(parents=True, exist_ok=True)
+    certificate, key = folder / "cert.pem", folder / "key.pem"
+    subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+    command = ["openssl", "req", "-x509", *curve, *subject, "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(command, check=True, capture_output=True)
+    return certificate, key
