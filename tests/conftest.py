@@ -11,6 +11,12 @@ REPOSITORY = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="session")
+def root() -> Path:
+    """The project's folder."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The folder of real studies: ``NEARFRAME_TEST_DATA``, or ``../shared/data`` beside the repository."""
     folder = Path(os.environ.get("NEARFRAME_TEST_DATA", REPOSITORY.parent / "shared" / "data"))

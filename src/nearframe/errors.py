@@ -15,13 +15,13 @@
     │   ├── Gone                a feed cursor of another epoch: resynchronise         410
     │   ├── Refused             policy forbids it (DELETE is off)                     403
     │   └── ConfigurationError  a setting is wrong; names the setting and the remedy  exit 2
-    ├── AccessError             who may see what                                      401 / 403
+    ├── AccessError             who may see what                                      401 / 403, exit 2
     ├── IntegrityError          bytes do not match digest, tag or proof: never retried,
-    │                           never served, always counted                           500
-    ├── UpstreamError           the other node                                        502
+    │                           never served, always counted                           500, exit 1
+    ├── UpstreamError           the other node                                        502, exit 3
     │   ├── UpstreamUnavailable retry, serve stale, queue                             503
     │   └── UpstreamTimeout                                                           504
-    └── StorageError
+    └── StorageError                                                                  exit 3
         ├── NoSpace             the disk is full: refused, nothing lost               507 / 0xA700
         ├── Busy                a bounded resource is taken: try again                503
         └── BackendFailed       the store or the database failed                      500
@@ -41,6 +41,8 @@ class NearframeError(Exception):
     http_status: ClassVar[int] = 500
     #: PS3.18 Table I.2-2 / PS3.7 Annex C failure reason, as in STOW (0008,1197).
     failure_reason: ClassVar[int] = 0x0110
+    #: Of the command line: 1 not as it should be, 2 change the command, 3 try again later.
+    exit_code: ClassVar[int] = 1
 
 
 class RequestError(NearframeError):
@@ -48,6 +50,7 @@ class RequestError(NearframeError):
 
     http_status = 400
     failure_reason = 0xC000
+    exit_code = 2
 
 
 class MalformedRequest(RequestError):
@@ -162,6 +165,7 @@ class AccessError(NearframeError):
 
     http_status = 403
     failure_reason = 0x0124
+    exit_code = 2
 
 
 class IntegrityError(NearframeError):
@@ -172,6 +176,7 @@ class UpstreamError(NearframeError):
     """The other node answered with something we cannot use."""
 
     http_status = 502
+    exit_code = 3
 
 
 class UpstreamUnavailable(UpstreamError):
@@ -188,6 +193,8 @@ class UpstreamTimeout(UpstreamError):
 
 class StorageError(NearframeError):
     """The store could not do it."""
+
+    exit_code = 3
 
 
 class NoSpace(StorageError):

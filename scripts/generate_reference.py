@@ -1,0 +1,124 @@
+"""Write the reference pages that are made from the code: settings, metrics, errors, command line."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "src"))
+
+from nearframe import errors  # noqa: E402
+from nearframe.cli import build_parser  # noqa: E402
+from nearframe.config import SETTINGS  # noqa: E402
+from nearframe.metrics import METRICS  # noqa: E402
+
+_NOTE = "<!-- Made by scripts/generate_reference.py from the code; a test checks that it is current. -->"
+
+
+def settings_page() -> Iterator[str]:
+    """Yield the lines of ``settings.md``."""
+    yield from ("# Settings", "", _NOTE, "")
+    yield "A setting is taken from, later ones winning: its default, `nearframe.toml` (in the current folder, or the"
+    yield "file named by `--config` or `NEARFRAME_CONFIG`), the environment, the command line. The file is a flat"
+    yield "table: `search_limit = 500`. Sizes are written `64 MiB`, `1.5 GB` or in bytes."
+    for group in dict.fromkeys(setting.group for setting in SETTINGS):
+        yield from ("", f"## {group.capitalize()}", "", "| setting | value | default | meaning |", "|---|---|---|---|")
+        for one in SETTINGS:
+            if one.group == group:
+                value = f"{one.kind.name} ({one.unit})" if one.unit else one.kind.name
+                default = one.kind.show(one.default)
+                yield (
+                    f"| `{one.name}`<br>`{one.option}`<br>`{one.variable}` | {value.replace('|', ', ')} "
+                    f"| {f'`{default}`' if default else ''} | {one.prose} |"
+                )
+
+
+def metrics_page() -> Iterator[str]:
+    """Yield the lines of ``metrics.md``."""
+    yield from ("# Metrics", "", _NOTE, "")
+    yield "`GET /metrics` answers in the Prometheus text format. Labels have few, fixed values and never hold an"
+    yield "identifier."
+    yield from ("", "| metric | kind | unit | labels | meaning |", "|---|---|---|---|---|")
+    for one in METRICS:
+        labels = ", ".join(f"`{label}`" for label in one.labels)
+        yield f"| `{one.full_name}` | {one.kind.value} | {one.unit} | {labels} | {one.prose} |"
+
+
+def errors_page() -> Iterator[str]:
+    """Yield the lines of ``errors.md``."""
+    yield from ("# Errors", "", _NOTE, "")
+    yield "Over HTTP an error is `application/problem+json` (RFC 9457); `type` ends in the error's name. STOW answers"
+    yield "carry the failure reason (PS3.18 table I.2-2); the command line exits with the code."
+    yield from ("", "| error | HTTP | failure reason | exit | meaning |", "|---|---|---|---|---|")
+    for one in _error_classes():
+        meaning = (inspect.getdoc(one) or "").split("\n", maxsplit=1)[0]
+        yield f"| `{one.__name__}` | {one.http_status} | 0x{one.failure_reason:04X} | {one.exit_code} | {meaning} |"
+
+
+def command_line_page() -> Iterator[str]:
+    """Yield the lines of ``command-line.md``."""
+    yield from ("# Command line", "", _NOTE, "")
+    yield "Exit codes: 0 done; 1 something is not as it should be; 2 change the command; 3 try again later. Commands"
+    yield "that take settings read them as [settings](settings.md) says; only their other options are listed here."
+    for parser in _parsers(build_parser()):
+        if parser.get_default("run") is not None:
+            yield from ("", f"## {parser.prog}", "", f"{_sentence(parser.description)}", "")
+            yield from (f"- {line}" for line in _options(parser))
+
+
+def _options(parser: argparse.ArgumentParser) -> Iterator[str]:
+    # Not argparse's own help text: its form differs between versions of Python.
+    settings = {setting.option for setting in SETTINGS}
+    for action in parser._actions:
+        if isinstance(action, argparse._HelpAction) or settings & set(action.option_strings):
+            continue
+        metavar = action.metavar if isinstance(action.metavar, str) else action.dest.upper()
+        words = ", ".join(action.option_strings)
+        takes_value = action.nargs != 0
+        shown = f"{words} {metavar}" if words and takes_value else words or metavar
+        yield f"`{shown}`: {_sentence(action.help)}"
+
+
+def _sentence(text: str | None) -> str:
+    text = (text or "").replace("%%", "%").strip()
+    return text[:1].upper() + text[1:].removesuffix(".") + "." if text else ""
+
+
+PAGES: dict[str, Callable[[], Iterator[str]]] = {
+    "settings.md": settings_page,
+    "metrics.md": metrics_page,
+    "errors.md": errors_page,
+    "command-line.md": command_line_page,
+}
+
+
+def render(name: str) -> str:
+    """Return the text of a page."""
+    return "\n".join(PAGES[name]()) + "\n"
+
+
+def _error_classes() -> list[type[errors.NearframeError]]:
+    return [one for one in vars(errors).values() if inspect.isclass(one) and issubclass(one, errors.NearframeError)]
+
+
+def _parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for child in action.choices.values():
+                yield from _parsers(child)
+
+
+def main() -> None:
+    folder = ROOT / "docs" / "reference"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in PAGES:
+        (folder / name).write_text(render(name), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

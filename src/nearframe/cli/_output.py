@@ -1,0 +1,56 @@
+"""What every command prints with: rich tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+else:
+    Subparsers = Any
+
+
+def add_parser(subparsers: Subparsers, name: str, what: str, details: str = "") -> argparse.ArgumentParser:
+    """Add a subcommand whose one-line help and description say the same.
+
+    Parameters
+    ----------
+    what
+        A phrase without capital and full stop: ``"print the versions"``.
+    details
+        Further sentences for ``nearframe NAME --help``.
+    """
+    sentence = f"{what[0].upper()}{what[1:]}."
+    return subparsers.add_parser(name, help=what, description=f"{sentence} {details}".strip().replace("%", "%%"))
+
+
+def add_json_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+
+
+def print_json(value: object) -> None:
+    """Print a value as indented JSON on standard output."""
+    json.dump(value, sys.stdout, indent=2, ensure_ascii=False)
+    print()
+
+
+def console() -> Console:
+    """Return a console on standard output as it is now (tests and pipes replace it)."""
+    return Console(highlight=False)
+
+
+def print_table(title: str | None, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print rows under headings; a heading that ends in ``>`` is aligned to the right."""
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column.removesuffix(">"), justify="right" if column.endswith(">") else "left")
+    for row in rows:
+        table.add_row(*(str(cell) for cell in row))
+    console().print(table)

@@ -1,0 +1,38 @@
+"""Command-line options made from the table of settings."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from nearframe.config import FLAG, SETTINGS, Setting, Settings, load
+
+
+def add_settings(parser: argparse.ArgumentParser, groups: Iterable[str]) -> None:
+    """Add ``--config`` and an option for each setting of `groups`."""
+    parser.add_argument("--config", type=Path, metavar="FILE", help="settings file (default: nearframe.toml, if any)")
+    for group in groups:
+        section = parser.add_argument_group(f"{group} settings")
+        for setting in SETTINGS:
+            if setting.group == group:
+                _add_option(section, setting)
+
+
+def settings_from(options: argparse.Namespace) -> Settings:
+    """Return the settings that file, environment and these options give together."""
+    given = {s.name: getattr(options, s.name) for s in SETTINGS if getattr(options, s.name, None) is not None}
+    return load(file=getattr(options, "config", None), environment=os.environ, arguments=given)
+
+
+def _add_option(section: argparse._ArgumentGroup, setting: Setting) -> None:
+    # Values stay strings here: `config.load` reads them and names the option when it cannot.
+    default = setting.show(setting.default)
+    prose = f"{setting.prose} Default: {default or 'none'}.".replace("%", "%%")
+    if setting.kind is FLAG:
+        section.add_argument(
+            setting.option, dest=setting.name, action=argparse.BooleanOptionalAction, default=None, help=prose
+        )
+    else:
+        section.add_argument(setting.option, dest=setting.name, metavar=setting.kind.name.upper(), help=prose)

@@ -1,0 +1,157 @@
+"""Metrics, declared once: name, unit, labels and prose feed the code, /metrics and the docs.
+
+A node has one `Metrics`, so an origin and an edge in one process count apart, and a test
+reads what exactly one node did.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+
+#: Seconds; from a cache hit on loopback to a study fetched over a slow line.
+LATENCY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class MetricKind(Enum):
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One row of the table.
+
+    Attributes
+    ----------
+    name
+        Without the prefix ``nearframe_``; ends in its unit, and counters in ``_total``.
+    labels
+        Each with few, fixed values: never an identifier.
+    """
+
+    name: str
+    kind: MetricKind
+    unit: str
+    prose: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = LATENCY_BUCKETS
+
+    @property
+    def full_name(self) -> str:
+        return f"nearframe_{self.name}"
+
+
+METRICS: list[Metric] = []
+
+
+def _counter(name: str, unit: str, prose: str, *labels: str) -> Metric:
+    return _declare(Metric(f"{name}_total", MetricKind.COUNTER, unit, prose, labels))
+
+
+def _gauge(name: str, unit: str, prose: str, *labels: str) -> Metric:
+    return _declare(Metric(name, MetricKind.GAUGE, unit, prose, labels))
+
+
+def _latency(name: str, prose: str, *labels: str) -> Metric:
+    return _declare(Metric(f"{name}_seconds", MetricKind.HISTOGRAM, "s", prose, labels))
+
+
+def _declare(metric: Metric) -> Metric:
+    METRICS.append(metric)
+    return metric
+
+
+# -- the table -------------------------------------------------------------------------------
+
+HTTP_REQUESTS = _counter(
+    "http_requests", "requests", "Requests answered, by route name and status class (2xx, 4xx …).", "route", "status"
+)
+HTTP_SECONDS = _latency("http_request", "From the request's headers to the last byte handed to the network.", "route")
+HTTP_IN_FLIGHT = _gauge("http_in_flight", "requests", "Requests being answered.")
+HTTP_RESPONSE_BYTES = _counter("http_response_bytes", "bytes", "Body bytes handed to the network.", "route")
+HTTP_REQUEST_BYTES = _counter("http_request_bytes", "bytes", "Body bytes received.", "route")
+HTTP_CUT = _counter("http_cut", "requests", "Requests whose client went away before the answer was complete.", "route")
+
+
+# -- counting --------------------------------------------------------------------------------
+
+
+class Metrics:
+    """The counters of one node. May be used from any thread."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._collectors = {metric: _collector(metric, self.registry) for metric in METRICS}
+        ProcessCollector(registry=self.registry)
+
+    def counter(self, metric: Metric, **labels: str) -> Counter:
+        """Return one counter with its labels filled in, to keep where counting is frequent."""
+        found = self._of(metric, labels)
+        assert isinstance(found, Counter)  # noqa: S101
+        return found
+
+    def add(self, metric: Metric, amount: float = 1, **labels: str) -> None:
+        """Count on a counter, or move a gauge."""
+        found = self._of(metric, labels)
+        assert isinstance(found, Counter | Gauge)  # noqa: S101
+        found.inc(amount)
+
+    def set(self, metric: Metric, value: float, **labels: str) -> None:
+        """Set a gauge."""
+        found = self._of(metric, labels)
+        assert isinstance(found, Gauge)  # noqa: S101
+        found.set(value)
+
+    def observe(self, metric: Metric, value: float, **labels: str) -> None:
+        """Add one observation to a histogram."""
+        found = self._of(metric, labels)
+        assert isinstance(found, Histogram)  # noqa: S101
+        found.observe(value)
+
+    @contextmanager
+    def timed(self, metric: Metric, **labels: str) -> Iterator[None]:
+        """Observe how long the block takes, failures included."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.observe(metric, time.perf_counter() - began, **labels)
+
+    def value(self, metric: Metric, **labels: str) -> float:
+        """Return a counter's or gauge's value, or how many observations a histogram has: for tests and reports.
+
+        Labels that are not given are summed over.
+        """
+        name = metric.full_name + ("_count" if metric.kind is MetricKind.HISTOGRAM else "")
+        return sum(
+            sample.value
+            for family in self._collectors[metric].collect()
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
+
+    def exposition(self) -> bytes:
+        """Return the body of ``/metrics``, of media type `CONTENT_TYPE`."""
+        return generate_latest(self.registry)
+
+    def _of(self, metric: Metric, labels: dict[str, str]) -> Counter | Gauge | Histogram:
+        found = self._collectors[metric]
+        return found.labels(**labels) if labels else found
+
+
+def _collector(metric: Metric, registry: CollectorRegistry) -> Counter | Gauge | Histogram:
+    if metric.kind is MetricKind.COUNTER:
+        return Counter(metric.full_name, metric.prose, metric.labels, registry=registry)
+    if metric.kind is MetricKind.GAUGE:
+        return Gauge(metric.full_name, metric.prose, metric.labels, registry=registry)
+    return Histogram(metric.full_name, metric.prose, metric.labels, buckets=metric.buckets, registry=registry)
