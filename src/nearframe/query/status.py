@@ -1,0 +1,85 @@
+"""What a node says of itself at ``GET /api/status``: the one shape that pages, commands and the demonstration read.
+
+The origin fills `counts`, `feed`, `store` and `background`; an edge fills the same about
+itself, and `upstream` and `moved` besides.
+"""
+
+from __future__ import annotations
+
+from typing import NotRequired, TypedDict
+
+
+class Counts(TypedDict):
+    """Current studies, series and instances, open conflicts."""
+
+    studies: int
+    series: int
+    instances: int
+    conflicts: int
+
+
+class Feed(TypedDict):
+    """The end of this node's own feed, as ``epoch:seq``."""
+
+    head: str
+
+
+class Store(TypedDict):
+    """The sealed store.
+
+    `reused_bytes`: bytes that were offered again and not written, since the tenant held them.
+    """
+
+    contents: int
+    segments: int
+    stored_bytes: int
+    dead_bytes: int
+    reused_bytes: int
+    free_bytes: int
+
+
+class Job(TypedDict):
+    """A background consumer: events it has not seen, and how much it did and could not do."""
+
+    lag: int
+    done: int
+    failed: int
+
+
+class Upstream(TypedDict):
+    """The node that an edge follows.
+
+    `cursor` is the place in the upstream's feed up to which this edge is complete, written
+    as the upstream writes its head; `lag` counts the studies known to have changed beyond it.
+    `last_contact_s`: seconds since the upstream last answered, or None before it ever did.
+    """
+
+    reachable: bool
+    last_contact_s: float | None
+    cursor: str
+    lag: int
+
+
+class Moved(TypedDict):
+    """What came over the line since this node started, by kind; `saved_bytes` of frames were served from here."""
+
+    frames: int
+    frame_bytes: int
+    header_bytes: int
+    manifest_bytes: int
+    delta_bytes: int
+    feed_bytes: int
+    saved_bytes: int
+
+
+class NodeStatus(TypedDict):
+    """The whole answer."""
+
+    role: str
+    version: str
+    counts: Counts
+    feed: Feed
+    store: Store
+    background: NotRequired[dict[str, Job]]
+    upstream: NotRequired[Upstream]
+    moved: NotRequired[Moved]
