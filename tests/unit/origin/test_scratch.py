@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nearframe.origin import scratch
 from nearframe.origin.scratch import EncryptedFile
 
 DATA = bytes(range(256)) * 1200
@@ -49,7 +48,7 @@ def test_falls_back_where_unlinked_files_cannot_be_made(tmp_path: Path, monkeypa
             raise OSError(errno.EOPNOTSUPP, "not here")
         return real_open(path, flags, mode)
 
-    monkeypatch.setattr(scratch.os, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     file = EncryptedFile(tmp_path)
     file.write(b"abc")
     assert file.read(1, 2) == b"bc"

@@ -1,0 +1,165 @@
+"""Group commit: order of the steps, sharing, and failures that stay where they belong."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import pytest
+
+from nearframe.dicom.model import Attributes
+from nearframe.errors import BackendFailed, NoSpace
+from nearframe.ids import Identity
+from nearframe.origin.commit import MAX_GROUP, GroupCommit
+from nearframe.storage.ports import Catalogue, ContentStore, NewVersion, Outcome, Recorded
+from nearframe.wire.frametable import FrameTable
+
+TIMEOUT_S = 20
+
+
+def version_of(uid: str) -> NewVersion:
+    return NewVersion(
+        tenant="main",
+        identity=Identity("1.2", uid, "1.3", "1.4"),
+        transfer_syntax_uid="1.2.840.10008.1.2.1",
+        hdr=bytes(32),
+        header_bytes=0,
+        file=bytes(32),
+        file_bytes=0,
+        frames=FrameTable(),
+        bulk=(),
+        pieces=(),
+        pixel=None,
+        metadata={},
+        attributes=Attributes({}, {}, {}),
+        source="test",
+        received_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+
+
+class Store:
+    """A content store and catalogue that note what was asked, and wait or fail when told to."""
+
+    def __init__(self) -> None:
+        self.steps: list[Any] = []
+        self.sync_error: Exception | None = None
+        self.refused: set[str] = set()
+        self.record_error: Exception = ValueError()
+        self.held = threading.Event()
+        self.held.set()
+        self.syncing = threading.Event()
+
+    def sync(self) -> None:
+        self.syncing.set()
+        assert self.held.wait(TIMEOUT_S)
+        self.steps.append("sync")
+        if self.sync_error:
+            raise self.sync_error
+
+    def record(self, batch: Sequence[NewVersion]) -> list[Recorded]:
+        uids = [version.identity.sop_instance_uid for version in batch]
+        self.steps.append(uids)
+        if self.refused.intersection(uids):
+            raise self.record_error
+        return [Recorded(Outcome.CREATED, 1, 7) for _ in batch]
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store()
+
+
+@pytest.fixture
+def commit(store: Store) -> Iterator[GroupCommit]:
+    running = GroupCommit(cast(ContentStore, store), cast(Catalogue, store))
+    yield running
+    store.held.set()
+    running.close()
+
+
+def hold_first(store: Store, commit: GroupCommit) -> Future[Recorded]:
+    """Submit one instance and return when its flush has begun and cannot end."""
+    store.held.clear()
+    first = commit.submit(version_of("first"))
+    assert store.syncing.wait(TIMEOUT_S)
+    return first
+
+
+def test_contents_are_durable_before_anything_is_recorded(store: Store, commit: GroupCommit) -> None:
+    assert commit.submit(version_of("1")).result(TIMEOUT_S) == Recorded(Outcome.CREATED, 1, 7)
+    assert store.steps == ["sync", ["1"]]
+
+
+def test_what_gathers_during_a_flush_shares_the_next(store: Store, commit: GroupCommit) -> None:
+    first = hold_first(store, commit)
+    rest = [commit.submit(version_of(str(n))) for n in range(MAX_GROUP + 3)]
+    store.held.set()
+    for future in [first, *rest]:
+        future.result(TIMEOUT_S)
+    assert [len(step) if isinstance(step, list) else step for step in store.steps] == [
+        *("sync", 1),
+        *("sync", MAX_GROUP),
+        *("sync", 3),
+    ]
+
+
+def test_a_flush_that_fails_records_nothing(store: Store, commit: GroupCommit) -> None:
+    store.sync_error = NoSpace(1, 0)
+    with pytest.raises(NoSpace):
+        commit.submit(version_of("1")).result(TIMEOUT_S)
+    assert store.steps == ["sync"]
+    store.sync_error = None
+    commit.submit(version_of("2")).result(TIMEOUT_S)
+
+
+def test_one_instance_that_cannot_be_recorded_fails_alone(store: Store, commit: GroupCommit) -> None:
+    store.refused = {"bad"}
+    first = hold_first(store, commit)
+    good, bad, also_good = (commit.submit(version_of(uid)) for uid in ("good", "bad", "also good"))
+    store.held.set()
+    assert first.result(TIMEOUT_S)
+    assert good.result(TIMEOUT_S)
+    assert also_good.result(TIMEOUT_S)
+    with pytest.raises(BackendFailed) as failure:
+        bad.result(TIMEOUT_S)
+    assert isinstance(failure.value.__cause__, ValueError)
+
+
+def test_a_full_disk_is_not_tried_again_for_each_of_the_group(store: Store, commit: GroupCommit) -> None:
+    store.refused, store.record_error = {"1"}, NoSpace(1, 0)
+    first = hold_first(store, commit)
+    rest = [commit.submit(version_of(str(n))) for n in range(3)]
+    store.held.set()
+    first.result(TIMEOUT_S)
+    for future in rest:
+        with pytest.raises(NoSpace):
+            future.result(TIMEOUT_S)
+    assert store.steps.count("sync") == 2
+    assert len(store.steps) == 4
+
+
+def test_a_caller_that_gives_up_does_not_disturb_the_group(store: Store, commit: GroupCommit) -> None:
+    first = hold_first(store, commit)
+    given_up, kept = commit.submit(version_of("1")), commit.submit(version_of("2"))
+    assert not given_up.cancel()
+    store.held.set()
+    assert first.result(TIMEOUT_S)
+    assert kept.result(TIMEOUT_S)
+
+
+def test_close_commits_what_was_submitted(store: Store) -> None:
+    commit = GroupCommit(cast(ContentStore, store), cast(Catalogue, store))
+    futures = [commit.submit(version_of(str(n))) for n in range(5)]
+    commit.close()
+    assert all(future.done() for future in futures)
+
+
+def test_tells_of_each_group(store: Store) -> None:
+    sizes: list[int] = []
+    commit = GroupCommit(cast(ContentStore, store), cast(Catalogue, store), on_commit=sizes.append)
+    commit.submit(version_of("1")).result(TIMEOUT_S)
+    commit.close()
+    assert sizes == [1]
