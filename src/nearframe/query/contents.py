@@ -1,0 +1,67 @@
+"""Contents for the services that read: where they come from is the node's business.
+
+An origin reads its own packs (`LocalContents`); an edge fetches what it does not hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from nearframe.context import Context
+from nearframe.ids import Digest
+from nearframe.query.workers import Workers
+from nearframe.storage.ports import ContentStore, StudyRef
+
+
+class ContentReader(Protocol):
+    """Reads contents by digest. Bytes it returns match their digest, or it raises `IntegrityError`."""
+
+    def read_nowait(self, study: StudyRef, digest: Digest) -> bytes | None:
+        """Return the content if that takes no waiting, else None."""
+        ...
+
+    async def read(
+        self, context: Context, study: StudyRef, digest: Digest, start: int = 0, stop: int | None = None
+    ) -> bytes:
+        """Return the content, or bytes ``start:stop`` of it.
+
+        Raises
+        ------
+        NotFound
+            If the study references no such content.
+        UpstreamError
+            If it is not held here and cannot be had.
+        """
+        ...
+
+    def stream(
+        self, context: Context, study: StudyRef, digest: Digest, start: int = 0, stop: int | None = None
+    ) -> AsyncIterator[bytes]:
+        """Yield the content, or a range of it, in chunks of bounded size."""
+        ...
+
+
+class LocalContents:
+    """Contents of this node's own store, read in worker threads."""
+
+    def __init__(self, store: ContentStore, workers: Workers) -> None:
+        self._store = store
+        self._workers = workers
+
+    def read_nowait(self, study: StudyRef, digest: Digest) -> bytes | None:
+        return self._store.read_nowait(study, digest)
+
+    async def read(
+        self, context: Context, study: StudyRef, digest: Digest, start: int = 0, stop: int | None = None
+    ) -> bytes:
+        if start == 0 and stop is None and (held := self._store.read_nowait(study, digest)) is not None:
+            return held
+        return await self._workers.run(self._store.read, study, digest, start, stop)
+
+    async def stream(
+        self, context: Context, study: StudyRef, digest: Digest, start: int = 0, stop: int | None = None
+    ) -> AsyncIterator[bytes]:
+        chunks = self._store.stream(study, digest, start, stop)
+        while (chunk := await self._workers.run(next, chunks, None)) is not None:
+            yield chunk
