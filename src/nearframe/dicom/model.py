@@ -87,7 +87,9 @@ class PixelDescription:
     @property
     def native_frame_bits(self) -> int:
         """Bits of one native frame; YBR_FULL_422 stores two samples a pixel (PS3.3 C.7.6.3.1.2)."""
-        samples = 2 if self.photometric_interpretation == "YBR_FULL_422" else self.samples_per_pixel
+        samples = (
+            2 if self.photometric_interpretation in ("YBR_FULL_422", "YBR_PARTIAL_422") else self.samples_per_pixel
+        )
         return self.rows * self.columns * samples * self.bits_allocated
 
 

@@ -1,0 +1,114 @@
+"""What makes two frames the same picture: `pix`, the digest of canonical samples.
+
+`enc` (SHA-256 of the encoded bytes) says that nothing changed on the way. `pix` says more
+and less: the same samples, whatever the transfer syntax. It decides that a re-sent frame
+is known already; nothing but a digest ever does.
+
+The canonical form, all little endian::
+
+    magic                       8 bytes  "nf-pix-1"
+    rows, columns               2 x u32
+    samples per pixel           u8
+    bits allocated              u8
+    bits stored, high bit       2 x u8   see below
+    pixel representation        u8       2 for floating point
+    planar configuration        u8       always 0
+    colour model                16 bytes ASCII, padded with zeros
+    samples                     as stored, interleaved; one-bit samples packed, first pixel lowest
+
+The colour model is that of the decoded samples, not of the encoding: RGB for YBR_RCT (a
+reversible transform inside JPEG 2000), YBR_FULL for YBR_FULL_422 (stored chrominance
+repeated, which loses nothing). So a native RGB frame and its HTJ2K rendition agree.
+
+Bits Stored and High Bit count only where they change what a sample means. If the sample
+is right-aligned and every bit above Bits Stored is its plain extension, the value read is
+the same under any larger depth, and the digest is taken at full depth: archives that
+widen Bits Stored from 12 to 16 while re-compressing keep the pixels. Where something
+lives above Bits Stored (an old overlay), the depth is part of the digest.
+
+References
+----------
+PS3.3 C.7.6.3.1, PS3.5 section 8.1.1, ADR 0003.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+
+import numpy as np
+
+from nearframe.dicom.codecs import colour_model, decode_frame, is_reversible
+from nearframe.dicom.model import PixelDescription
+from nearframe.dicom.native import Samples, encode_native, sample_dtype
+from nearframe.ids import Digest
+
+_HEADER = struct.Struct("<8sII6B16s")
+_MAGIC = b"nf-pix-1"
+_FLOATING_POINT = 2
+
+
+def pix_digest(samples: Samples, pixel: PixelDescription) -> Digest:
+    """Return the digest of decoded samples.
+
+    Parameters
+    ----------
+    samples
+        As `codecs.decode_frame` returns them, at full resolution. Not copied if contiguous.
+    pixel
+        The object's own description, or the decoded one: both give the same digest.
+    """
+    state = hashlib.sha256(_canonical_header(samples, pixel))
+    if pixel.bits_allocated == 1:
+        state.update(encode_native(samples, pixel))
+    else:
+        stored = np.ascontiguousarray(samples, dtype=sample_dtype(pixel))
+        state.update(stored.reshape(-1).view(np.uint8).data)
+    return state.digest()
+
+
+def pix_of_frame(encoded: bytes, transfer_syntax_uid: str, pixel: PixelDescription) -> Digest | None:
+    """Return `pix` of an encoded frame, or None if it is lossy: then two decoders disagree on its samples.
+
+    Native little-endian frames are hashed where they lie.
+
+    Raises
+    ------
+    MalformedDICOM, LimitExceeded
+        As `codecs.decode_frame`.
+    """
+    if not is_reversible(encoded, transfer_syntax_uid, pixel):
+        return None
+    return pix_digest(decode_frame(encoded, transfer_syntax_uid, pixel), pixel)
+
+
+def _canonical_header(samples: Samples, pixel: PixelDescription) -> bytes:
+    bits_stored, high_bit = _meaningful_depth(samples, pixel)
+    return _HEADER.pack(
+        _MAGIC,
+        pixel.rows,
+        pixel.columns,
+        pixel.samples_per_pixel,
+        pixel.bits_allocated,
+        bits_stored,
+        high_bit,
+        _FLOATING_POINT if samples.dtype.kind == "f" else pixel.pixel_representation,
+        0,
+        colour_model(pixel.photometric_interpretation).encode("ascii", "replace")[:16],
+    )
+
+
+def _meaningful_depth(samples: Samples, pixel: PixelDescription) -> tuple[int, int]:
+    full = (pixel.bits_allocated, pixel.bits_allocated - 1)
+    if samples.dtype.kind == "f" or not 1 <= pixel.bits_stored < pixel.bits_allocated:
+        return full
+    if pixel.high_bit == pixel.bits_stored - 1 and _fits(samples, pixel.bits_stored):
+        return full
+    return pixel.bits_stored, pixel.high_bit & 0xFF
+
+
+def _fits(samples: Samples, bits: int) -> bool:
+    """Return True if every sample is its own value read from its low `bits` bits."""
+    if samples.dtype.kind == "u":
+        return int(samples.max()) < 1 << bits
+    return -(1 << bits - 1) <= int(samples.min()) and int(samples.max()) < 1 << bits - 1
