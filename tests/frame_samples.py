@@ -9,12 +9,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import imagecodecs
 import pydicom
+import pydicom.pixels.utils
 from pydicom.data import get_testdata_file
 from pydicom.encaps import generate_frames
 
 from nearframe.dicom.model import PixelDescription
+from nearframe.dicom.native import Samples
 
 
 @dataclass(frozen=True)
@@ -27,11 +29,11 @@ class FrameSample:
     pixel: PixelDescription
     dataset: pydicom.Dataset
 
-    def reference(self) -> np.ndarray[Any, Any]:
+    def reference(self) -> Samples:
         """Return what pydicom makes of the frame, with whatever decoders are installed."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return pydicom.pixels.pixel_array(self.dataset, index=0, raw=True)
+            return pydicom.pixels.utils.pixel_array(self.dataset, index=0, raw=True)
 
 
 def description(dataset: pydicom.Dataset) -> PixelDescription:
@@ -101,3 +103,24 @@ def grey(
 def colour(rows: int, columns: int, photometric: str = "RGB", **more: Any) -> PixelDescription:
     """Describe an 8-bit frame of three samples."""
     return PixelDescription(rows, columns, 3, 8, 8, 7, 0, photometric, **more)
+
+
+def jpeg_ls(pixels: Samples, near: int = 0) -> bytes:
+    return bytes(imagecodecs.jpegls_encode(pixels, level=near))
+
+
+def jpeg_lossless(pixels: Samples, bits: int) -> bytes:
+    return bytes(imagecodecs.jpeg8_encode(pixels, lossless=True, predictor=1, bitspersample=bits))
+
+
+def jpeg_2000(pixels: Samples) -> bytes:
+    return bytes(imagecodecs.jpeg2k_encode(pixels, level=0, codecformat="j2k", reversible=True, mct=True))
+
+
+def lossy_jpeg_2000(pixels: Samples) -> bytes:
+    return bytes(imagecodecs.jpeg2k_encode(pixels, level=40, codecformat="j2k", reversible=False))
+
+
+def htj2k(pixels: Samples) -> bytes:
+    """Return a stream of one tile-part per resolution."""
+    return bytes(imagecodecs.htj2k_encode(pixels, reversible=True, tlm=True, tilepart=1))

@@ -3,15 +3,27 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import imagecodecs
 import numpy as np
 import pytest
 
-from nearframe.dicom import codecs
 from nearframe.dicom import transfersyntax as ts
 from nearframe.dicom.codecs import decode_frame, decoded_description, is_reversible
+from nearframe.dicom.model import PixelDescription
+from nearframe.dicom.native import Samples
 from nearframe.errors import LimitExceeded, MalformedDICOM, NotAcceptable
-from tests.frame_samples import FrameSample, colour, grey, packaged, packaged_samples, read_sample
+from tests.frame_samples import (
+    FrameSample,
+    colour,
+    grey,
+    htj2k,
+    jpeg_2000,
+    jpeg_lossless,
+    jpeg_ls,
+    lossy_jpeg_2000,
+    packaged,
+    packaged_samples,
+    read_sample,
+)
 
 # Frames that no decoder can give whole, and why.
 BROKEN = {
@@ -22,7 +34,7 @@ BROKEN = {
 NOISE = np.random.default_rng(7).integers(0, 4096, (70, 90), np.uint16)
 
 
-def reference_of(sample: FrameSample) -> np.ndarray | None:
+def reference_of(sample: FrameSample) -> Samples | None:
     try:
         return sample.reference()
     except (RuntimeError, NotImplementedError):
@@ -115,14 +127,14 @@ def lossless_streams() -> dict[str, tuple[str, bytes]]:
     return {
         "jpeg-lossless": (
             ts.JPEGLosslessSV1,
-            imagecodecs.jpeg8_encode(NOISE, lossless=True, predictor=1, bitspersample=16),
+            jpeg_lossless(NOISE, 16),
         ),
-        "jpeg-ls": (ts.JPEGLSLossless, imagecodecs.jpegls_encode(NOISE)),
+        "jpeg-ls": (ts.JPEGLSLossless, jpeg_ls(NOISE)),
         "jpeg-2000": (
             ts.JPEG2000Lossless,
-            imagecodecs.jpeg2k_encode(NOISE, level=0, codecformat="j2k", reversible=True),
+            jpeg_2000(NOISE),
         ),
-        "htj2k": (ts.HTJ2KLossless, imagecodecs.htj2k_encode(NOISE, reversible=True)),
+        "htj2k": (ts.HTJ2KLossless, htj2k(NOISE)),
     }
 
 
@@ -141,7 +153,7 @@ def test_lossless_streams_decode(name: str) -> None:
     "pixel",
     [grey(70, 91), grey(7000, 9000), replace(grey(70, 90), samples_per_pixel=3), grey(70, 90, bits_allocated=8)],
 )
-def test_streams_that_do_not_fit_the_header_are_refused(name: str, pixel: codecs.PixelDescription) -> None:
+def test_streams_that_do_not_fit_the_header_are_refused(name: str, pixel: PixelDescription) -> None:
     uid, encoded = STREAMS[name]
     with pytest.raises(MalformedDICOM, match=r"header says|Bits Allocated"):
         decode_frame(encoded, uid, pixel)
@@ -162,7 +174,7 @@ def test_frame_beyond_the_limit_is_refused_before_decoding() -> None:
 
 
 @pytest.mark.parametrize("pixel", [grey(0, 10), replace(grey(5, 5), samples_per_pixel=2)])
-def test_pictures_that_cannot_be_are_malformed(pixel: codecs.PixelDescription) -> None:
+def test_pictures_that_cannot_be_are_malformed(pixel: PixelDescription) -> None:
     with pytest.raises(MalformedDICOM):
         decode_frame(b"", ts.ExplicitVRLittleEndian, pixel)
 
@@ -192,7 +204,7 @@ def test_codecs_without_resolutions_give_the_full_frame() -> None:
 def test_unsigned_stream_of_a_signed_object_is_sign_extended() -> None:
     signed = np.array([[-5, 4], [0, -2048]], np.int16)
     twelve_bits = (signed & 0x0FFF).astype(np.uint16)
-    encoded = imagecodecs.jpeg8_encode(twelve_bits, lossless=True, predictor=1, bitspersample=12)
+    encoded = jpeg_lossless(twelve_bits, 12)
     samples = decode_frame(encoded, ts.JPEGLosslessSV1, grey(2, 2, signed=True))
     np.testing.assert_array_equal(samples, signed)
 
@@ -201,13 +213,13 @@ def test_unsigned_stream_of_a_signed_object_is_sign_extended() -> None:
 
 
 def test_near_lossless_uid_with_near_zero_is_reversible() -> None:
-    assert is_reversible(imagecodecs.jpegls_encode(NOISE), ts.JPEGLSNearLossless, grey(70, 90))
-    assert not is_reversible(imagecodecs.jpegls_encode(NOISE, level=2), ts.JPEGLSNearLossless, grey(70, 90))
+    assert is_reversible(jpeg_ls(NOISE), ts.JPEGLSNearLossless, grey(70, 90))
+    assert not is_reversible(jpeg_ls(NOISE, near=2), ts.JPEGLSNearLossless, grey(70, 90))
 
 
 def test_stream_decides_under_a_uid_that_allows_both() -> None:
-    exact = imagecodecs.jpeg2k_encode(NOISE, level=0, codecformat="j2k", reversible=True)
-    lossy = imagecodecs.jpeg2k_encode(NOISE, level=40, codecformat="j2k", reversible=False)
+    exact = jpeg_2000(NOISE)
+    lossy = lossy_jpeg_2000(NOISE)
     assert is_reversible(exact, ts.JPEG2000, grey(70, 90))
     assert not is_reversible(exact, ts.JPEG2000, grey(70, 90, lossy=True))
     assert not is_reversible(lossy, ts.JPEG2000, grey(70, 90))

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from nearframe.dicom.j2kheader import read_jpeg_2000, resolution_offsets
 from nearframe.errors import MalformedDICOM
-from tests.frame_samples import packaged
+from tests.frame_samples import htj2k, jpeg_2000, lossy_jpeg_2000, packaged
 
 PICTURE = np.random.default_rng(5).integers(-500, 500, (100, 130), np.int16)
-HTJ2K = imagecodecs.htj2k_encode(PICTURE, reversible=True, tlm=True, tilepart=1)
-J2K = imagecodecs.jpeg2k_encode(PICTURE, level=0, codecformat="j2k", reversible=True)
+HTJ2K = htj2k(PICTURE)
+J2K = jpeg_2000(PICTURE)
 
 
 def test_htj2k() -> None:
@@ -31,7 +31,7 @@ def test_jpeg_2000() -> None:
     stream = read_jpeg_2000(J2K)
     assert not stream.is_high_throughput
     assert stream.is_lossless
-    lossy = imagecodecs.jpeg2k_encode(PICTURE, level=30, codecformat="j2k", reversible=False)
+    lossy = lossy_jpeg_2000(PICTURE)
     assert not read_jpeg_2000(lossy).is_lossless
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from nearframe.dicom.jpegheader import read_jpeg
 from nearframe.errors import MalformedDICOM
-from tests.frame_samples import packaged
+from tests.frame_samples import jpeg_lossless, jpeg_ls, packaged
 
 SOI, EOI = b"\xff\xd8", b"\xff\xd9"
 GREY = np.arange(64 * 48, dtype=np.uint8).reshape(48, 64)
@@ -25,20 +25,20 @@ SOS = segment(0xDA, b"\x01\x01\x00\x00\x3f\x00")
 
 
 def test_baseline() -> None:
-    stream = read_jpeg(imagecodecs.jpeg8_encode(GREY))
+    stream = read_jpeg(bytes(imagecodecs.jpeg8_encode(GREY)))
     assert (stream.rows, stream.columns, stream.components, stream.bits) == (48, 64, 1, 8)
     assert not stream.is_lossless
 
 
 @pytest.mark.parametrize(("near", "lossless"), [(0, True), (1, False)])
 def test_jpeg_ls(near: int, lossless: bool) -> None:
-    stream = read_jpeg(imagecodecs.jpegls_encode(GREY, level=near))
+    stream = read_jpeg(jpeg_ls(GREY, near))
     assert stream.is_jpeg_ls
     assert stream.is_lossless == lossless
 
 
 def test_point_transform_is_loss() -> None:
-    exact = imagecodecs.jpeg8_encode(GREY, lossless=True, predictor=1)
+    exact = jpeg_lossless(GREY, 8)
     at = exact.index(b"\xff\xda")
     shifted = bytearray(exact)
     shifted[at + 4 + 1 + 2 + 2] = 0x02  # Ah|Al: two bits dropped
