@@ -203,6 +203,24 @@ class InstanceRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Comparison:
+    """What `Catalogue.record` would make of a version now.
+
+    Attributes
+    ----------
+    current
+        The version it was compared with, None if there is none.
+    needs_pix
+        True if the answer is CONFLICTING only because frames are encoded differently and at
+        least one side's `pix` is missing: decoding both sides would decide.
+    """
+
+    outcome: Outcome
+    current: InstanceRecord | None
+    needs_pix: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class FeedEntry:
     """A study's latest change. A study appears once, at its last sequence."""
 
@@ -227,7 +245,8 @@ class FeedCursor:
 class OutboxEvent:
     """A fact that consumers act on, written in the transaction that stored it.
 
-    `kind` is ``received``, ``durable`` or ``series_end``; `detail` is small JSON.
+    `kind` is ``durable`` (a version was stored; `detail` has its ``outcome``), ``received``
+    (it was held already) or ``series_end``; `detail` is small JSON.
     """
 
     id: int
@@ -291,6 +310,14 @@ class Catalogue(Protocol):
 
     # -- writing ---------------------------------------------------------------------------
 
+    def compare(self, batch: Sequence[NewVersion]) -> list[Comparison]:
+        """Tell what `record` would make of each, changing nothing.
+
+        Ingest asks this of instances whose UID is known before it records them, and decodes
+        what `needs_pix` names; a version recorded without is CONFLICTING.
+        """
+        ...
+
     def record(self, batch: Sequence[NewVersion]) -> list[Recorded]:
         """Store instances: decide each one's outcome, write the outbox, advance the feed.
 
@@ -312,7 +339,20 @@ class Catalogue(Protocol):
     def delete(
         self, study: StudyRef, series_instance_uid: str | None, sop_instance_uid: str | None
     ) -> list[InstanceRecord]:
-        """Remove from view; versions stay until garbage is collected. Returns the removed current versions."""
+        """Remove from view; rows stay for `list_instances` at an earlier sequence until `purge`.
+
+        Returns every version removed, also those that were not current: their contents are
+        the caller's to release.
+
+        Raises
+        ------
+        NotFound
+            If nothing of the kind is in view.
+        """
+        ...
+
+    def purge(self, study: StudyRef) -> None:
+        """Forget what was deleted from a study, for good: its versions, their metadata, its earlier roots."""
         ...
 
     def resolve_conflict(self, conflict_id: int, keep: str, principal: str) -> ConflictRecord:
@@ -342,7 +382,11 @@ class Catalogue(Protocol):
     def list_instances(
         self, study: StudyRef, series_instance_uid: str | None = None, *, at_seq: int | None = None
     ) -> list[InstanceRecord]:
-        """Return current versions (or those current at a sequence), by series, Instance Number and UID."""
+        """Return current versions, or those current at a sequence of this study.
+
+        Ordered by Series Instance UID, Instance Number (none last) and SOP Instance UID: by
+        nothing that a later version can change for an earlier state. Empty if there are none.
+        """
         ...
 
     def list_versions(self, tenant: str, sop_instance_uid: str) -> list[InstanceRecord]:
@@ -395,8 +439,12 @@ class Catalogue(Protocol):
         """Return the latest sequence at which the study had this root, or None."""
         ...
 
+    def announce(self, kind: str, tenant: str, identity: Identity | None, detail: DICOMJSON) -> int:
+        """Write an event that is not the storing of an instance; returns its id."""
+        ...
+
     def outbox(self, consumer: str, limit: int) -> list[OutboxEvent]:
-        """Return events the consumer has not acknowledged, oldest first."""
+        """Return events the consumer has not acknowledged, oldest first; its first call makes it known."""
         ...
 
     def acknowledge(self, consumer: str, event_id: int) -> None:

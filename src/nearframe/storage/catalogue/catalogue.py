@@ -1,0 +1,265 @@
+"""The catalogue: one implementation over SQLAlchemy Core, for SQLite and PostgreSQL alike.
+
+What an acknowledgement rests on: `record` returns after its transaction's commit, and that
+returns after the database has synced its log (SQLite: `sqlite.py`; PostgreSQL: its
+``synchronous_commit``, on unless somebody turned it off). Contents were synced before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from nearframe.clock import Clock, SystemClock
+from nearframe.dicom.model import DICOMJSON
+from nearframe.errors import NotFound
+from nearframe.ids import Digest, Identity
+from nearframe.storage.catalogue import conflicts, derived, feed, reading, recording, removal, schema
+from nearframe.storage.catalogue.changes import Changes
+from nearframe.storage.catalogue.database import Database
+from nearframe.storage.catalogue.migrations import migrate, new_epoch
+from nearframe.storage.catalogue.outcome import Pixels
+from nearframe.storage.catalogue.postgres import open_postgres
+from nearframe.storage.catalogue.sqlite import open_sqlite
+from nearframe.storage.catalogue.values import microseconds
+from nearframe.storage.ports import (
+    Comparison,
+    ConflictRecord,
+    FeedCursor,
+    FeedEntry,
+    InstanceRecord,
+    NewVersion,
+    OutboxEvent,
+    PerceptualRow,
+    Recorded,
+    Rendition,
+    StudyRef,
+)
+from nearframe.wire.frametable import FrameTable
+
+
+def open_catalogue(where: Path | str, clock: Clock | None = None) -> SQLCatalogue:
+    """Open a catalogue, creating or bringing forward its tables.
+
+    Parameters
+    ----------
+    where
+        The file of an SQLite database, or a ``postgresql://`` URL.
+
+    Raises
+    ------
+    ConfigurationError
+        If the URL cannot be read, a driver is missing, or a newer release wrote the database.
+    """
+    clock = clock or SystemClock()
+    if isinstance(where, str) and "://" in where:
+        database = open_postgres(where)
+    else:
+        database = open_sqlite(Path(where))
+    migrate(database, clock.now())
+    return SQLCatalogue(database, clock)
+
+
+class SQLCatalogue:
+    """The `Catalogue` of `storage.ports`, in a database."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self.database = database
+        self._clock = clock
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.database.close()
+
+    # -- writing ---------------------------------------------------------------------------
+
+    def compare(self, batch: Sequence[NewVersion]) -> list[Comparison]:
+        with self.database.read() as connection:
+            changes = Changes(connection)
+            recording.load_for(changes, batch)
+            return [self._compare(connection, changes, new) for new in batch]
+
+    def record(self, batch: Sequence[NewVersion]) -> list[Recorded]:
+        drafts = [recording.Draft(new) for new in batch]
+        with self.database.write() as connection:
+            changes = Changes(connection)
+            recording.load_for(changes, batch)
+            recorded = [recording.record(changes, draft) for draft in drafts]
+            changes.write()
+        return recorded
+
+    def replicate(self, batch: Sequence[tuple[NewVersion, int, bool]], dropped: Sequence[tuple[StudyRef, str]]) -> int:
+        drafts = [(recording.Draft(new), number, is_current) for new, number, is_current in batch]
+        with self.database.write() as connection:
+            changes = Changes(connection)
+            recording.load_for(changes, [new for new, _, _ in batch])
+            for study, sop_instance_uid in dropped:
+                changes.load(study.tenant, [sop_instance_uid], [])
+                recording.drop(changes, study, sop_instance_uid)
+            for draft, number, is_current in drafts:
+                recording.replicate(changes, draft, number, is_current)
+            changes.write()
+            self._close_removed(connection, changes)
+            return changes.seq
+
+    def set_pix(self, tenant: str, sop_instance_uid: str, version: int, frames: FrameTable) -> None:
+        with self.database.write() as connection:
+            table = schema.version.c
+            owner = sa.select(schema.instance.c.id).where(
+                schema.instance.c.tenant == tenant, schema.instance.c.sop_instance_uid == sop_instance_uid
+            )
+            chosen = sa.and_(table.instance_id == owner.scalar_subquery(), table.number == version)
+            if connection.execute(sa.select(table.id).where(chosen)).first() is None:
+                raise NotFound("version")
+            connection.execute(sa.update(schema.version).where(chosen).values(frames=frames.encode()))
+
+    def delete(
+        self, study: StudyRef, series_instance_uid: str | None, sop_instance_uid: str | None
+    ) -> list[InstanceRecord]:
+        with self.database.write() as connection:
+            changes = Changes(connection)
+            removed = removal.delete(changes, connection, study, series_instance_uid, sop_instance_uid)
+            changes.write()
+            self._close_removed(connection, changes)
+        return removed
+
+    def purge(self, study: StudyRef) -> None:
+        with self.database.write() as connection:
+            removal.purge(connection, study)
+
+    def resolve_conflict(self, conflict_id: int, keep: str, principal: str) -> ConflictRecord:
+        with self.database.write() as connection:
+            changes = Changes(connection)
+            conflicts.resolve(changes, connection, conflict_id, keep)
+            changes.write()
+            this = schema.conflict.c.id == conflict_id
+            conflicts.close(connection, this, keep, principal, microseconds(self._clock.now()))
+            return conflicts.conflict(connection, conflict_id)
+
+    def start_epoch(self) -> FeedCursor:
+        """Begin a new epoch, as a restore must: every follower of the feed resynchronises."""
+        with self.database.write() as connection:
+            connection.execute(sa.update(schema.head).values(epoch=new_epoch()))
+            return feed.head(connection)
+
+    # -- reading ---------------------------------------------------------------------------
+
+    def find_instance(
+        self,
+        tenant: str,
+        sop_instance_uid: str,
+        *,
+        study_instance_uid: str | None = None,
+        series_instance_uid: str | None = None,
+        version: int | None = None,
+    ) -> InstanceRecord:
+        with self.database.read() as connection:
+            return reading.find_instance(
+                connection,
+                tenant,
+                sop_instance_uid,
+                study_instance_uid=study_instance_uid,
+                series_instance_uid=series_instance_uid,
+                version=version,
+            )
+
+    def list_instances(
+        self, study: StudyRef, series_instance_uid: str | None = None, *, at_seq: int | None = None
+    ) -> list[InstanceRecord]:
+        with self.database.read() as connection:
+            return reading.list_instances(connection, study, series_instance_uid, at_seq)
+
+    def list_versions(self, tenant: str, sop_instance_uid: str) -> list[InstanceRecord]:
+        with self.database.read() as connection:
+            return reading.list_versions(connection, tenant, sop_instance_uid)
+
+    def metadata(
+        self,
+        study: StudyRef,
+        series_instance_uid: str | None = None,
+        sop_instance_uid: str | None = None,
+        *,
+        version: int | None = None,
+        at_seq: int | None = None,
+    ) -> list[tuple[Identity, bytes]]:
+        with self.database.read() as connection:
+            return reading.metadata(
+                connection, study, series_instance_uid, sop_instance_uid, version=version, at_seq=at_seq
+            )
+
+    def state(self, study: StudyRef, series_instance_uid: str | None = None) -> int:
+        with self.database.read() as connection:
+            return reading.state(connection, study, series_instance_uid)
+
+    # -- feed and outbox -------------------------------------------------------------------
+
+    def head(self) -> FeedCursor:
+        with self.database.read() as connection:
+            return feed.head(connection)
+
+    def feed(self, after: FeedCursor | None, limit: int) -> list[FeedEntry]:
+        with self.database.read() as connection:
+            return feed.feed(connection, after, limit)
+
+    def save_root(self, study: StudyRef, seq: int, root: Digest) -> None:
+        with self.database.write() as connection:
+            feed.save_root(connection, study, seq, root)
+
+    def seq_of_root(self, study: StudyRef, root: Digest) -> int | None:
+        with self.database.read() as connection:
+            return feed.seq_of_root(connection, study, root)
+
+    def announce(self, kind: str, tenant: str, identity: Identity | None, detail: DICOMJSON) -> int:
+        with self.database.write() as connection:
+            changes = Changes(connection)
+            event_id = changes.event(kind, tenant, identity, 0, detail)
+            changes.write()
+        return event_id
+
+    def outbox(self, consumer: str, limit: int) -> list[OutboxEvent]:
+        with self.database.read() as connection:
+            if feed.is_known(connection, consumer):
+                return feed.outbox(connection, consumer, limit)
+        with self.database.write() as connection:
+            feed.enrol(connection, consumer)
+            return feed.outbox(connection, consumer, limit)
+
+    def acknowledge(self, consumer: str, event_id: int) -> None:
+        with self.database.write() as connection:
+            feed.acknowledge(connection, consumer, event_id)
+
+    # -- what is derived -------------------------------------------------------------------
+
+    def conflicts(self, tenant: str, *, open_only: bool = True) -> list[ConflictRecord]:
+        with self.database.read() as connection:
+            return conflicts.conflicts(connection, tenant, open_only=open_only)
+
+    def rendition(self, tenant: str, source: Digest, transfer_syntax_uid: str) -> Rendition | None:
+        with self.database.read() as connection:
+            return derived.rendition(connection, tenant, source, transfer_syntax_uid)
+
+    def add_renditions(self, tenant: str, renditions: Sequence[Rendition]) -> None:
+        with self.database.write() as connection:
+            derived.add_renditions(connection, tenant, renditions)
+
+    def add_hashes(self, rows: Sequence[PerceptualRow]) -> None:
+        with self.database.write() as connection:
+            derived.add_hashes(connection, rows)
+
+    def hashes(self, study: StudyRef) -> list[PerceptualRow]:
+        with self.database.read() as connection:
+            return derived.hashes(connection, study)
+
+    # --------------------------------------------------------------------------------------
+
+    def _compare(self, connection: sa.Connection, changes: Changes, new: NewVersion) -> Comparison:
+        instance = changes.instances.get((new.tenant, new.identity.sop_instance_uid))
+        outcome, version, pixels = recording.decide(instance, new)
+        current = None if version is None else reading.record_of(connection, version.id)
+        return Comparison(outcome, current, needs_pix=pixels is Pixels.UNKNOWN)
+
+    def _close_removed(self, connection: sa.Connection, changes: Changes) -> None:
+        gone = [v.id for i in changes.instances.values() for v in i.versions.values() if v.is_removed]
+        conflicts.close_removed(connection, gone, microseconds(self._clock.now()))

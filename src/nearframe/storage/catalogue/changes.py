@@ -1,0 +1,287 @@
+"""A write transaction: what it changes, in memory first, and its rows at the end.
+
+Every way of changing the catalogue (taking in, replicating, deleting, resolving) is put in
+terms of three moves: file a version, make it current, withdraw an instance from view. Feed
+sequences, counts, prepared answers and the search index follow from these alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import sqlalchemy as sa
+
+from nearframe.dicom.levels import attributes_of
+from nearframe.dicom.model import DICOMJSON, Attributes
+from nearframe.ids import Identity
+from nearframe.storage.catalogue import schema
+from nearframe.storage.catalogue.answers import instance_answer
+from nearframe.storage.catalogue.attributes import dump
+from nearframe.storage.catalogue.columns import NOTHING_CURRENT, own, series_columns, study_columns
+from nearframe.storage.catalogue.loading import Loaded
+from nearframe.storage.catalogue.states import InstanceState, SeriesState, StudyState, VersionState
+from nearframe.storage.catalogue.terms import study_terms
+from nearframe.storage.catalogue.values import unpack_metadata
+
+
+class Changes(Loaded):
+    """The changes of one transaction."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        super().__init__(connection)
+        row = connection.execute(sa.select(schema.head.c.seq, schema.head.c.next_id)).one()
+        self.seq: int = row.seq
+        self._next_id: int = row.next_id
+        self._events: list[dict[str, Any]] = []
+        self._conflicts: list[dict[str, Any]] = []
+
+    # -- moves -----------------------------------------------------------------------------
+
+    def instance(self, tenant: str, sop_instance_uid: str) -> InstanceState:
+        """Return an instance, loaded or new."""
+        key = tenant, sop_instance_uid
+        if key not in self.instances:
+            state = InstanceState(self._new_id(), tenant, sop_instance_uid, is_new=True, row=dict(NOTHING_CURRENT))
+            self.instances[key] = state
+        return self.instances[key]
+
+    def place(self, tenant: str, identity: Identity) -> SeriesState:
+        """Return the series an instance is to be filed in, loaded or new."""
+        key = tenant, identity.study_instance_uid
+        study = self.studies.get(key)
+        if study is None:
+            study = StudyState(self._new_id(), tenant, identity.study_instance_uid, 0, None, {}, is_new=True)
+            self.studies[key] = study
+        series = study.series.get(identity.series_instance_uid)
+        if series is None:
+            uid = identity.series_instance_uid
+            series = SeriesState(self._new_id(), study, uid, 0, None, {}, Counter(), is_new=True)
+            study.series[uid] = series
+        return series
+
+    def file(
+        self, instance: InstanceState, series: SeriesState, columns: dict[str, Any], number: int | None = None
+    ) -> VersionState:
+        """Add a version, not current; with the next number if none is given."""
+        version = VersionState(self._new_id(), number or instance.last_number + 1, series, {}, is_new=True)
+        version.row = columns | {
+            "id": version.id,
+            "instance_id": instance.id,
+            "number": version.number,
+            "study_id": series.study.id,
+            "series_id": series.id,
+            "current_from_seq": None,
+            "current_to_seq": None,
+            "removed": False,
+        }
+        # Every study has a place in the feed, also one that holds nothing but a conflict.
+        if series.study.is_new:
+            self.touch(series)
+        instance.versions[version.number] = version
+        instance.last_number = max(instance.last_number, version.number)
+        instance.is_changed = True
+        return version
+
+    def replace(
+        self, instance: InstanceState, version: VersionState, series: SeriesState, columns: dict[str, Any]
+    ) -> None:
+        """Overwrite a version, not current: only for a replica whose upstream gave the number to something else."""
+        if instance.current is version:
+            self.withdraw(instance)
+        if series.study.is_new:
+            self.touch(series)
+        version.series = series
+        version.row |= columns | {"study_id": series.study.id, "series_id": series.id, "removed": False}
+        version.is_replaced = instance.is_changed = True
+
+    def make_current(self, instance: InstanceState, version: VersionState, attributes: Attributes) -> int:
+        """Show `version` as the instance; return the feed sequence of its study."""
+        self.withdraw(instance)
+        series = version.series
+        study = series.study
+        self.touch(series)
+        version.change(current_from_seq=study.seq, current_to_seq=None, removed=False)
+        series.add(version.sop_class_uid)
+        study.source_id = series.source_id = version.id
+        study.attributes, series.attributes = own(attributes.study), own(attributes.series)
+        identity = Identity(version.sop_class_uid, instance.uid, series.uid, study.uid)
+        instance.current = version
+        instance.row |= {
+            "series_id": series.id,
+            "current_id": version.id,
+            "instance_number": version.row["instance_number"],
+            "sop_class_uid": version.sop_class_uid,
+            "answer": instance_answer(own(attributes.instance), identity, version.row["transfer_syntax_uid"]),
+        }
+        instance.is_changed = True
+        return study.seq
+
+    def withdraw(self, instance: InstanceState) -> None:
+        """Take the current version, if there is one, out of view."""
+        version = instance.current
+        if version is None:
+            return
+        series = version.series
+        study = series.study
+        self.touch(series)
+        version.change(current_to_seq=study.seq)
+        series.remove(version.sop_class_uid)
+        if series.source_id == version.id:
+            series.source_id = None
+        if study.source_id == version.id:
+            study.source_id = None
+        instance.current = None
+        instance.row |= NOTHING_CURRENT
+        instance.is_changed = True
+
+    def touch(self, series: SeriesState) -> None:
+        """Give the series' study a new place in the feed, the same for the whole transaction."""
+        study = series.study
+        if not study.is_touched:
+            self.seq += 1
+            study.seq = self.seq
+            study.is_touched = True
+        series.seq = study.seq
+        series.is_touched = True
+
+    def conflict(self, instance: InstanceState, version: VersionState, current: VersionState) -> None:
+        """Flag a version whose pixels differ from the current one's."""
+        self._conflicts.append(
+            {
+                "id": self._new_id(),
+                "tenant": instance.tenant,
+                "version_id": version.id,
+                "current_number": current.number,
+                "resolved_at": None,
+            }
+        )
+
+    def event(self, kind: str, tenant: str, identity: Identity | None, version: int, detail: DICOMJSON) -> int:
+        """Write an event to the outbox; return its id."""
+        event_id = self._new_id()
+        self._events.append(
+            {
+                "id": event_id,
+                "kind": kind,
+                "tenant": tenant,
+                "sop_class_uid": identity and identity.sop_class_uid,
+                "sop_instance_uid": identity and identity.sop_instance_uid,
+                "series_instance_uid": identity and identity.series_instance_uid,
+                "study_instance_uid": identity and identity.study_instance_uid,
+                "version": version,
+                "detail": dump(detail).decode(),
+            }
+        )
+        return event_id
+
+    def _new_id(self) -> int:
+        self._next_id += 1
+        return self._next_id - 1
+
+    # -- rows ------------------------------------------------------------------------------
+
+    def write(self) -> None:
+        """Write every row that changed. Call once, last."""
+        instances = [instance for instance in self.instances.values() if instance.is_changed]
+        self._put(schema.instance, [(i.is_new, _instance_row(i)) for i in instances])
+        versions = [version for instance in instances for version in instance.versions.values()]
+        self._insert(schema.version, [version.row for version in versions if version.is_new])
+        stored = [version for version in versions if not version.is_new]
+        self._put(schema.version, [(False, version.row) for version in stored if version.is_replaced])
+        self._update_versions(version for version in stored if version.is_changed)
+        studies = [study for study in self.studies.values() if study.is_touched]
+        every_series = (series for study in self.studies.values() for series in study.series.values())
+        series = [one for one in every_series if one.is_touched or one.is_new]
+        for one in series:
+            self._find_source(one)
+        for study in studies:
+            self._find_source(study)
+        self._put(schema.series, [(one.is_new, series_columns(one)) for one in series])
+        self._put(schema.study, [(study.is_new, study_columns(study)) for study in studies])
+        self._index(studies)
+        self._insert(schema.conflict, self._conflicts)
+        self._insert(schema.outbox, self._events)
+        self._connection.execute(sa.update(schema.head).values(seq=self.seq, next_id=self._next_id))
+
+    def _find_source(self, state: StudyState | SeriesState) -> None:
+        """Give a study or series whose source was withdrawn the attributes of the latest version left."""
+        if state.source_id is not None:
+            return
+        table = schema.version.c
+        key = table.study_id if isinstance(state, StudyState) else table.series_id
+        study_id = state.id if isinstance(state, StudyState) else state.study.id
+        statement = (
+            sa.select(table.id, table.metadata)
+            .where(table.study_id == study_id, key == state.id)
+            .where(table.current_from_seq.is_not(None), table.current_to_seq.is_(None))
+            .order_by(table.current_from_seq.desc(), table.id.desc())
+            .limit(1)
+        )
+        row = self._connection.execute(statement).first()
+        if row is None:
+            state.attributes = {}
+            return
+        found = attributes_of(json.loads(unpack_metadata(row.metadata)))
+        state.source_id = row.id
+        state.attributes = own(found.study if isinstance(state, StudyState) else found.series)
+
+    def _update_versions(self, versions: Iterable[VersionState]) -> None:
+        rows = [
+            {"key": v.id} | {name: v.row[name] for name in ("current_from_seq", "current_to_seq", "removed")}
+            for v in versions
+        ]
+        if rows:
+            table = schema.version
+            statement = sa.update(table).where(table.c.id == sa.bindparam("key"))
+            self._connection.execute(
+                statement.values(
+                    current_from_seq=sa.bindparam("current_from_seq"),
+                    current_to_seq=sa.bindparam("current_to_seq"),
+                    removed=sa.bindparam("removed"),
+                ),
+                rows,
+            )
+
+    def _index(self, studies: list[StudyState]) -> None:
+        table = schema.term
+        added: list[dict[str, Any]] = []
+        for study in studies:
+            counts = study.counts()
+            terms: set[tuple[int, str]] = set(study_terms(study.attributes, counts.modalities, counts.sop_classes))
+            for field, value in study.terms - terms:
+                self._connection.execute(
+                    sa.delete(table).where(
+                        table.c.tenant == study.tenant,
+                        table.c.field == int(field),
+                        table.c.value == value,
+                        table.c.study_id == study.id,
+                    )
+                )
+            added += [
+                {"tenant": study.tenant, "field": int(field), "value": value, "study_id": study.id}
+                for field, value in terms - study.terms
+            ]
+        self._insert(table, added)
+
+    def _put(self, table: sa.Table, rows: list[tuple[bool, dict[str, Any]]]) -> None:
+        self._insert(table, [row for is_new, row in rows if is_new])
+        changed = [{f"{name}_": value for name, value in row.items()} for is_new, row in rows if not is_new]
+        if changed:
+            values: dict[str, Any] = {name.rstrip("_"): sa.bindparam(name) for name in changed[0] if name != "id_"}
+            self._connection.execute(sa.update(table).where(table.c.id == sa.bindparam("id_")).values(values), changed)
+
+    def _insert(self, table: sa.Table, rows: list[dict[str, Any]]) -> None:
+        if rows:
+            self._connection.execute(sa.insert(table), rows)
+
+
+def _instance_row(instance: InstanceState) -> dict[str, Any]:
+    return instance.row | {
+        "id": instance.id,
+        "tenant": instance.tenant,
+        "sop_instance_uid": instance.uid,
+        "last_number": instance.last_number,
+    }

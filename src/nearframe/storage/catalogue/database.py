@@ -1,0 +1,81 @@
+"""Connections and transactions: many readers, one writer, whichever the database."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from nearframe.errors import BackendFailed, Busy, StorageError
+
+READERS: Final = 8
+#: Longer than any transaction takes, shorter than a client waits.
+WAIT_S: Final = 20.0
+
+
+class Database:
+    """A database of the catalogue.
+
+    Parameters
+    ----------
+    readers
+        Engine whose transactions see one state from beginning to end and change nothing.
+    writer
+        Engine for changes.
+    lock
+        SQL that makes a write transaction wait for the one before it, run first of all.
+    translate
+        Names the error a driver's exception stands for, or None where it knows better than nothing.
+    """
+
+    def __init__(
+        self,
+        readers: sa.Engine,
+        writer: sa.Engine,
+        *,
+        lock: str | None,
+        translate: Callable[[BaseException], StorageError | None],
+    ) -> None:
+        self._readers = readers
+        self._writer = writer
+        self._lock = None if lock is None else sa.text(lock)
+        self._translate = translate
+        # Writers of this process queue here, in order, and not in the database's polling.
+        self._turn = threading.Lock()
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """Open a read transaction: one consistent state."""
+        with self._errors(), self._readers.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """Open the write transaction: alone until it ends; durable when this returns without error."""
+        with self._errors(), self._turn, self._writer.begin() as connection:
+            if self._lock is not None:
+                connection.execute(self._lock)
+            yield connection
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._readers.dispose()
+        self._writer.dispose()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        # The driver's text may quote values of the row: it stays in the cause, which is not logged.
+        try:
+            yield
+        except PoolTimeout as error:
+            raise Busy("every connection to the catalogue is taken; try again") from error
+        except DBAPIError as error:
+            known = self._translate(error.orig) if error.orig is not None else None
+            raise known or BackendFailed(f"the catalogue's database failed: {type(error.orig).__name__}") from error
+        except SQLAlchemyError as error:
+            raise BackendFailed(f"the catalogue's database failed: {type(error).__name__}") from error

@@ -1,0 +1,145 @@
+"""What is made from frames and can be made again: renditions, and perceptual hashes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from nearframe.ids import Digest, Identity
+from nearframe.storage.catalogue import schema
+from nearframe.storage.ports import PerceptualRow, Rendition, StudyRef
+
+_rendition, _perceptual = schema.rendition.c, schema.perceptual.c
+_study, _series, _instance, _version = schema.study.c, schema.series.c, schema.instance.c, schema.version.c
+
+
+def rendition(connection: sa.Connection, tenant: str, source: Digest, transfer_syntax_uid: str) -> Rendition | None:
+    """Return the rendition of a frame in a transfer syntax, if there is one."""
+    statement = sa.select(schema.rendition).where(
+        _rendition.tenant == tenant,
+        _rendition.source == source,
+        _rendition.transfer_syntax_uid == transfer_syntax_uid,
+    )
+    row = connection.execute(statement).first()
+    if row is None:
+        return None
+    offsets = tuple(json.loads(row.resolution_offsets))
+    return Rendition(row.source, row.transfer_syntax_uid, row.digest, row.length, offsets)
+
+
+def add_renditions(connection: sa.Connection, tenant: str, renditions: Sequence[Rendition]) -> None:
+    """Remember renditions, each in the place of an earlier one."""
+    for one in renditions:
+        connection.execute(
+            sa.delete(schema.rendition).where(
+                _rendition.tenant == tenant,
+                _rendition.source == one.source,
+                _rendition.transfer_syntax_uid == one.transfer_syntax_uid,
+            )
+        )
+        connection.execute(
+            sa.insert(schema.rendition).values(
+                tenant=tenant,
+                source=one.source,
+                transfer_syntax_uid=one.transfer_syntax_uid,
+                digest=one.digest,
+                length=one.length,
+                resolution_offsets=json.dumps(one.resolution_offsets),
+            )
+        )
+
+
+def add_hashes(connection: sa.Connection, rows: Sequence[PerceptualRow]) -> None:
+    """Remember the hashes of frames; those of versions that are gone are left out."""
+    ids: dict[tuple[str, str, int], int | None] = {}
+    for row in rows:
+        key = row.study.tenant, row.identity.sop_instance_uid, row.version
+        if key not in ids:
+            ids[key] = _version_id(connection, *key)
+            connection.execute(sa.delete(schema.perceptual).where(_perceptual.version_id == ids[key]))
+    values = [
+        _hash_row(version_id, row)
+        for row in rows
+        if (version_id := ids[row.study.tenant, row.identity.sop_instance_uid, row.version]) is not None
+    ]
+    if values:
+        connection.execute(sa.insert(schema.perceptual), values)
+
+
+def hashes(connection: sa.Connection, study: StudyRef) -> list[PerceptualRow]:
+    """Return the hashes of every current frame of the patient of a study.
+
+    A patient is one ID of one issuer within the tenant; a study without a Patient ID is a
+    scope of its own, since an empty ID is everybody's.
+    """
+    asked = connection.execute(
+        sa.select(_study.id, _study.patient_id, _study.issuer_of_patient_id).where(
+            _study.tenant == study.tenant, _study.study_instance_uid == study.study_instance_uid
+        )
+    ).first()
+    if asked is None:
+        return []
+    scope = [_study.id == asked.id]
+    if asked.patient_id:
+        scope = [
+            _study.tenant == study.tenant,
+            _study.patient_id == asked.patient_id,
+            _study.issuer_of_patient_id == asked.issuer_of_patient_id,
+        ]
+    statement = (
+        sa.select(
+            schema.perceptual,
+            _version.number,
+            _version.sop_class_uid,
+            _instance.sop_instance_uid,
+            _series.series_instance_uid,
+            _study.study_instance_uid,
+        )
+        .join_from(schema.study, schema.series, _series.study_id == _study.id)
+        .join(schema.instance, _instance.series_id == _series.id)
+        .join(schema.version, _version.id == _instance.current_id)
+        .join(schema.perceptual, _perceptual.version_id == _version.id)
+        .where(*scope)
+        .order_by(_study.id, _series.id, _instance.id, _perceptual.frame_index)
+    )
+    return [_to_hash(study.tenant, row) for row in connection.execute(statement)]
+
+
+def _version_id(connection: sa.Connection, tenant: str, sop_instance_uid: str, number: int) -> int | None:
+    statement = (
+        sa.select(_version.id)
+        .join_from(schema.instance, schema.version, _version.instance_id == _instance.id)
+        .where(_instance.tenant == tenant, _instance.sop_instance_uid == sop_instance_uid, _version.number == number)
+    )
+    return connection.execute(statement).scalar()
+
+
+def _hash_row(version_id: int, row: PerceptualRow) -> dict[str, Any]:
+    return {
+        "version_id": version_id,
+        "frame_index": row.frame_index,
+        "enc": row.enc,
+        "pix": row.pix,
+        "hash": row.hash,
+        "quality": row.quality,
+        "modality": row.modality,
+        "length": row.length,
+    }
+
+
+def _to_hash(tenant: str, row: Any) -> PerceptualRow:
+    return PerceptualRow(
+        study=StudyRef(tenant, row.study_instance_uid),
+        identity=Identity(row.sop_class_uid, row.sop_instance_uid, row.series_instance_uid, row.study_instance_uid),
+        version=row.number,
+        frame_index=row.frame_index,
+        enc=row.enc,
+        pix=row.pix,
+        hash=row.hash,
+        quality=row.quality,
+        modality=row.modality,
+        length=row.length,
+    )

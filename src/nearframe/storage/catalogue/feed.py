@@ -1,0 +1,110 @@
+"""The change feed, after CouchDB's: a study appears once, at its last sequence; and the outbox."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import sqlalchemy as sa
+
+from nearframe.errors import Gone
+from nearframe.ids import Digest, Identity
+from nearframe.storage.catalogue import schema
+from nearframe.storage.ports import FeedCursor, FeedEntry, OutboxEvent, StudyRef
+
+_study, _root, _outbox, _consumer = schema.study.c, schema.study_root.c, schema.outbox.c, schema.consumer.c
+
+
+def head(connection: sa.Connection) -> FeedCursor:
+    """Return the end of the feed."""
+    row = connection.execute(sa.select(schema.head.c.epoch, schema.head.c.seq)).one()
+    return FeedCursor(row.epoch, row.seq)
+
+
+def feed(connection: sa.Connection, after: FeedCursor | None, limit: int) -> list[FeedEntry]:
+    """Return entries after a cursor, in order."""
+    end = head(connection)
+    if after is not None and (after.epoch != end.epoch or after.seq > end.seq):
+        raise Gone("the cursor is of another life of this catalogue: list its studies again and start from its head")
+    statement = (
+        sa.select(_study.seq, _study.tenant, _study.study_instance_uid, _study.listed)
+        .where(_study.seq > (0 if after is None else after.seq))
+        .order_by(_study.seq)
+        .limit(limit)
+    )
+    return [
+        FeedEntry(row.seq, row.tenant, row.study_instance_uid, deleted=not row.listed)
+        for row in connection.execute(statement)
+    ]
+
+
+def save_root(connection: sa.Connection, study: StudyRef, seq: int, root: Digest) -> None:
+    """Remember that a study had `root` at `seq`."""
+    study_id = _study_id(connection, study)
+    if study_id is None:
+        return
+    known = connection.execute(sa.select(_root.seq).where(_root.study_id == study_id, _root.root == root)).scalar()
+    if known is None:
+        connection.execute(sa.insert(schema.study_root).values(study_id=study_id, root=root, seq=seq))
+    elif known < seq:
+        statement = sa.update(schema.study_root).where(_root.study_id == study_id, _root.root == root)
+        connection.execute(statement.values(seq=seq))
+
+
+def seq_of_root(connection: sa.Connection, study: StudyRef, root: Digest) -> int | None:
+    """Return the latest sequence at which a study had `root`."""
+    statement = (
+        sa.select(_root.seq)
+        .join_from(schema.study, schema.study_root, _root.study_id == _study.id)
+        .where(_study.tenant == study.tenant, _study.study_instance_uid == study.study_instance_uid)
+        .where(_root.root == root)
+    )
+    return connection.execute(statement).scalar()
+
+
+def is_known(connection: sa.Connection, consumer: str) -> bool:
+    """Return whether a consumer of the outbox has a cursor."""
+    return connection.execute(sa.select(_consumer.event_id).where(_consumer.name == consumer)).first() is not None
+
+
+def enrol(connection: sa.Connection, consumer: str) -> None:
+    """Give a consumer a cursor before the oldest event."""
+    if not is_known(connection, consumer):
+        connection.execute(sa.insert(schema.consumer).values(name=consumer, event_id=0))
+
+
+def outbox(connection: sa.Connection, consumer: str, limit: int) -> list[OutboxEvent]:
+    """Return the events after a consumer's cursor, oldest first."""
+    cursor = sa.select(_consumer.event_id).where(_consumer.name == consumer).scalar_subquery()
+    statement = (
+        sa.select(schema.outbox).where(_outbox.id > sa.func.coalesce(cursor, 0)).order_by(_outbox.id).limit(limit)
+    )
+    return [_event(row) for row in connection.execute(statement)]
+
+
+def acknowledge(connection: sa.Connection, consumer: str, event_id: int) -> None:
+    """Move a consumer's cursor forward and drop the events every consumer has passed."""
+    enrol(connection, consumer)
+    statement = sa.update(schema.consumer).where(_consumer.name == consumer, _consumer.event_id < event_id)
+    connection.execute(statement.values(event_id=event_id))
+    passed = connection.execute(sa.select(sa.func.min(_consumer.event_id))).scalar_one()
+    connection.execute(sa.delete(schema.outbox).where(_outbox.id <= passed))
+
+
+def _study_id(connection: sa.Connection, study: StudyRef) -> int | None:
+    statement = sa.select(_study.id).where(
+        _study.tenant == study.tenant, _study.study_instance_uid == study.study_instance_uid
+    )
+    return connection.execute(statement).scalar()
+
+
+def _event(row: Any) -> OutboxEvent:
+    identity = None
+    if row.sop_instance_uid is not None:
+        identity = Identity(
+            sop_class_uid=row.sop_class_uid,
+            sop_instance_uid=row.sop_instance_uid,
+            series_instance_uid=row.series_instance_uid,
+            study_instance_uid=row.study_instance_uid,
+        )
+    return OutboxEvent(row.id, row.kind, row.tenant, identity, row.version, json.loads(row.detail))

@@ -1,0 +1,62 @@
+"""The catalogue on a PostgreSQL server: for origins with several processes.
+
+Writers of all processes wait for one another on an advisory lock taken when a transaction
+begins and released by its commit. Sequences are therefore given in commit order, which a
+PostgreSQL sequence does not promise.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from nearframe.errors import Busy, ConfigurationError, NoSpace, StorageError
+from nearframe.storage.catalogue.database import READERS, WAIT_S, Database
+
+_WRITER_LOCK = 0x6E6561726672616D  # "nearfram"
+
+# SQLSTATE classes, https://www.postgresql.org/docs/current/errcodes-appendix.html
+_DISK_FULL = "53100"
+_BUSY = ("53300", "55P03", "57014", "40001", "40P01")
+
+
+def open_postgres(url: str) -> Database:
+    """Connect to the database that a ``postgresql://`` URL names.
+
+    Raises
+    ------
+    ConfigurationError
+        If the driver is not installed, or the URL cannot be read.
+    """
+    try:
+        target = sa.make_url(url).set(drivername="postgresql+psycopg")
+        writer = _engine(target, "READ COMMITTED", pool_size=1)
+        readers = _engine(target, "REPEATABLE READ", pool_size=READERS, read_only=True)
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            "a PostgreSQL catalogue needs its driver: pip install 'nearframe[postgresql]'"
+        ) from error
+    except sa.exc.ArgumentError as error:
+        raise ConfigurationError("the catalogue's URL cannot be read; write postgresql://user@host/database") from error
+    return Database(readers, writer, lock=f"SELECT pg_advisory_xact_lock({_WRITER_LOCK})", translate=_translate)
+
+
+def _engine(url: sa.URL, isolation: str, *, pool_size: int, read_only: bool = False) -> sa.Engine:
+    return sa.create_engine(
+        url,
+        isolation_level=isolation,
+        execution_options={"postgresql_readonly": read_only},
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=WAIT_S,
+        pool_pre_ping=True,
+        connect_args={"connect_timeout": int(WAIT_S)},
+    )
+
+
+def _translate(error: BaseException) -> StorageError | None:
+    state = getattr(error, "sqlstate", None)
+    if state == _DISK_FULL:
+        return NoSpace(needed_bytes=1, free_bytes=0)
+    if state in _BUSY:
+        return Busy("the catalogue's database is busy; try again")
+    return None

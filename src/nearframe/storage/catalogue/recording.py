@@ -1,0 +1,99 @@
+"""Taking in: what becomes of each instance, decided within the transaction that stores it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nearframe.storage.catalogue.changes import Changes
+from nearframe.storage.catalogue.columns import version_columns
+from nearframe.storage.catalogue.outcome import Pixels, compare_pixels
+from nearframe.storage.catalogue.states import InstanceState, VersionState
+from nearframe.storage.ports import NewVersion, Outcome, Recorded, StudyRef
+
+
+class Draft:
+    """A version encoded for its row: the work that needs no transaction."""
+
+    def __init__(self, new: NewVersion) -> None:
+        self.new = new
+        self.columns = version_columns(new)
+
+
+def load_for(changes: Changes, batch: Sequence[NewVersion]) -> None:
+    """Load what a batch refers to."""
+    for tenant in {new.tenant for new in batch}:
+        mine = [new.identity for new in batch if new.tenant == tenant]
+        changes.load(
+            tenant,
+            dict.fromkeys(identity.sop_instance_uid for identity in mine),
+            dict.fromkeys(identity.study_instance_uid for identity in mine),
+        )
+
+
+def decide(instance: InstanceState | None, new: NewVersion) -> tuple[Outcome, VersionState | None, Pixels | None]:
+    """Return what `new` is to an instance, the version that says so, and how the pixels compare."""
+    if instance is None:
+        return Outcome.CREATED, None, None
+    same = instance.holding(new.file)
+    if same is not None:
+        return Outcome.REPEATED, same, None
+    current = instance.current
+    if current is None:
+        return Outcome.CREATED, None, None
+    pixels = compare_pixels(current.frames, current.bulk, new.frames, new.bulk)
+    return Outcome.REVISED if pixels is Pixels.SAME else Outcome.CONFLICTING, current, pixels
+
+
+def record(changes: Changes, draft: Draft) -> Recorded:
+    """Store one instance; its UIDs are loaded."""
+    new = draft.new
+    identity = new.identity
+    instance = changes.instance(new.tenant, identity.sop_instance_uid)
+    outcome, existing, _ = decide(instance, new)
+    if outcome is Outcome.REPEATED and existing is not None:
+        detail = {"outcome": outcome.name.lower(), "source": new.source}
+        changes.event("received", new.tenant, identity, existing.number, detail)
+        return Recorded(outcome, existing.number, 0)
+    version = changes.file(instance, changes.place(new.tenant, identity), draft.columns)
+    if outcome is Outcome.CONFLICTING and existing is not None:
+        changes.conflict(instance, version, existing)
+        seq = 0
+    else:
+        seq = changes.make_current(instance, version, new.attributes)
+    detail = {"outcome": outcome.name.lower(), "source": new.source}
+    changes.event("durable", new.tenant, identity, version.number, detail)
+    return Recorded(outcome, version.number, seq)
+
+
+def replicate(changes: Changes, draft: Draft, number: int, is_current: bool) -> None:
+    """Store a version under the number its upstream gave it; its UIDs are loaded."""
+    new = draft.new
+    instance = changes.instance(new.tenant, new.identity.sop_instance_uid)
+    version = instance.versions.get(number)
+    if version is None:
+        series = changes.place(new.tenant, new.identity)
+        version = changes.file(instance, series, draft.columns, number)
+        changes.event("durable", new.tenant, new.identity, number, {"outcome": "replicated", "source": new.source})
+    elif version.file != new.file or version.is_removed:
+        changes.replace(instance, version, changes.place(new.tenant, new.identity), draft.columns)
+    if is_current and instance.current is not version:
+        changes.make_current(instance, version, new.attributes)
+    elif not is_current and instance.current is version:
+        changes.withdraw(instance)
+
+
+def drop(changes: Changes, study: StudyRef, sop_instance_uid: str) -> None:
+    """Take an instance out of a study that its upstream no longer has there; elsewhere it stays."""
+    instance = changes.instances.get((study.tenant, sop_instance_uid))
+    if instance is None or instance.current is None:
+        return
+    if instance.current.series.study.uid == study.study_instance_uid:
+        remove(changes, instance)
+
+
+def remove(changes: Changes, instance: InstanceState) -> None:
+    """Withdraw an instance and hide every version of it."""
+    changes.withdraw(instance)
+    for version in instance.versions.values():
+        version.change(removed=True)
+    instance.is_changed = True

@@ -1,0 +1,266 @@
+"""The tables of the catalogue, in terms that SQLite and PostgreSQL share.
+
+::
+
+    head      one row: epoch, last sequence, next id; its lock orders all writers
+    study     identity, search columns, prepared answer; `seq` is its place in the feed
+    series    the same one level down
+    instance  one row per SOP Instance UID and tenant: which version is current
+    version   everything ever stored of an instance; written once
+    term      inverted index of names, fragments, modalities -> study
+
+Studies, series and instances that were removed stay as rows that are not listed: the feed
+still has to report them, and an older state of a study can still be rebuilt.
+
+Ids are drawn from one counter, so an id names one row of the whole catalogue. Times are
+microseconds since 1970, UTC. Large columns stand last: SQLite reads a row from its start
+and leaves overflow pages alone that no column of the query needs.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.types import TypeEngine
+
+metadata: Final = MetaData()
+
+# Both compare by code point: ranges, LIKE prefixes and ORDER BY mean the same everywhere.
+_TEXT: Final[TypeEngine[str]] = Text().with_variant(Text(collation="C"), "postgresql")
+# "INTEGER PRIMARY KEY" is SQLite's row id; other spellings add an index.
+_ID: Final[TypeEngine[int]] = BigInteger().with_variant(Integer(), "sqlite")
+
+
+def _text(name: str) -> Column[Any]:
+    return Column(name, _TEXT, nullable=False, server_default="")
+
+
+schema_version = Table(
+    "schema_version",
+    metadata,
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("applied_at", BigInteger, nullable=False),
+)
+
+head = Table(
+    "head",
+    metadata,
+    Column("id", SmallInteger, primary_key=True, autoincrement=False),
+    Column("epoch", String(64), nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("next_id", BigInteger, nullable=False),
+)
+
+study = Table(
+    "study",
+    metadata,
+    Column("id", _ID, primary_key=True, autoincrement=False),
+    Column("tenant", _TEXT, nullable=False),
+    Column("study_instance_uid", _TEXT, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("listed", Boolean, nullable=False),
+    # The version whose study attributes stand here: the last one recorded as current.
+    Column("source_version_id", BigInteger),
+    Column("series_count", Integer, nullable=False),
+    Column("instance_count", Integer, nullable=False),
+    _text("issuer_of_patient_id"),
+    _text("patient_id"),
+    _text("patient_birth_date"),
+    _text("patient_sex"),
+    _text("study_date"),
+    _text("study_time"),
+    _text("accession_number"),
+    _text("study_id"),
+    # Normalised by `text`: groups of a name, and descriptions, fold case and accents.
+    _text("patient_name"),
+    _text("patient_name_ideographic"),
+    _text("patient_name_phonetic"),
+    _text("referring_physician_name"),
+    _text("referring_physician_name_ideographic"),
+    _text("referring_physician_name_phonetic"),
+    _text("study_description"),
+    Column("attributes", LargeBinary, nullable=False),
+    Column("answer", LargeBinary, nullable=False),
+    UniqueConstraint("tenant", "study_instance_uid"),
+    Index("study_by_seq", "seq", unique=True),
+    Index("study_by_date", "tenant", "listed", "study_date", "study_time", "id"),
+    Index("study_by_patient", "tenant", "patient_id"),
+    Index("study_by_accession", "tenant", "accession_number"),
+)
+
+series = Table(
+    "series",
+    metadata,
+    Column("id", _ID, primary_key=True, autoincrement=False),
+    Column("tenant", _TEXT, nullable=False),
+    Column("study_id", BigInteger, nullable=False),
+    Column("series_instance_uid", _TEXT, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("listed", Boolean, nullable=False),
+    Column("source_version_id", BigInteger),
+    Column("instance_count", Integer, nullable=False),
+    Column("series_number", BigInteger),
+    _text("modality"),
+    _text("series_date"),
+    _text("series_time"),
+    _text("body_part_examined"),
+    _text("step_start_date"),
+    _text("step_start_time"),
+    _text("series_description"),
+    # {SOP Class UID: number of instances}, JSON
+    Column("sop_classes", LargeBinary, nullable=False),
+    Column("attributes", LargeBinary, nullable=False),
+    Column("answer", LargeBinary, nullable=False),
+    # Some writers use one Series Instance UID in several studies.
+    UniqueConstraint("study_id", "series_instance_uid"),
+    Index("series_by_uid", "tenant", "series_instance_uid"),
+    Index("series_by_modality", "tenant", "listed", "modality", "id"),
+)
+
+instance = Table(
+    "instance",
+    metadata,
+    Column("id", _ID, primary_key=True, autoincrement=False),
+    Column("tenant", _TEXT, nullable=False),
+    Column("sop_instance_uid", _TEXT, nullable=False),
+    # Where the current version is filed; None once removed from view.
+    Column("series_id", BigInteger),
+    Column("current_id", BigInteger),
+    Column("last_number", Integer, nullable=False),
+    Column("instance_number", BigInteger),
+    _text("sop_class_uid"),
+    Column("answer", LargeBinary, nullable=False),
+    UniqueConstraint("tenant", "sop_instance_uid"),
+    Index("instance_by_series", "series_id", "instance_number", "sop_instance_uid"),
+)
+
+version = Table(
+    "version",
+    metadata,
+    Column("id", _ID, primary_key=True, autoincrement=False),
+    Column("instance_id", BigInteger, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("study_id", BigInteger, nullable=False),
+    Column("series_id", BigInteger, nullable=False),
+    # The study's sequences between which it was current; both None if it never was.
+    Column("current_from_seq", BigInteger),
+    Column("current_to_seq", BigInteger),
+    # Deleted by a person or dropped by the upstream: only past states still show it.
+    Column("removed", Boolean, nullable=False),
+    Column("instance_number", BigInteger),
+    _text("sop_class_uid"),
+    _text("transfer_syntax_uid"),
+    Column("hdr", LargeBinary, nullable=False),
+    Column("header_bytes", BigInteger, nullable=False),
+    Column("file", LargeBinary, nullable=False),
+    Column("file_bytes", BigInteger, nullable=False),
+    Column("received_at", BigInteger, nullable=False),
+    _text("source"),
+    _text("notes"),
+    Column("pixel", LargeBinary),
+    Column("pieces", LargeBinary, nullable=False),
+    Column("bulk", LargeBinary, nullable=False),
+    Column("frames", LargeBinary, nullable=False),
+    Column("metadata", LargeBinary, nullable=False),
+    UniqueConstraint("instance_id", "number"),
+    Index("version_by_study", "study_id", "series_id"),
+)
+
+term = Table(
+    "term",
+    metadata,
+    Column("tenant", _TEXT, nullable=False),
+    Column("field", SmallInteger, nullable=False),
+    Column("value", _TEXT, nullable=False),
+    Column("study_id", BigInteger, nullable=False),
+    PrimaryKeyConstraint("tenant", "field", "value", "study_id"),
+    sqlite_with_rowid=False,
+)
+
+study_root = Table(
+    "study_root",
+    metadata,
+    Column("study_id", BigInteger, nullable=False),
+    Column("root", LargeBinary, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    PrimaryKeyConstraint("study_id", "root"),
+    sqlite_with_rowid=False,
+)
+
+conflict = Table(
+    "conflict",
+    metadata,
+    Column("id", _ID, primary_key=True, autoincrement=False),
+    Column("tenant", _TEXT, nullable=False),
+    Column("version_id", BigInteger, nullable=False),
+    Column("current_number", Integer, nullable=False),
+    Column("resolved_at", BigInteger),
+    Column("resolution", _TEXT),
+    Column("principal", _TEXT),
+    Index("conflict_by_state", "tenant", "resolved_at"),
+    Index("conflict_by_version", "version_id"),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", _ID, primary_key=True, autoincrement=False),
+    Column("kind", String(32), nullable=False),
+    Column("tenant", _TEXT, nullable=False),
+    Column("sop_class_uid", _TEXT),
+    Column("sop_instance_uid", _TEXT),
+    Column("series_instance_uid", _TEXT),
+    Column("study_instance_uid", _TEXT),
+    Column("version", Integer, nullable=False),
+    Column("detail", _TEXT, nullable=False),
+)
+
+consumer = Table(
+    "consumer",
+    metadata,
+    Column("name", String(128), primary_key=True),
+    Column("event_id", BigInteger, nullable=False),
+)
+
+rendition = Table(
+    "rendition",
+    metadata,
+    Column("tenant", _TEXT, nullable=False),
+    Column("source", LargeBinary, nullable=False),
+    Column("transfer_syntax_uid", _TEXT, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("length", BigInteger, nullable=False),
+    Column("resolution_offsets", _TEXT, nullable=False),
+    PrimaryKeyConstraint("tenant", "source", "transfer_syntax_uid"),
+    sqlite_with_rowid=False,
+)
+
+perceptual = Table(
+    "perceptual",
+    metadata,
+    Column("version_id", BigInteger, nullable=False),
+    Column("frame_index", Integer, nullable=False),
+    Column("enc", LargeBinary, nullable=False),
+    Column("pix", LargeBinary),
+    Column("hash", LargeBinary, nullable=False),
+    Column("quality", Integer, nullable=False),
+    Column("modality", _TEXT, nullable=False),
+    Column("length", BigInteger, nullable=False),
+    PrimaryKeyConstraint("version_id", "frame_index"),
+    sqlite_with_rowid=False,
+)

@@ -1,0 +1,82 @@
+"""The catalogue in one file, without a server: SQLite in write-ahead mode.
+
+An acknowledged commit survives a power cut: with ``synchronous=FULL`` SQLite syncs the
+write-ahead log before a commit returns (https://sqlite.org/pragma.html#pragma_synchronous),
+and the folder when it creates a file.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.pool import QueuePool
+
+from nearframe.errors import Busy, NoSpace, StorageError
+from nearframe.storage.catalogue.database import READERS, WAIT_S, Database
+from nearframe.units import MIB
+
+_WAL_LIMIT_BYTES: Final = 64 * MIB  # what a checkpoint leaves of the log file
+_READER_CACHE_KIB: Final = 4 * 1024  # times READERS; the system's page cache does the rest
+_WRITER_CACHE_KIB: Final = 16 * 1024
+
+
+def open_sqlite(path: Path) -> Database:
+    """Open the database file at `path`, creating it and its folder if need be."""
+    if not path.parent.is_dir():
+        path.parent.mkdir(parents=True)
+        _sync_folder(path.parent.parent)
+    writer = _engine(path, "BEGIN IMMEDIATE", pool_size=1, cache_kib=_WRITER_CACHE_KIB)
+    readers = _engine(path, "BEGIN", pool_size=READERS, cache_kib=_READER_CACHE_KIB, query_only=True)
+    return Database(readers, writer, lock=None, translate=partial(_translate, path))
+
+
+def _engine(path: Path, begin: str, *, pool_size: int, cache_kib: int, query_only: bool = False) -> sa.Engine:
+    engine = sa.create_engine(
+        sa.URL.create("sqlite", database=str(path)),
+        connect_args={"check_same_thread": False, "timeout": WAIT_S, "cached_statements": 256},
+        poolclass=QueuePool,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=WAIT_S,
+        pool_reset_on_return=None,
+    )
+
+    def connected(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # the driver begins no transaction on its own
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            f"journal_size_limit={_WAL_LIMIT_BYTES}",
+            f"cache_size=-{cache_kib}",
+            "temp_store=MEMORY",
+            "case_sensitive_like=ON",  # as in PostgreSQL; text is folded before it is stored
+            f"query_only={'ON' if query_only else 'OFF'}",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    sa.event.listen(engine, "connect", connected)
+    sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+    return engine
+
+
+def _translate(path: Path, error: BaseException) -> StorageError | None:
+    code = getattr(error, "sqlite_errorcode", None)
+    if code == sqlite3.SQLITE_FULL:
+        return NoSpace(needed_bytes=1, free_bytes=shutil.disk_usage(path.parent).free)
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return Busy("another process holds the catalogue; try again")
+    return None
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
