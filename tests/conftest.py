@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.postgres import running_server, server_binaries
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -23,3 +26,13 @@ def data_dir() -> Path:
     if not folder.is_dir():
         pytest.skip("no folder of real studies: set NEARFRAME_TEST_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """A PostgreSQL server of the tests' own: the folder of its socket, for `tests.postgres.create_schema`."""
+    binaries = server_binaries()
+    if binaries is None:
+        pytest.skip("no PostgreSQL server installed: apt-get install postgresql")
+    with running_server(binaries) as socket_folder:
+        yield socket_folder

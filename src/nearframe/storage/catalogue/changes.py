@@ -99,10 +99,11 @@ class Changes(Loaded):
 
     def make_current(self, instance: InstanceState, version: VersionState, attributes: Attributes) -> int:
         """Show `version` as the instance; return the feed sequence of its study."""
-        self.withdraw(instance)
         series = version.series
         study = series.study
+        # Where it comes to stand first in the feed, where it leaves after: a follower never lacks it.
         self.touch(series)
+        self.withdraw(instance)
         version.change(current_from_seq=study.seq, current_to_seq=None, removed=False)
         series.add(version.sop_class_uid)
         study.source_id = series.source_id = version.id
