@@ -18,7 +18,7 @@ FLOORS = (
     ("listener",),
     ("query",),
     ("dicomweb",),
-    ("origin", "edge"),
+    ("origin", "edge", "importer"),
     ("web",),
     ("app",),
     ("cli",),

@@ -11,10 +11,10 @@ import sys
 from collections.abc import Sequence
 
 from nearframe import __version__, log
-from nearframe.cli import version
+from nearframe.cli import import_, version
 from nearframe.errors import NearframeError
 
-_COMMANDS = (version,)
+_COMMANDS = (import_, version)
 
 EXIT_UNEXPECTED = 1
 EXIT_INTERRUPTED = 130

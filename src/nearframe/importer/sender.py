@@ -1,0 +1,287 @@
+"""Storing files on a DICOMweb server (PS3.18 section 10.5), as patiently as the line needs."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import httpx
+import pydicom
+
+from nearframe.errors import AccessError, MalformedDICOM, UpstreamError, UpstreamUnavailable
+from nearframe.importer.answer import OUT_OF_RESOURCES, Answer, read_answer, reason_text
+from nearframe.importer.archives import UNPACKING_ERRORS
+from nearframe.importer.reading import lenient_reading
+from nearframe.importer.sources import Found
+from nearframe.units import MIB
+from nearframe.wire import multipart
+
+_SEND_BYTES = MIB
+_PART_TYPE = "application/dicom"
+_TRY_AGAIN = (429, 502, 503, 504)
+_FORBIDDEN = (401, 403, 407)
+#: The target is not a place to store to at all: no other file will fare better.
+_WRONG_TARGET = (301, 302, 307, 308, 404, 405, 406, 415)
+_FULL = 507
+
+_FIRST_DELAY_S = 0.25
+_MAX_DELAY_S = 20.0
+_MAX_RETRY_AFTER_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of one file.
+
+    Attributes
+    ----------
+    code
+        Warning or Failure Reason, or None.
+    reason
+        The same in words; empty for a file stored without warning.
+    """
+
+    file: Found
+    stored: bool
+    code: int | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A file ready to be sent: a small one is read beforehand, so that an error spoils no request."""
+
+    file: Found
+    data: bytes | None
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield exactly as many bytes as the file had when it was found.
+
+        Raises
+        ------
+        OSError
+            If it cannot be read, or not to that length.
+        """
+        if self.data is not None:
+            yield self.data
+            return
+        rest = self.file.size
+        try:
+            with self.file.open() as stream:
+                while rest and (chunk := stream.read(min(_SEND_BYTES, rest))):
+                    rest -= len(chunk)
+                    yield chunk
+        except UNPACKING_ERRORS as error:
+            raise OSError(f"cannot be read: {error}") from error
+        if rest:
+            raise OSError("became shorter after it was found")
+
+
+def load(file: Found, most_bytes: int) -> Loaded:
+    """Read a file of up to `most_bytes`; a larger one is read as it is sent.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read in full.
+    """
+    if file.size > most_bytes:
+        return Loaded(file, None)
+    return Loaded(file, b"".join(Loaded(file, None).chunks()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Response:
+    status: int
+    answer: Answer
+    text: str
+
+    @property
+    def out_of_resources(self) -> bool:
+        reasons = (*(code for _, code in self.answer.failed), *self.answer.unnamed)
+        return bool(reasons) and all(reason in OUT_OF_RESOURCES for reason in reasons)
+
+
+class Sender:
+    """Sends batches to one server. Any thread may call.
+
+    Parameters
+    ----------
+    url
+        The DICOMweb service: instances go to ``{url}/studies``.
+    retry_for_s
+        How long one batch is tried again while the server is away or busy.
+    wait
+        Sleeps for some seconds; returns True if the import is to end.
+    on_retry
+        Called before each further try.
+    """
+
+    def __init__(
+        self,
+        client: httpx.Client,
+        url: str,
+        *,
+        retry_for_s: float,
+        wait: Callable[[float], bool],
+        on_retry: Callable[[], None],
+    ) -> None:
+        self._client = client
+        self._url = f"{url}/studies"
+        self._retry_for_s = retry_for_s
+        self._wait = wait
+        self._on_retry = on_retry
+
+    def store(self, batch: Sequence[Loaded]) -> Iterator[Verdict]:
+        """Store a batch and yield what became of each file.
+
+        Raises
+        ------
+        UpstreamUnavailable
+            If the server stayed away or busy.
+        AccessError, UpstreamError
+            If the server refuses all of it.
+        OSError
+            If a file that is read as it is sent cannot be read.
+        """
+        response = self._send(batch)
+        if response.status == 200 and not response.answer.warns:
+            yield from (Verdict(loaded.file, stored=True) for loaded in batch)
+        elif len(batch) == 1:
+            yield _only_verdict(batch[0].file, response)
+        else:
+            yield from self._sort_out(batch, response.answer)
+
+    def _sort_out(self, batch: Sequence[Loaded], answer: Answer) -> Iterator[Verdict]:
+        """Match what was said by UID with the files; one that nothing was said of is sent on its own."""
+        said = _by_uid(answer)
+        for loaded in batch:
+            uid = _sop_instance_uid(loaded)
+            if said[uid]:
+                stored, code = said[uid].popleft()
+                yield _verdict(loaded.file, stored, code)
+            else:
+                yield from self.store([loaded])
+
+    def _send(self, batch: Sequence[Loaded]) -> _Response:
+        waited_s = 0.0
+        delay_s = _FIRST_DELAY_S
+        while True:
+            response, problem, least_s = self._try(batch)
+            if response is not None:
+                return response
+            pause_s = max(delay_s * random.uniform(0.5, 1.0), least_s)
+            if waited_s + pause_s > self._retry_for_s or self._wait(pause_s):
+                raise UpstreamUnavailable(f"{problem}; what was stored stays stored, run the import again later")
+            self._on_retry()
+            waited_s += pause_s
+            delay_s = min(2 * delay_s, _MAX_DELAY_S)
+
+    def _try(self, batch: Sequence[Loaded]) -> tuple[_Response | None, str, float]:
+        """Send once: a response, or why to try again and the seconds the server asked to wait."""
+        try:
+            reply = self._post(batch)
+        except httpx.TransportError as error:
+            return None, f"the server cannot be reached ({type(error).__name__})", 0.0
+        if reply.status_code in _TRY_AGAIN:
+            return None, f"the server is busy (HTTP {reply.status_code})", _retry_after_s(reply.headers)
+        _check_target(reply)
+        response = _Response(reply.status_code, read_answer(_json(reply)), _detail(reply))
+        if response.out_of_resources and not response.answer.stored:
+            return None, "the server is out of resources", _retry_after_s(reply.headers)
+        return response, "", 0.0
+
+    def _post(self, batch: Sequence[Loaded]) -> httpx.Response:
+        boundary = f"nf-{uuid.uuid4().hex}"
+        heads = [
+            multipart.part_head(boundary, _PART_TYPE, first=index == 0, length=loaded.file.size)
+            for index, loaded in enumerate(batch)
+        ]
+        end = multipart.closing(boundary)
+        size = sum(map(len, heads)) + sum(loaded.file.size for loaded in batch) + len(end)
+
+        def body() -> Iterator[bytes]:
+            for head, loaded in zip(heads, batch, strict=True):
+                yield head
+                yield from loaded.chunks()
+            yield end
+
+        headers = {
+            "Content-Type": f'multipart/related; type="{_PART_TYPE}"; boundary={boundary}',
+            "Content-Length": str(size),
+            "Accept": "application/dicom+json",
+        }
+        return self._client.post(self._url, content=body(), headers=headers)
+
+
+_Said: TypeAlias = "defaultdict[str, deque[tuple[bool, int | None]]]"
+
+
+def _by_uid(answer: Answer) -> _Said:
+    said: _Said = defaultdict(deque)
+    for uid, warning in answer.stored:
+        said[uid].append((True, warning))
+    for uid, failure in answer.failed:
+        if failure not in OUT_OF_RESOURCES:  # that one deserves another try
+            said[uid].append((False, failure))
+    said.pop("", None)
+    return said
+
+
+def _verdict(file: Found, stored: bool, code: int | None) -> Verdict:
+    return Verdict(file, stored, code, "" if code is None else reason_text(code))
+
+
+def _only_verdict(file: Found, response: _Response) -> Verdict:
+    answer = response.answer
+    if answer.stored:
+        return _verdict(file, True, answer.stored[0][1])
+    codes = [*(code for _, code in answer.failed), *answer.unnamed]
+    if codes:
+        return _verdict(file, False, codes[0])
+    if response.status in (200, 202):
+        return Verdict(file, stored=True)
+    return Verdict(file, stored=False, reason=f"HTTP {response.status}{response.text}")
+
+
+def _sop_instance_uid(loaded: Loaded) -> str:
+    """Return the UID of a file, or an empty string: only wanted when not all went well."""
+    try:
+        with lenient_reading(), loaded.file.open() as stream:
+            found = pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=["SOPInstanceUID"])
+            return str(found.get("SOPInstanceUID", ""))
+    except MalformedDICOM:
+        return ""  # the file is then sent on its own
+
+
+def _check_target(reply: httpx.Response) -> None:
+    status = reply.status_code
+    if status in _FORBIDDEN:
+        raise AccessError(f"the server does not let us store (HTTP {status}){_detail(reply)}")
+    if status in _WRONG_TARGET:
+        raise UpstreamError(f"no place to store to: HTTP {status}{_detail(reply)}; --to names the DICOMweb service")
+    if status == _FULL:
+        raise UpstreamUnavailable("the server's disk is full (HTTP 507); free space there and run the import again")
+
+
+def _json(reply: httpx.Response) -> object:
+    try:
+        return reply.json()
+    except ValueError:
+        return None
+
+
+def _detail(reply: httpx.Response) -> str:
+    """Return what an application/problem+json says (RFC 9457), after a colon."""
+    body = _json(reply)
+    detail = body.get("detail") or body.get("title") if isinstance(body, Mapping) else None
+    return f": {detail}" if isinstance(detail, str) else ""
+
+
+def _retry_after_s(headers: httpx.Headers) -> float:
+    value = headers.get("retry-after", "")
+    return min(float(value), _MAX_RETRY_AFTER_S) if value.isascii() and value.isdigit() else 0.0
