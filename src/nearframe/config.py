@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from nearframe.errors import ConfigurationError
-from nearframe.units import GIB, KIB, MIB, format_size_exact, parse_size
+from nearframe.units import GIB, MIB, format_size_exact, parse_size
 
 T = TypeVar("T")
 
@@ -241,7 +241,11 @@ class Settings:
 
     segment_bytes: int = _setting(SIZE, 128 * MIB, "storage", "Size at which a pack is closed.", unit="bytes")
     chunk_bytes: int = _setting(
-        SIZE, 64 * KIB, "storage", "Plain bytes sealed together; a range read opens whole chunks.", unit="bytes"
+        SIZE,
+        MIB,
+        "storage",
+        "Plain bytes sealed together, a power of two; a range read opens whole chunks.",
+        unit="bytes",
     )
     disk_reserve_bytes: int = _setting(
         SIZE, GIB, "storage", "Free disk space below which nothing more is taken in.", unit="bytes"

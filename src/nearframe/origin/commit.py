@@ -9,7 +9,7 @@ timer: a lone sender pays two flushes, many senders share them.
 
     1. contents appended (by the callers, before submit)      a crash here leaves unreferenced
                                                               contents, which compaction drops
-    2. ContentStore.sync()                                    contents durable, nobody knows of them
+    2. ContentStore.sync(…)                                   contents durable, nobody knows of them
     3. Catalogue.record(batch)                                durable and visible
     4. the futures are resolved                               only now may anyone acknowledge
 """
@@ -26,7 +26,7 @@ from nearframe.storage.ports import Catalogue, ContentStore, NewVersion, Recorde
 
 MAX_GROUP = 128  # bounds the transaction; more would gain nothing over one flush for 128
 
-_Entry = tuple[NewVersion, "Future[Recorded]"]
+_Entry = tuple[NewVersion, int, "Future[Recorded]"]
 
 
 class GroupCommit:
@@ -48,14 +48,16 @@ class GroupCommit:
         self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
         self._thread.start()
 
-    def submit(self, version: NewVersion) -> Future[Recorded]:
+    def submit(self, version: NewVersion, since: int) -> Future[Recorded]:
         """Have an instance recorded whose contents are all appended.
+
+        `since` is the store's `mark` from before the first of them was.
 
         The future fails with `StorageError` if the instance is not durable.
         """
         future: Future[Recorded] = Future()
         future.set_running_or_notify_cancel()  # a caller that gives up must not stop the group
-        self._queue.put((version, future))
+        self._queue.put((version, since, future))
         return future
 
     def close(self) -> None:
@@ -85,7 +87,8 @@ class GroupCommit:
 
     def _commit(self, group: list[_Entry]) -> None:
         try:
-            self._contents.sync()
+            # The oldest mark: if the disk lost anything since, nobody of the group is told otherwise.
+            self._contents.sync(min(since for _, since, _ in group))
         except Exception as error:  # noqa: BLE001 - each caller gets it as its answer
             _fail(group, error)
             return
@@ -95,7 +98,7 @@ class GroupCommit:
 
     def _record(self, group: list[_Entry]) -> None:
         try:
-            recorded = self._catalogue.record([version for version, _ in group])
+            recorded = self._catalogue.record([version for version, _, _ in group])
         except Exception as error:  # noqa: BLE001 - each caller gets it as its answer
             if len(group) == 1 or isinstance(error, NoSpace | Busy):
                 _fail(group, error)
@@ -104,7 +107,7 @@ class GroupCommit:
             for entry in group:
                 self._record([entry])
             return
-        for (_, future), outcome in zip(group, recorded, strict=True):
+        for (_, _, future), outcome in zip(group, recorded, strict=True):
             future.set_result(outcome)
 
 
@@ -113,5 +116,5 @@ def _fail(group: list[_Entry], error: Exception) -> None:
         wrapped = BackendFailed(f"the instance could not be recorded ({type(error).__name__})")
         wrapped.__cause__ = error
         error = wrapped
-    for _, future in group:
+    for _, _, future in group:
         future.set_exception(error)

@@ -11,11 +11,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from nearframe.dicom.model import DICOMJSON, Attributes, PixelDescription
 from nearframe.ids import Digest, Identity
 from nearframe.wire.frametable import FrameTable
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
 
 
 class ContentKind(IntEnum):
@@ -44,7 +46,11 @@ class ContentStore(Protocol):
     the last of those. All methods may be called from several threads.
     """
 
-    def append(self, study: StudyRef, kind: ContentKind, digest: Digest, size: int, chunks: Iterable[bytes]) -> bool:
+    def mark(self) -> int:
+        """Return a value for `sync`. Take it before the first `append` of a batch."""
+        ...
+
+    def append(self, study: StudyRef, kind: ContentKind, digest: Digest, size: int, chunks: Iterable[Buffer]) -> bool:
         """Add a content, or only a reference if the tenant already holds it.
 
         Not durable before `sync`. Safe to call twice. Returns True if bytes were written,
@@ -56,11 +62,25 @@ class ContentStore(Protocol):
             If `chunks` do not add up to `size`; digests are the caller's proof and checked by scrub.
         NoSpace
             If the disk reserve would be touched; nothing is kept.
+        Busy
+            If the study was shredded meanwhile.
         """
         ...
 
-    def sync(self) -> None:
-        """Make every earlier `append` durable (fdatasync); concurrent callers share one."""
+    def sync(self, since: int) -> None:
+        """Make every earlier `append`, `adopt` and `release` durable (fdatasync); concurrent callers share one.
+
+        Parameters
+        ----------
+        since
+            The `mark` taken before the first of them. A failed fdatasync takes everybody's unsynced
+            contents with it, also those of callers that were not waiting: the mark tells them.
+
+        Raises
+        ------
+        BackendFailed
+            If an fdatasync failed since then: nothing of the batch may be acknowledged; send it again.
+        """
         ...
 
     def read(self, study: StudyRef, digest: Digest, start: int = 0, stop: int | None = None) -> bytes:
@@ -71,7 +91,8 @@ class ContentStore(Protocol):
         NotFound
             If this study references no such content.
         IntegrityError
-            If the record does not open under its key: counted, never served.
+            If the record does not open under its key: counted, never served. From then on the
+            content reads as missing to `missing` and `size_of`, and `append` stores it again.
         """
         ...
 

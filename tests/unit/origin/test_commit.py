@@ -18,6 +18,7 @@ from nearframe.storage.ports import Catalogue, ContentStore, NewVersion, Outcome
 from nearframe.wire.frametable import FrameTable
 
 TIMEOUT_S = 20
+MARK = 7
 
 
 def version_of(uid: str) -> NewVersion:
@@ -45,6 +46,7 @@ class Store:
 
     def __init__(self) -> None:
         self.steps: list[Any] = []
+        self.marks: list[int] = []
         self.sync_error: Exception | None = None
         self.refused: set[str] = set()
         self.record_error: Exception = ValueError()
@@ -52,7 +54,8 @@ class Store:
         self.held.set()
         self.syncing = threading.Event()
 
-    def sync(self) -> None:
+    def sync(self, since: int) -> None:
+        self.marks.append(since)
         self.syncing.set()
         assert self.held.wait(TIMEOUT_S)
         self.steps.append("sync")
@@ -83,19 +86,19 @@ def commit(store: Store) -> Iterator[GroupCommit]:
 def hold_first(store: Store, commit: GroupCommit) -> Future[Recorded]:
     """Submit one instance and return when its flush has begun and cannot end."""
     store.held.clear()
-    first = commit.submit(version_of("first"))
+    first = commit.submit(version_of("first"), MARK)
     assert store.syncing.wait(TIMEOUT_S)
     return first
 
 
 def test_contents_are_durable_before_anything_is_recorded(store: Store, commit: GroupCommit) -> None:
-    assert commit.submit(version_of("1")).result(TIMEOUT_S) == Recorded(Outcome.CREATED, 1, 7)
+    assert commit.submit(version_of("1"), MARK).result(TIMEOUT_S) == Recorded(Outcome.CREATED, 1, 7)
     assert store.steps == ["sync", ["1"]]
 
 
 def test_what_gathers_during_a_flush_shares_the_next(store: Store, commit: GroupCommit) -> None:
     first = hold_first(store, commit)
-    rest = [commit.submit(version_of(str(n))) for n in range(MAX_GROUP + 3)]
+    rest = [commit.submit(version_of(str(n)), MARK) for n in range(MAX_GROUP + 3)]
     store.held.set()
     for future in [first, *rest]:
         future.result(TIMEOUT_S)
@@ -109,16 +112,25 @@ def test_what_gathers_during_a_flush_shares_the_next(store: Store, commit: Group
 def test_a_flush_that_fails_records_nothing(store: Store, commit: GroupCommit) -> None:
     store.sync_error = NoSpace(1, 0)
     with pytest.raises(NoSpace):
-        commit.submit(version_of("1")).result(TIMEOUT_S)
+        commit.submit(version_of("1"), MARK).result(TIMEOUT_S)
     assert store.steps == ["sync"]
     store.sync_error = None
-    commit.submit(version_of("2")).result(TIMEOUT_S)
+    commit.submit(version_of("2"), MARK).result(TIMEOUT_S)
+
+
+def test_a_group_is_synced_since_its_oldest_mark(store: Store, commit: GroupCommit) -> None:
+    first = hold_first(store, commit)
+    rest = [commit.submit(version_of(str(mark)), mark) for mark in (9, 8, 10)]
+    store.held.set()
+    for future in [first, *rest]:
+        future.result(TIMEOUT_S)
+    assert store.marks == [MARK, 8]
 
 
 def test_one_instance_that_cannot_be_recorded_fails_alone(store: Store, commit: GroupCommit) -> None:
     store.refused = {"bad"}
     first = hold_first(store, commit)
-    good, bad, also_good = (commit.submit(version_of(uid)) for uid in ("good", "bad", "also good"))
+    good, bad, also_good = (commit.submit(version_of(uid), MARK) for uid in ("good", "bad", "also good"))
     store.held.set()
     assert first.result(TIMEOUT_S)
     assert good.result(TIMEOUT_S)
@@ -131,7 +143,7 @@ def test_one_instance_that_cannot_be_recorded_fails_alone(store: Store, commit: 
 def test_a_full_disk_is_not_tried_again_for_each_of_the_group(store: Store, commit: GroupCommit) -> None:
     store.refused, store.record_error = {"1"}, NoSpace(1, 0)
     first = hold_first(store, commit)
-    rest = [commit.submit(version_of(str(n))) for n in range(3)]
+    rest = [commit.submit(version_of(str(n)), MARK) for n in range(3)]
     store.held.set()
     first.result(TIMEOUT_S)
     for future in rest:
@@ -143,7 +155,7 @@ def test_a_full_disk_is_not_tried_again_for_each_of_the_group(store: Store, comm
 
 def test_a_caller_that_gives_up_does_not_disturb_the_group(store: Store, commit: GroupCommit) -> None:
     first = hold_first(store, commit)
-    given_up, kept = commit.submit(version_of("1")), commit.submit(version_of("2"))
+    given_up, kept = commit.submit(version_of("1"), MARK), commit.submit(version_of("2"), MARK)
     assert not given_up.cancel()
     store.held.set()
     assert first.result(TIMEOUT_S)
@@ -152,7 +164,7 @@ def test_a_caller_that_gives_up_does_not_disturb_the_group(store: Store, commit:
 
 def test_close_commits_what_was_submitted(store: Store) -> None:
     commit = GroupCommit(cast(ContentStore, store), cast(Catalogue, store))
-    futures = [commit.submit(version_of(str(n))) for n in range(5)]
+    futures = [commit.submit(version_of(str(n)), MARK) for n in range(5)]
     commit.close()
     assert all(future.done() for future in futures)
 
@@ -160,6 +172,6 @@ def test_close_commits_what_was_submitted(store: Store) -> None:
 def test_tells_of_each_group(store: Store) -> None:
     sizes: list[int] = []
     commit = GroupCommit(cast(ContentStore, store), cast(Catalogue, store), on_commit=sizes.append)
-    commit.submit(version_of("1")).result(TIMEOUT_S)
+    commit.submit(version_of("1"), MARK).result(TIMEOUT_S)
     commit.close()
     assert sizes == [1]

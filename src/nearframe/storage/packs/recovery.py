@@ -1,0 +1,194 @@
+"""Opening a store: what the packs say that the index does not know yet.
+
+The index covers each pack up to some byte. After a clean stop that is its end; after a crash
+the ends are read again; without an index, everything is. Only the newest log can hold bytes
+that were never synced, so only its records are opened to see whether they are whole. A torn
+record is a miss; what follows the last whole one is cut off.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Final
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from nearframe import log
+from nearframe.errors import IntegrityError
+from nearframe.storage.packs.files import StoredFile
+from nearframe.storage.packs.index import Index, Table
+from nearframe.storage.packs.keys import KeyRing
+from nearframe.storage.packs.ledger import Ledger, SegmentUse
+from nearframe.storage.packs.opening import form_of, read_range
+from nearframe.storage.packs.record import (
+    FILE_HEADER_BYTES,
+    HEADER_BYTES,
+    RecordHeader,
+    RecordType,
+    Role,
+    decode_file_header,
+    decode_replaces,
+)
+from nearframe.storage.packs.scan import read_records
+from nearframe.storage.packs.segments import LogSegment, Segments
+
+_REBUILDING: Final = b"rebuilding"
+#: Entries read again between two transactions: bounds memory while everything is.
+_BATCH_ENTRIES: Final = 100_000
+
+_log = log.logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What opening found.
+
+    Attributes
+    ----------
+    last_log
+        The log to go on with, if there is one.
+    records
+        Records that the index did not know.
+    torn_bytes
+        Bytes cut off the end of the newest log.
+    """
+
+    last_log: LogSegment | None
+    next_number: int
+    records: int
+    torn_bytes: int
+
+
+def recover(segments: Segments, index: Index, ledger: Ledger, keys: KeyRing) -> Recovered:
+    """Bring the index up to the packs. Nothing else uses any of them meanwhile."""
+    return _Recovery(segments, index, ledger, keys).run()
+
+
+class _Recovery:
+    def __init__(self, segments: Segments, index: Index, ledger: Ledger, keys: KeyRing) -> None:
+        self._segments = segments
+        self._index = index
+        self._ledger = ledger
+        self._keys = keys
+        self._records = 0
+        self._torn_bytes = 0
+
+    def run(self) -> Recovered:
+        self._segments.discard_unpublished()
+        if self._index.get(Table.META, _REBUILDING) is not None:
+            self._index.clear()  # a rebuild was cut short
+        present, known = self._segments.numbers(), self._ledger.segments()
+        next_number = max([0, *present, *known]) + 1
+        roles = self._roles(present, known)
+        self._finish_compactions(roles, known)
+        self._ledger.begin_replay()
+        last_log = self._take_in(roles, known)
+        self._ledger.forget_shredded()
+        self._ledger.finish_replay()
+        self._index.delete(Table.META, _REBUILDING)
+        self._flush()
+        if self._records or self._torn_bytes:
+            _log.info("packs_recovered", records=self._records, torn_bytes=self._torn_bytes)
+        return Recovered(last_log, next_number, self._records, self._torn_bytes)
+
+    def _roles(self, present: list[int], known: dict[int, SegmentUse]) -> dict[int, Role]:
+        """Return the role of every pack there is, in order of number."""
+        roles: dict[int, Role] = {}
+        for number in present:
+            try:
+                roles[number] = known[number].role if number in known else self._role_of(number)
+            except IntegrityError as error:
+                # A power cut may leave the name of a new log without its contents; anything else is damage.
+                _log.error("pack_unreadable", segment=number, error=error)
+        return roles
+
+    def _role_of(self, number: int) -> Role:
+        data = bytearray(FILE_HEADER_BYTES)
+        done = self._segments.reader(number).read_into(0, memoryview(data))
+        role, stated = decode_file_header(bytes(data[:done]))
+        if stated != number:
+            raise IntegrityError("a pack file has the name of another")
+        return role
+
+    def _finish_compactions(self, roles: dict[int, Role], known: dict[int, SegmentUse]) -> None:
+        """Remove packs whose survivors stand in another pack, which was published just before a crash."""
+        replaced = {number for number, use in known.items() if use.role is Role.RETIRED}
+        for number, role in roles.items():
+            if number not in known and role is Role.WHOLE:
+                replaced |= replaced_by(self._segments.reader(number))
+        self._segments.remove(sorted(replaced & roles.keys()))
+        for number in replaced:
+            roles.pop(number, None)
+            if known.pop(number, None) is not None:
+                self._ledger.forget_segment(number)
+
+    def _take_in(self, roles: dict[int, Role], known: dict[int, SegmentUse]) -> LogSegment | None:
+        logs = [number for number, role in roles.items() if role is Role.LOG]
+        newest_log = max(logs, default=None)
+        last_log = None
+        for number, role in roles.items():
+            use = known.get(number)
+            if use is None:
+                self._ledger.register(number, role)
+            covered = FILE_HEADER_BYTES if use is None else use.covered_bytes
+            end = self._replay(number, covered, is_torn=number == newest_log)
+            if number == newest_log:
+                last_log = self._segments.reopen_log(number, end)
+            self._ledger.cover(number, end)
+            self._index.settle()
+            if self._index.waiting >= _BATCH_ENTRIES:
+                self._index.put(Table.META, _REBUILDING, b"")
+                self._flush()
+        return last_log
+
+    def _replay(self, number: int, covered: int, *, is_torn: bool) -> int:
+        """Take in the records of a pack beyond `covered`; return where the last whole one ends."""
+        file = self._segments.reader(number)
+        size = file.size()
+        end = covered
+        for offset, header in read_records(file, covered, size):
+            if is_torn and not self._is_whole(file, offset, header):
+                continue
+            self._ledger.apply(header, number, offset)
+            self._records += 1
+            end = offset + header.length
+        if not is_torn:
+            return size
+        self._torn_bytes = max(size - end, 0)
+        return end
+
+    def _is_whole(self, file: StoredFile, offset: int, header: RecordHeader) -> bool:
+        if header.type is not RecordType.CONTENT:
+            return True  # the CRC of the header covers all that counts
+        keys = self._keys.by_id(header.study_key_id)
+        if keys is None:
+            return True  # shredded: dead, whole or not
+        try:
+            content_key, _ = keys.unwrap_header(header)
+            for _ in read_range(AESGCM(content_key), form_of(header), file, offset):
+                pass
+        except IntegrityError:
+            return False
+        return True
+
+    def _flush(self) -> None:
+        self._index.settle()
+        self._index.flush(threading.RLock())
+
+
+def replaced_by(file: StoredFile) -> set[int]:
+    """Return the packs whose survivors a pack holds, from its first record.
+
+    Raises
+    ------
+    IntegrityError
+        If the list is damaged.
+    """
+    first = next(iter(read_records(file, FILE_HEADER_BYTES, file.size())), None)
+    if first is None or first[1].type is not RecordType.REPLACES:
+        return set()
+    offset, header = first
+    body = bytearray(header.stored_length)
+    file.read_into(offset + HEADER_BYTES, memoryview(body))
+    return decode_replaces(header, bytes(body))

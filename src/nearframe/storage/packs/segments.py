@@ -1,0 +1,148 @@
+"""Pack files: their names, the open ones, and the log that grows."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from nearframe.storage.packs.files import Files, StoredFile
+from nearframe.storage.packs.record import FILE_HEADER_BYTES, Role, encode_file_header
+from nearframe.storage.ports import Buffer
+
+_SUFFIX: Final = ".seg"
+#: A pack being written aside; it counts once it is renamed.
+_UNPUBLISHED: Final = ".new"
+
+#: Open pack files kept for readers: 64 of 128 MiB are 8 GiB of recent studies.
+_KEPT_OPEN: Final = 64
+
+
+class Segments:
+    """The pack files of a store, by number. Usable from several threads."""
+
+    def __init__(self, files: Files) -> None:
+        self._files = files
+        self._lock = threading.Lock()
+        self._open: dict[int, StoredFile] = {}
+
+    def numbers(self) -> list[int]:
+        """Return the numbers of the packs there are, in order."""
+        names = (name.removesuffix(_SUFFIX) for name in self._files.names() if name.endswith(_SUFFIX))
+        return sorted(int(name) for name in names if name.isdigit())
+
+    def discard_unpublished(self) -> None:
+        """Remove what a crash left half written."""
+        for name in self._files.names():
+            if name.endswith(_UNPUBLISHED):
+                self._files.remove(name)
+
+    def reader(self, number: int) -> StoredFile:
+        """Return a pack's file for reading; FileNotFoundError if it is gone."""
+        file = self._open.get(number)
+        if file is None:
+            file = self._files.open(_name(number))
+            with self._lock:
+                if len(self._open) >= _KEPT_OPEN:
+                    del self._open[next(iter(self._open))]
+                self._open[number] = file
+        return file
+
+    def create_log(self, number: int) -> LogSegment:
+        """Start a log; the file is durable on return."""
+        file = self._files.create(_name(number))
+        try:
+            file.write_at(0, [encode_file_header(Role.LOG, number)])
+            file.sync()
+            self._files.sync()
+        except OSError:
+            with contextlib.suppress(OSError):
+                self._files.remove(_name(number))
+            raise
+        return LogSegment(number, file, FILE_HEADER_BYTES)
+
+    def reopen_log(self, number: int, length: int) -> LogSegment:
+        """Continue a log that is durable as far as `length`; the rest is cut off."""
+        file = self._files.open(_name(number), writable=True)
+        if file.size() > length:
+            file.truncate(length)
+        file.sync()
+        return LogSegment(number, file, length)
+
+    @contextlib.contextmanager
+    def publishing(self, number: int) -> Iterator[StoredFile]:
+        """Write a pack that readers and recovery see whole and durable after the block, or not at all."""
+        try:
+            file = self._files.create(_unpublished_name(number))
+            file.write_at(0, [encode_file_header(Role.WHOLE, number)])
+            yield file
+            file.sync()
+            self._files.rename(_unpublished_name(number), _name(number))
+            self._files.sync()
+        except BaseException:
+            with contextlib.suppress(OSError):
+                self._files.remove(_unpublished_name(number))
+            raise
+
+    def remove(self, numbers: Sequence[int]) -> None:
+        """Remove packs, durably. Readers that hold one read on."""
+        for number in numbers:
+            with contextlib.suppress(FileNotFoundError):
+                self._files.remove(_name(number))
+            with self._lock:
+                self._open.pop(number, None)
+        self._files.sync()
+
+    def free_bytes(self) -> int:
+        return self._files.free_bytes()
+
+
+class LogSegment:
+    """The pack that records are appended to. Not thread-safe but for `sync`.
+
+    Attributes
+    ----------
+    length
+        Where the next record goes.
+    synced_length
+        How far the file is known to be durable.
+    """
+
+    def __init__(self, number: int, file: StoredFile, length: int) -> None:
+        self.number = number
+        self.length = self.synced_length = length
+        self._file = file
+
+    def append(self, buffers: Sequence[Buffer]) -> int:
+        """Write a record and return its offset; on OSError the log is as before."""
+        offset = self.length
+        try:
+            self._file.write_at(offset, buffers)
+        except OSError:
+            # Part of it may be there. If cutting fails too, the next record overwrites it.
+            with contextlib.suppress(OSError):
+                self._file.truncate(offset)
+            raise
+        self.length = offset + sum(map(len, buffers))
+        return offset
+
+    def sync(self) -> None:
+        """Make what was appended before the call durable; may run beside `append`."""
+        length = self.length
+        self._file.sync()
+        self.synced_length = max(self.synced_length, length)
+
+    def abandon(self) -> None:
+        """Cut off what is not known to be durable, as far as the disk lets us."""
+        with contextlib.suppress(OSError):
+            self._file.truncate(self.synced_length)
+            self._file.sync()
+
+
+def _name(number: int) -> str:
+    return f"{number:08d}{_SUFFIX}"
+
+
+def _unpublished_name(number: int) -> str:
+    return f"{number:08d}{_UNPUBLISHED}"

@@ -1,0 +1,468 @@
+"""The content store: sealed packs, an index that follows them, and a key ring."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from nearframe import log
+from nearframe.errors import BackendFailed, Busy, ConfigurationError, IntegrityError, NotFound
+from nearframe.ids import Digest
+from nearframe.storage.packs.files import Files, LocalFiles, StoredFile
+from nearframe.storage.packs.index import Index
+from nearframe.storage.packs.keys import SLOT_BYTES, KeyRing, SlotKeyRing, StudyKeys, load_root_key
+from nearframe.storage.packs.ledger import Entry, Ledger, Wrap
+from nearframe.storage.packs.opening import form_of, read_cached, read_range
+from nearframe.storage.packs.record import (
+    FILE_HEADER_BYTES,
+    KEY_TAG_BYTES,
+    NONCE_PREFIX_BYTES,
+    Coding,
+    Flags,
+    RecordHeader,
+    RecordType,
+    Role,
+)
+from nearframe.storage.packs.recovery import recover
+from nearframe.storage.packs.seal import Form, compress, seal, sealed_length
+from nearframe.storage.packs.segments import Segments
+from nearframe.storage.packs.writer import Writer
+from nearframe.storage.ports import Buffer, ContentKind, StudyRef
+from nearframe.units import GIB, MIB
+
+#: Contents above this are sealed chunk by chunk into a pack of their own, so that memory
+#: stays bounded and a slow source holds up nobody.
+_OWN_SEGMENT_BYTES: Final = 8 * MIB
+#: Header blobs above this are stored as they are: they are compressed in memory.
+_COMPRESS_BYTES: Final = 16 * MIB
+#: A content moves once per compaction: two look-ups in a row that miss are already rare.
+_MOVED_ATTEMPTS: Final = 8
+
+_log = log.logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PackSettings:
+    """Sizes of a store.
+
+    Attributes
+    ----------
+    segment_bytes
+        Size at which a pack is closed.
+    chunk_bytes
+        Plain bytes sealed together, a power of two: a range read opens whole chunks.
+    reserve_bytes
+        Free disk space below which nothing more is taken in.
+    """
+
+    segment_bytes: int = 128 * MIB
+    chunk_bytes: int = MIB
+    reserve_bytes: int = GIB
+
+    def __post_init__(self) -> None:
+        if self.chunk_bytes < 256 or self.chunk_bytes & (self.chunk_bytes - 1):
+            raise ConfigurationError("chunk_bytes must be a power of two, at least 256")
+
+
+@dataclass(frozen=True, slots=True)
+class PackStats:
+    """What a store holds.
+
+    Attributes
+    ----------
+    stored_bytes
+        Bytes of all packs, `live_bytes` of which are still needed.
+    contents, plain_bytes
+        Different contents within a tenant, and their bytes before sealing and compression.
+    dedupe_hits
+        Contents not stored since the start because the tenant held them.
+    integrity_failures
+        Contents found damaged since the start.
+    sync_failures
+        Failed fdatasyncs since the start.
+    """
+
+    segments: int
+    stored_bytes: int
+    live_bytes: int
+    contents: int
+    plain_bytes: int
+    dedupe_hits: int
+    integrity_failures: int
+    sync_failures: int
+
+    @property
+    def dead_bytes(self) -> int:
+        return self.stored_bytes - self.live_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A content that a study may read: found, and its key unwrapped."""
+
+    entry: Entry
+    form: Form
+    key: AESGCM
+
+
+class PackStore:
+    """A `ContentStore` of sealed packs below one directory; its only owner.
+
+    Parameters
+    ----------
+    home
+        Holds ``packs/``, ``packs/index/`` and ``keys/``; made if need be.
+    files, keys
+        Where packs and keys are, if not in `home`: other adapters, or a test's.
+
+    Raises
+    ------
+    ConfigurationError
+        If another process owns `home`, or the key ring belongs to another root key.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        settings: PackSettings | None = None,
+        *,
+        files: Files | None = None,
+        keys: KeyRing | None = None,
+    ) -> None:
+        self._settings = settings or PackSettings()
+        with ExitStack() as undo:
+            self._owner: int | None = _own(home)
+            undo.callback(os.close, self._owner)
+            self._segments = Segments(files or LocalFiles(home / "packs"))
+            self._keys = keys or SlotKeyRing(LocalFiles(home / "keys"), load_root_key(home / "keys" / "root.key"))
+            self._index = Index(home / "packs" / "index")
+            undo.callback(self._index.close)
+            self._ledger = Ledger(self._index, self._keys)
+            self.recovered = recover(self._segments, self._index, self._ledger, self._keys)
+            self._writer = Writer(
+                self._segments,
+                self._index,
+                self._ledger,
+                next_number=self.recovered.next_number,
+                last_log=self.recovered.last_log,
+                segment_bytes=self._settings.segment_bytes,
+                reserve_bytes=self._settings.reserve_bytes,
+            )
+            undo.pop_all()
+        self._storing: set[bytes] = set()
+        self._stored = threading.Condition(self._writer.lock)
+        self._dedupe_hits = 0
+        self._integrity_failures = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Sync, bring the index up to date, let go of the directory. Safe to call twice."""
+        if self._owner is None:
+            return
+        try:
+            self.sync(self.mark())
+            self._writer.close()
+        finally:
+            self._index.close()
+            os.close(self._owner)
+            self._owner = None
+
+    def stats(self) -> PackStats:
+        """Return what the store holds; takes time with the number of packs, not of contents."""
+        uses = self._ledger.segments().values()
+        return PackStats(
+            segments=len(uses),
+            stored_bytes=sum(use.covered_bytes for use in uses),
+            live_bytes=sum(use.live_bytes for use in uses),
+            contents=sum(use.contents for use in uses),
+            plain_bytes=sum(use.plain_bytes for use in uses),
+            dedupe_hits=self._dedupe_hits,
+            integrity_failures=self._integrity_failures,
+            sync_failures=self._writer.sync_failures,
+        )
+
+    # -- writing ---------------------------------------------------------------------------
+
+    def mark(self) -> int:
+        return self._writer.mark()
+
+    def append(self, study: StudyRef, kind: ContentKind, digest: Digest, size: int, chunks: Iterable[Buffer]) -> bool:
+        keys = self._ensure_keys(study)
+        content_id = keys.content_id(digest)
+        with self._storing_alone(content_id):
+            if self._reference(keys, content_id, digest):
+                return False
+            self._store(keys, content_id, digest, kind, size, chunks)
+            return True
+
+    def sync(self, since: int) -> None:
+        self._writer.sync(since)
+
+    def adopt(self, study: StudyRef, digests: Iterable[Digest]) -> list[Digest]:
+        keys = self._ensure_keys(study)
+        return [digest for digest in digests if not self._reference(keys, keys.content_id(digest), digest)]
+
+    def release(self, study: StudyRef, digests: Iterable[Digest]) -> None:
+        keys = self._keys.find(study)
+        if keys is None:
+            return
+        for digest in digests:
+            content_id = keys.content_id(digest)
+            with self._writer.lock:
+                wrap = self._ledger.wrap(keys.key_id, content_id)
+                if wrap is not None:
+                    # What frees space may use the reserve.
+                    self._writer.write(_drop_record(keys.key_id, content_id, wrap), into_reserve=True)
+
+    def shred(self, study: StudyRef) -> None:
+        with self._writer.lock:
+            with self._writer.disk_errors(0):
+                key_id = self._keys.shred(study)
+            if key_id is not None:
+                self._ledger.forget_study(key_id)
+
+    # -- reading ---------------------------------------------------------------------------
+
+    def read(self, study: StudyRef, digest: Digest, start: int = 0, stop: int | None = None) -> bytes:
+        parts = list(self.stream(study, digest, start, stop))
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def read_nowait(self, study: StudyRef, digest: Digest) -> bytes | None:
+        try:
+            held = self._find(study, digest)
+            if held.form.chunks > 1:
+                return None
+            return read_cached(held.key, held.form, self._segments.reader(held.entry.segment), held.entry.offset)
+        except (NotFound, IntegrityError, OSError):
+            return None  # `read` looks again, and says what is wrong
+
+    def stream(self, study: StudyRef, digest: Digest, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        held, file = self._find_file(study, digest)
+        try:
+            yield from read_range(held.key, held.form, file, held.entry.offset, start, stop)
+        except IntegrityError:
+            self._found_damaged(held)
+            raise
+        except OSError as error:
+            raise BackendFailed("the disk refused a read") from error
+
+    def size_of(self, study: StudyRef, digest: Digest) -> int | None:
+        keys = self._keys.find(study)
+        held = None if keys is None else self._ledger.held(keys.key_id, keys.content_id(digest))
+        return held[0].plain_length if held is not None and held[0].readable else None
+
+    def missing(self, study: StudyRef, digests: Iterable[Digest]) -> list[Digest]:
+        return [digest for digest in digests if self.size_of(study, digest) is None]
+
+    def _find(self, study: StudyRef, digest: Digest) -> _Held:
+        keys = self._keys.find(study)
+        if keys is None:
+            raise NotFound("content")
+        content_id = keys.content_id(digest)
+        held = self._ledger.held(keys.key_id, content_id)
+        if held is None:
+            raise NotFound("content")
+        entry, wrap = held
+        if not entry.readable:
+            raise IntegrityError("a stored content is damaged; it is kept out of use until stored again")
+        content_key, _ = keys.unwrap(content_id, wrap.key_tag, wrap.nonce, wrap.wrapped)
+        return _Held(entry, entry.form(content_id), AESGCM(content_key))
+
+    def _find_file(self, study: StudyRef, digest: Digest) -> tuple[_Held, StoredFile]:
+        for _ in range(_MOVED_ATTEMPTS):
+            held = self._find(study, digest)
+            try:
+                return held, self._segments.reader(held.entry.segment)
+            except FileNotFoundError:
+                continue  # compaction has just moved it: the index knows where
+        raise BackendFailed("the pack of a content is missing")
+
+    def _found_damaged(self, held: _Held) -> None:
+        with self._writer.lock:
+            entry = held.entry
+            if self._ledger.mark_damaged(held.form.content_id, entry.key_tag, entry.segment, entry.offset):
+                self._integrity_failures += 1
+        _log.error("content_damaged", segment=held.entry.segment, offset=held.entry.offset)
+
+    # -- storing ---------------------------------------------------------------------------
+
+    def _ensure_keys(self, study: StudyRef) -> StudyKeys:
+        with self._writer.disk_errors(SLOT_BYTES):
+            return self._keys.ensure(study)
+
+    @contextmanager
+    def _storing_alone(self, content_id: bytes) -> Iterator[None]:
+        """Two senders of the same content: the second waits, then finds it held."""
+        with self._stored:
+            while content_id in self._storing:
+                self._stored.wait()
+            self._storing.add(content_id)
+        try:
+            yield
+        finally:
+            with self._stored:
+                self._storing.remove(content_id)
+                self._stored.notify_all()
+
+    def _reference(self, keys: StudyKeys, content_id: bytes, digest: Digest) -> bool:
+        """Make the study hold a content that the tenant holds; return whether it does now."""
+        with self._writer.lock:
+            held = self._ledger.held(keys.key_id, content_id)
+            if held is not None and held[0].readable:
+                return True
+            entry = self._ledger.entry(content_id)
+            content_key = None if entry is None or not entry.readable else self._content_key(content_id, entry)
+            if entry is None or content_key is None:
+                return False
+            nonce, wrapped = keys.wrap(content_id, entry.key_tag, content_key, digest)
+            self._writer.write(
+                RecordHeader(
+                    RecordType.WRAP,
+                    content_id=content_id,
+                    key_tag=entry.key_tag,
+                    study_key_id=keys.key_id,
+                    wrap_nonce=nonce,
+                    wrapped=wrapped,
+                )
+            )
+            self._dedupe_hits += 1
+            return True
+
+    def _content_key(self, content_id: bytes, entry: Entry) -> bytes | None:
+        """Return the key of a content, by the wrap of any study that holds it."""
+        for key_id in self._ledger.holders_of(content_id, entry):
+            keys, wrap = self._keys.by_id(key_id), self._ledger.wrap(key_id, content_id)
+            if keys is not None and wrap is not None:
+                with suppress(IntegrityError):
+                    return keys.unwrap(content_id, wrap.key_tag, wrap.nonce, wrap.wrapped)[0]
+        return None
+
+    def _store(
+        self,
+        keys: StudyKeys,
+        content_id: bytes,
+        digest: Digest,
+        kind: ContentKind,
+        size: int,
+        chunks: Iterable[Buffer],
+    ) -> None:
+        coding, coded_length = Coding.NONE, size
+        if kind is ContentKind.HEADER and size <= _COMPRESS_BYTES:
+            coding, plain = _compressed(size, b"".join(chunks))
+            coded_length, chunks = len(plain), [plain]
+        header, content_key = self._new_record(keys, content_id, digest)
+        chunk_log2 = self._settings.chunk_bytes.bit_length() - 1
+        header = replace(
+            header,
+            kind=kind,
+            coding=coding,
+            chunk_log2=chunk_log2,
+            plain_length=size,
+            stored_length=sealed_length(coded_length, chunk_log2),
+        )
+        sealed = seal(AESGCM(content_key), form_of(header), chunks)
+        if header.length <= min(_OWN_SEGMENT_BYTES, self._settings.segment_bytes):
+            body = list(sealed)
+            with self._writer.lock:
+                self._check_not_shredded(keys)
+                self._writer.write(header, body)
+        else:
+            self._store_apart(keys, header, sealed)
+
+    def _new_record(self, keys: StudyKeys, content_id: bytes, digest: Digest) -> tuple[RecordHeader, bytes]:
+        """Return a content record without its content, and the content key.
+
+        A damaged content keeps its key, so that every study that holds it reads it again. The
+        nonces are new in any case.
+        """
+        key_tag, content_key = secrets.token_bytes(KEY_TAG_BYTES), AESGCM.generate_key(256)
+        with self._writer.lock:
+            damaged = self._ledger.entry(content_id)
+            known_key = None if damaged is None else self._content_key(content_id, damaged)
+            if damaged is not None and known_key is not None:
+                key_tag, content_key = damaged.key_tag, known_key
+            wrap = self._ledger.wrap(keys.key_id, content_id)
+        if wrap is not None and wrap.key_tag == key_tag:
+            nonce, wrapped = wrap.nonce, wrap.wrapped
+        else:
+            nonce, wrapped = keys.wrap(content_id, key_tag, content_key, digest)
+        header = RecordHeader(
+            RecordType.CONTENT,
+            content_id=content_id,
+            key_tag=key_tag,
+            nonce_prefix=secrets.token_bytes(NONCE_PREFIX_BYTES),
+            study_key_id=keys.key_id,
+            wrap_nonce=nonce,
+            wrapped=wrapped,
+            flags=Flags.WRAPPED,
+        )
+        return header, content_key
+
+    def _store_apart(self, keys: StudyKeys, header: RecordHeader, sealed: Iterator[bytes]) -> None:
+        """Write a large content as a pack of its own; the lock is held only to publish it."""
+        self._writer.check_space(header.length)
+        number = self._writer.reserve_number()
+        with self._writer.disk_errors(header.length), self._segments.publishing(number) as file:
+            offset = FILE_HEADER_BYTES
+            for part in chain([header.encode()], sealed):
+                file.write_at(offset, [part])
+                offset += len(part)
+        with self._writer.lock:
+            self._check_not_shredded(keys)
+            self._ledger.register(number, Role.WHOLE)
+            self._writer.publish(header, number, FILE_HEADER_BYTES)
+
+    def _check_not_shredded(self, keys: StudyKeys) -> None:
+        if self._keys.by_id(keys.key_id) is None:
+            raise Busy("the study was shredded while this content was sealed; send it again")
+
+
+def _compressed(size: int, plain: bytes) -> tuple[Coding, bytes]:
+    if len(plain) != size:
+        raise IntegrityError("a content is not as long as announced")
+    coded = compress(plain)
+    return (Coding.ZSTD, coded) if len(coded) < size else (Coding.NONE, plain)
+
+
+def _drop_record(study_key_id: bytes, content_id: bytes, wrap: Wrap) -> RecordHeader:
+    return RecordHeader(
+        RecordType.DROP,
+        content_id=content_id,
+        key_tag=wrap.key_tag,
+        study_key_id=study_key_id,
+        wrap_nonce=wrap.nonce,
+        carrier=wrap.carrier,
+    )
+
+
+def _own(home: Path) -> int:
+    """Lock the store's directory for this process; the lock ends with it."""
+    directory = home / "packs"
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(fd)
+        raise ConfigurationError(
+            f"another process works in {home}; stop it, or give this one another --home"
+        ) from error
+    return fd
