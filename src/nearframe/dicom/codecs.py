@@ -173,10 +173,10 @@ def _decode_jpeg_2000(encoded: bytes, pixel: PixelDescription, reduce: int) -> S
     try:
         if stream.is_high_throughput:
             skipped = min(reduce, stream.levels)
-            samples = imagecodecs.htj2k_decode(codestream, skipres=skipped)
+            samples = imagecodecs.htj2k_decode(codestream, planar=False, skipres=skipped)
             shape = (-(-pixel.rows >> skipped), -(-pixel.columns >> skipped), *shape[2:])
         else:
-            samples = imagecodecs.jpeg2k_decode(codestream)
+            samples = imagecodecs.jpeg2k_decode(codestream, planar=False)
     except (RuntimeError, ValueError) as error:
         raise MalformedDICOM("JPEG 2000 frame cannot be decoded") from error
     return _as_stored(samples, shape, stream, pixel)
@@ -193,16 +193,16 @@ def _check_fits(stream: Codestream, pixel: PixelDescription) -> None:
 
 def _as_stored(samples: Samples, shape: tuple[int, ...], stream: Codestream, pixel: PixelDescription) -> Samples:
     """Put decoded samples into the container the header names, sign extended where it calls them signed."""
-    if samples.size != int(np.prod(shape)):
-        raise MalformedDICOM("decoded frame has another size than its own header said")
+    if samples.shape != shape:
+        raise MalformedDICOM("decoded frame has another shape than its own header said")
     dtype = sample_dtype(pixel)
     spare = 8 * dtype.itemsize - stream.bits
     if pixel.pixel_representation and not stream.is_signed and spare > 0:
         # Two's complement of fewer bits, coded as if unsigned (PS3.5 8.2.3; and the wrong
         # SIZ that several J2K writers leave, where the object's header is right).
         samples = np.left_shift(samples.astype(dtype), spare)
-        return np.right_shift(samples, spare).reshape(shape)
-    return samples.astype(dtype, copy=False).reshape(shape)
+        return np.right_shift(samples, spare)
+    return samples.astype(dtype, copy=False)
 
 
 def _is_ycbcr(stream: Codestream, pixel: PixelDescription) -> bool:

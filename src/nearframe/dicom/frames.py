@@ -98,17 +98,19 @@ def _canonical_header(samples: Samples, pixel: PixelDescription) -> bytes:
     )
 
 
-def _meaningful_depth(samples: Samples, pixel: PixelDescription) -> tuple[int, int]:
-    full = (pixel.bits_allocated, pixel.bits_allocated - 1)
-    if samples.dtype.kind == "f" or not 1 <= pixel.bits_stored < pixel.bits_allocated:
-        return full
-    if pixel.high_bit == pixel.bits_stored - 1 and _fits(samples, pixel.bits_stored):
-        return full
-    return pixel.bits_stored, pixel.high_bit & 0xFF
-
-
-def _fits(samples: Samples, bits: int) -> bool:
-    """Return True if every sample is its own value read from its low `bits` bits."""
+def fits_bits_stored(samples: Samples, pixel: PixelDescription) -> bool:
+    """Return True if every sample is right-aligned and its own value read from Bits Stored bits alone."""
+    bits = pixel.bits_stored
+    if not 1 <= bits <= pixel.bits_allocated or pixel.high_bit != bits - 1:
+        return False
+    if bits == pixel.bits_allocated:
+        return True
     if samples.dtype.kind == "u":
         return int(samples.max()) < 1 << bits
     return -(1 << bits - 1) <= int(samples.min()) and int(samples.max()) < 1 << bits - 1
+
+
+def _meaningful_depth(samples: Samples, pixel: PixelDescription) -> tuple[int, int]:
+    if samples.dtype.kind == "f" or fits_bits_stored(samples, pixel):
+        return pixel.bits_allocated, pixel.bits_allocated - 1
+    return pixel.bits_stored & 0xFF, pixel.high_bit & 0xFF

@@ -75,10 +75,31 @@ def decode_native(encoded: bytes, pixel: PixelDescription, *, big_endian: bool) 
 
 
 def encode_native(pixels: Samples, pixel: PixelDescription) -> bytes:
-    """Return samples as a native little-endian frame, interleaved; one-bit samples packed (PS3.5 8.1.1)."""
+    """Return samples as a native little-endian frame; one-bit samples packed (PS3.5 8.1.1).
+
+    `pixel` says whether by pixel or by plane.
+    """
     if pixel.bits_allocated == 1:
         return np.packbits(pixels.reshape(-1) & 1, bitorder="little").tobytes()
+    if pixel.samples_per_pixel > 1 and pixel.planar_configuration == 1:
+        pixels = pixels.transpose(2, 0, 1)
     return np.ascontiguousarray(pixels, dtype=sample_dtype(pixel)).tobytes()
+
+
+def byteswapped(encoded: bytes, pixel: PixelDescription) -> bytes:
+    """Return a big-endian native frame in little endian, its layout unchanged (PS3.5 section 7.3).
+
+    Raises
+    ------
+    MalformedDICOM
+        If it has a part of a sample, or of a word.
+    """
+    if pixel.bits_allocated <= 8:
+        return _words_swapped(encoded) if pixel.vr == "OW" else encoded
+    width = sample_dtype(pixel).itemsize
+    if len(encoded) % width:
+        raise MalformedDICOM(f"frame of {len(encoded)} bytes ends within a sample")
+    return np.frombuffer(encoded, f"<u{width}").byteswap().tobytes()
 
 
 def _take(encoded: bytes, dtype: np.dtype[Any], count: int) -> Samples:

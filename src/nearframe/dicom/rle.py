@@ -80,5 +80,5 @@ def _unpack(segment: bytes, size: int) -> np.ndarray[tuple[int], np.dtype[np.uin
 
 
 def _pack(plane: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> bytes:
-    packed = bytes(imagecodecs.packbits_encode(np.ascontiguousarray(plane)))  # a run never crosses a row
+    packed = bytes(imagecodecs.packbits_encode(plane.copy()))  # a run never crosses a row
     return packed + b"\0" * (len(packed) % 2)

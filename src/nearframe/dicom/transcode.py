@@ -1,0 +1,187 @@
+"""The same frame in another transfer syntax, and which renditions are worth keeping.
+
+Two rules stand above the rest. A lossy original is never encoded again: its bitstream is
+kept, and it is only ever decoded, to Explicit VR Little Endian for a reader that asks
+(x1.9 to x4.8 bytes otherwise, and nothing gained). And nothing encoded leaves this module
+before it was decoded again and its pixel digest compared.
+
+References
+----------
+PS3.18 section 8.7.3.5 (transfer syntax of a response); PS3.3 C.7.6.1.1.5 (lossy flags stay
+once set); ADR 0003.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from nearframe.dicom import transfersyntax as ts
+from nearframe.dicom.codecs import check_limits, decode_frame, decoded_description, is_reversible
+from nearframe.dicom.encoders import ENCODERS, can_encode, encoded_photometric
+from nearframe.dicom.frames import pix_digest
+from nearframe.dicom.j2kheader import resolution_offsets
+from nearframe.dicom.model import PixelDescription
+from nearframe.dicom.native import Samples, byteswapped, encode_native
+from nearframe.dicom.transfersyntax import Codec, Loss
+from nearframe.errors import IntegrityError, NotAcceptable
+
+#: Below this a rendition's headers and index outweigh what it saves.
+MIN_RENDITION_PIXELS = 64 * 64
+#: From here on a progressive rendition is worth having though the original is small enough already.
+MIN_PROGRESSIVE_PIXELS = 1024 * 1024
+#: A rendition is kept if it is at most this share of the stored bytes.
+MAX_RENDITION_SHARE = 0.9
+#: For a picture of `MIN_PROGRESSIVE_PIXELS`: HTJ2K is 4-11 % larger than JPEG-LS, and shows at 8 % of the bytes.
+MAX_PROGRESSIVE_SHARE = 1.2
+
+
+@dataclass(frozen=True, slots=True)
+class TranscodedFrame:
+    """A frame in another transfer syntax.
+
+    Attributes
+    ----------
+    pixel
+        The description that fits these bytes: colour model and planar configuration corrected.
+    lossy
+        True if the samples are not those acquired; Lossy Image Compression stays "01".
+    resolution_offsets
+        For HTJ2K: byte offsets at which each resolution is complete, smallest first.
+    """
+
+    encoded: bytes
+    transfer_syntax_uid: str
+    pixel: PixelDescription
+    lossy: bool
+    resolution_offsets: tuple[int, ...] = ()
+
+
+def transcode(encoded: bytes, transfer_syntax_uid: str, pixel: PixelDescription, target_uid: str) -> TranscodedFrame:
+    """Return the frame in the transfer syntax `target_uid`; as it is if that is its own.
+
+    Raises
+    ------
+    NotAcceptable
+        If it cannot be had so: a lossy original, a codec or a kind of pixel we do not write.
+    MalformedDICOM, LimitExceeded
+        As `codecs.decode_frame`.
+    """
+    if target_uid == transfer_syntax_uid:
+        lossy = pixel.lossy or not is_reversible(encoded, transfer_syntax_uid, pixel)
+        return TranscodedFrame(encoded, target_uid, pixel, lossy)
+    if target_uid == ts.ExplicitVRLittleEndian:
+        return to_explicit_le(encoded, transfer_syntax_uid, pixel)
+    if not can_encode(target_uid, pixel):
+        raise NotAcceptable(
+            "frames like this are not written in that transfer syntax", targets(transfer_syntax_uid, pixel)
+        )
+    if not is_reversible(encoded, transfer_syntax_uid, pixel):
+        raise NotAcceptable("a lossy original is not encoded again", (transfer_syntax_uid, ts.ExplicitVRLittleEndian))
+    samples = decode_frame(encoded, transfer_syntax_uid, pixel)
+    return _encode(samples, decoded_description(transfer_syntax_uid, pixel), target_uid)
+
+
+def targets(transfer_syntax_uid: str, pixel: PixelDescription) -> tuple[str, ...]:
+    """Return the transfer syntaxes frames can be had in, as far as the UID alone tells; their own first."""
+    syntax = ts.transfer_syntax(transfer_syntax_uid)
+    own = (transfer_syntax_uid,)
+    if not syntax.is_decodable:
+        return own
+    others = [ts.ExplicitVRLittleEndian]
+    if syntax.loss is Loss.LOSSLESS:
+        others += [uid for uid in ENCODERS if can_encode(uid, pixel)]
+    return own + tuple(uid for uid in others if uid != transfer_syntax_uid)
+
+
+def to_explicit_le(encoded: bytes, transfer_syntax_uid: str, pixel: PixelDescription) -> TranscodedFrame:
+    """Return the frame as native little-endian bytes. The only thing ever done to a lossy original.
+
+    A frame that is native already keeps its planar configuration and subsampling.
+
+    Raises
+    ------
+    NotAcceptable
+        If nothing decodes it.
+    MalformedDICOM, LimitExceeded
+        As `codecs.decode_frame`.
+    """
+    syntax = ts.transfer_syntax(transfer_syntax_uid)
+    lossy = pixel.lossy or not is_reversible(encoded, transfer_syntax_uid, pixel)
+    if syntax.codec is Codec.NATIVE:
+        check_limits(pixel)
+        native = byteswapped(encoded, pixel) if syntax.big_endian_pixels else encoded
+        if syntax.encapsulated:
+            native = native[: (pixel.native_frame_bits + 7) // 8]  # a fragment is padded to even length
+        return TranscodedFrame(native, ts.ExplicitVRLittleEndian, pixel, lossy)
+    samples = decode_frame(encoded, transfer_syntax_uid, pixel)
+    decoded = replace(decoded_description(transfer_syntax_uid, pixel), lossy=lossy, vr="OW")
+    return TranscodedFrame(encode_native(samples, decoded), ts.ExplicitVRLittleEndian, decoded, lossy)
+
+
+def to_htj2k(samples: Samples, pixel: PixelDescription) -> TranscodedFrame:
+    """Return decoded samples as HTJ2K with RPCL options, proved equal by decoding them again.
+
+    For samples of reversible originals only: `best_rendition` and `transcode` see to that.
+
+    Raises
+    ------
+    NotAcceptable
+        If `pixel` is not 8 or 16 bit integers of one or three samples.
+    IntegrityError
+        If the encoder gave something else.
+    """
+    return _encode(samples, pixel, ts.HTJ2KLosslessRPCL)
+
+
+def wants_rendition(transfer_syntax_uid: str, pixel: PixelDescription) -> bool:
+    """Return True if an HTJ2K rendition of such a frame is worth trying.
+
+    Lossy originals, HTJ2K itself, one-bit, floating-point and 32-bit frames: never. Palette
+    indices: no, neighbours in the table are not neighbours in colour. JPEG-LS and JPEG 2000
+    are about as small as HTJ2K: only where a large picture gains by showing early.
+    """
+    syntax = ts.transfer_syntax(transfer_syntax_uid)
+    pixels = pixel.rows * pixel.columns
+    if syntax.loss is Loss.LOSSY or not syntax.is_decodable or not can_encode(ts.HTJ2KLosslessRPCL, pixel):
+        return False
+    if pixels < MIN_RENDITION_PIXELS or pixel.photometric_interpretation == "PALETTE COLOR":
+        return False
+    if syntax.media_type == ts.media_type_of(ts.HTJ2KLosslessRPCL):
+        return False
+    return pixels >= MIN_PROGRESSIVE_PIXELS or not _is_compact(syntax)
+
+
+def best_rendition(encoded: bytes, transfer_syntax_uid: str, pixel: PixelDescription) -> TranscodedFrame | None:
+    """Return the HTJ2K rendition to keep beside a frame, or None if the frame itself serves as well.
+
+    Raises
+    ------
+    MalformedDICOM, LimitExceeded
+        As `codecs.decode_frame`.
+    IntegrityError
+        If the encoder gave something else.
+    """
+    if not wants_rendition(transfer_syntax_uid, pixel) or not is_reversible(encoded, transfer_syntax_uid, pixel):
+        return None
+    samples = decode_frame(encoded, transfer_syntax_uid, pixel)
+    rendition = to_htj2k(samples, decoded_description(transfer_syntax_uid, pixel))
+    compact = _is_compact(ts.transfer_syntax(transfer_syntax_uid))
+    allowed = MAX_PROGRESSIVE_SHARE if compact else MAX_RENDITION_SHARE
+    return rendition if len(rendition.encoded) <= allowed * len(encoded) else None
+
+
+def _is_compact(syntax: ts.TransferSyntax) -> bool:
+    return syntax.codec in (Codec.JPEG_LS, Codec.JPEG_2000)
+
+
+def _encode(samples: Samples, pixel: PixelDescription, target_uid: str) -> TranscodedFrame:
+    if not can_encode(target_uid, pixel):
+        raise NotAcceptable("frames like this are not written in that transfer syntax")
+    written = replace(
+        pixel, photometric_interpretation=encoded_photometric(target_uid, pixel), planar_configuration=0, vr="OB"
+    )
+    encoded = ENCODERS[target_uid](samples, pixel)
+    if pix_digest(decode_frame(encoded, target_uid, written), written) != pix_digest(samples, pixel):
+        raise IntegrityError("encoded frame does not decode to the samples it was made of")
+    is_htj2k = ts.media_type_of(target_uid) == ts.media_type_of(ts.HTJ2KLosslessRPCL)
+    return TranscodedFrame(encoded, target_uid, written, pixel.lossy, resolution_offsets(encoded) if is_htj2k else ())
