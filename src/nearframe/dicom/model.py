@@ -51,15 +51,15 @@ class Piece:
     ----------
     tag
         The element it is the value of: 0x7FE00010 for frames.
-    inflated
-        True if the slices address the inflated data set of a deflated object: the piece is
+    derived
+        True if the slices address `SplitInstance.derived` and not the file: the piece is
         stored for its readers, and no hole of the header refers to it.
     """
 
     kind: PieceKind
     tag: int
     slices: tuple[Slice, ...]
-    inflated: bool = False
+    derived: bool = False
 
     @property
     def length(self) -> int:
@@ -119,8 +119,10 @@ class SplitInstance:
         The full DICOM JSON of the instance, bulk values as ``{"vr", "BulkDataURI"}`` with a
         URI relative to the instance: ``"bulkdata/7FE00010"``, nested ``"bulkdata/52009230/0/…"``.
     notes
-        Codes of oddities that did not stop us, e.g. ``"no_meta_header"``, ``"wrong_vr"``,
-        ``"frames_not_found"``: shown to people, never with values.
+        Codes of oddities that did not stop us, see `dicom.notes`: shown to people, never with values.
+    derived
+        What the slices of `derived` pieces address (see `dicom.split.read_piece`): the inflated
+        data set of a deflated object, or frames of one bit a pixel moved to byte boundaries.
     """
 
     identity: Identity
@@ -131,4 +133,5 @@ class SplitInstance:
     pixel: PixelDescription | None
     metadata: DICOMJSON
     attributes: Attributes
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
+    derived: Source | None = field(default=None, compare=False, repr=False)

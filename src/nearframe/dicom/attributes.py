@@ -1,0 +1,83 @@
+"""The attributes that searches match and answer with, by level (PS3.18 section 10.6.3.3).
+
+A subset of the metadata: what Tables 10.6.3-3 to -5 require, and what viewers and
+worklists ask for beside it. Everything else stays reachable through the metadata itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from nearframe.dicom.dictionary import tag_of
+from nearframe.dicom.model import DICOMJSON, Attributes
+
+#: A sequence of more items is evidence, not something to search by: references of a segmentation to 1000 slices.
+MAX_ITEMS: Final = 64
+
+_ALL_LEVELS = ("SpecificCharacterSet", "TimezoneOffsetFromUTC")
+
+_STUDY = (
+    *("StudyDate", "StudyTime", "AccessionNumber", "IssuerOfAccessionNumberSequence", "ReferringPhysicianName"),
+    *("ReferringPhysicianIdentificationSequence", "ConsultingPhysicianName", "StudyDescription"),
+    *("ProcedureCodeSequence", "NameOfPhysiciansReadingStudy", "AdmittingDiagnosesDescription"),
+    *("PatientName", "PatientID", "IssuerOfPatientID", "IssuerOfPatientIDQualifiersSequence", "PatientBirthDate"),
+    *("PatientBirthTime", "PatientSex", "OtherPatientIDs", "OtherPatientIDsSequence", "OtherPatientNames"),
+    *("PatientAge", "PatientSize", "PatientWeight", "PatientSpeciesDescription", "EthnicGroup", "Occupation"),
+    *("AdditionalPatientHistory", "PatientComments", "PatientIdentityRemoved", "DeidentificationMethod"),
+    *("StudyInstanceUID", "StudyID", "RequestingPhysician", "RequestingService", "RequestedProcedureDescription"),
+    *("AdmissionID", "InstitutionName"),
+)
+
+_SERIES = (
+    *("Modality", "SeriesDescription", "SeriesDescriptionCodeSequence", "SeriesInstanceUID", "SeriesNumber"),
+    *("SeriesDate", "SeriesTime", "PerformingPhysicianName", "OperatorsName", "Manufacturer", "InstitutionName"),
+    *("InstitutionalDepartmentName", "StationName", "ManufacturerModelName", "DeviceSerialNumber", "SoftwareVersions"),
+    *("BodyPartExamined", "Laterality", "PatientPosition", "ProtocolName", "FrameOfReferenceUID"),
+    *("PresentationIntentType", "PerformedProcedureStepStartDate", "PerformedProcedureStepStartTime"),
+    *("PerformedProcedureStepID", "PerformedProcedureStepDescription", "RequestAttributesSequence"),
+    *("ReferencedPerformedProcedureStepSequence", "AnatomicRegionSequence"),
+)
+
+_INSTANCE = (
+    *("ImageType", "InstanceCreationDate", "InstanceCreationTime", "SOPClassUID", "SOPInstanceUID"),
+    *("AcquisitionDate", "ContentDate", "AcquisitionDateTime", "AcquisitionTime", "ContentTime"),
+    *("ConversionType", "ReferencedSeriesSequence", "ReferencedImageSequence", "ReferencedInstanceSequence"),
+    *("SourceImageSequence", "SliceThickness", "SpacingBetweenSlices", "ImageLaterality", "ViewPosition"),
+    *("AcquisitionNumber", "InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient", "SliceLocation"),
+    *("NumberOfFrames", "ConcatenationUID", "InConcatenationNumber", "SamplesPerPixel", "PhotometricInterpretation"),
+    *("Rows", "Columns", "PixelSpacing", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
+    *("WindowCenter", "WindowWidth", "RescaleIntercept", "RescaleSlope", "RescaleType", "LossyImageCompression"),
+    *("LossyImageCompressionRatio", "ConceptNameCodeSequence", "CompletionFlag", "VerificationFlag"),
+    *("ContentTemplateSequence", "DocumentTitle", "MIMETypeOfEncapsulatedDocument", "ContentLabel"),
+    *("ContentDescription", "ContentCreatorName", "PresentationCreationDate", "PresentationCreationTime"),
+    *("SeriesInstanceUID", "StructureSetLabel", "StructureSetDate", "StructureSetTime", "RTPlanLabel", "RTPlanDate"),
+)
+
+
+def _keys(keywords: Sequence[str]) -> tuple[str, ...]:
+    """Return the JSON keys of keywords, ascending as PS3.18 F.2 wants them."""
+    tags = [tag_of(keyword) for keyword in {*_ALL_LEVELS, *keywords}]
+    return tuple(f"{tag:08X}" for tag in sorted(tag for tag in tags if tag is not None))
+
+
+STUDY_KEYS: Final = _keys(_STUDY)
+SERIES_KEYS: Final = _keys(_SERIES)
+INSTANCE_KEYS: Final = _keys(_INSTANCE)
+
+
+def attributes_of(metadata: DICOMJSON) -> Attributes:
+    """Return the search attributes of an instance, by level."""
+    return Attributes(
+        study=_subset(metadata, STUDY_KEYS),
+        series=_subset(metadata, SERIES_KEYS),
+        instance=_subset(metadata, INSTANCE_KEYS),
+    )
+
+
+def _subset(metadata: DICOMJSON, keys: tuple[str, ...]) -> DICOMJSON:
+    return {key: metadata[key] for key in keys if key in metadata and _is_small(metadata[key])}
+
+
+def _is_small(attribute: DICOMJSON) -> bool:
+    return "BulkDataURI" not in attribute and len(attribute.get("Value", ())) <= MAX_ITEMS
