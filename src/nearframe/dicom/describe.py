@@ -15,6 +15,7 @@ from nearframe.dicom.bulk import PIXEL_DATA_TAGS
 from nearframe.dicom.dicomjson import to_json
 from nearframe.dicom.element import DOUBLE_FLOAT_PIXEL_DATA, FLOAT_PIXEL_DATA, DataSet, Part10
 from nearframe.dicom.model import DICOMJSON, Attributes, PixelDescription
+from nearframe.dicom.transfersyntax import Loss, transfer_syntax
 from nearframe.errors import MissingIdentifier
 from nearframe.ids import Identity
 
@@ -63,7 +64,7 @@ def describe(part10: Part10) -> Description:
     found = set(part10.notes)
     dataset = part10.dataset
     identity = _identity(part10, found)
-    pixel = _pixel(dataset, found)
+    pixel = _pixel(part10, found)
     metadata = to_json(dataset, found)
     for key, uid in (("0020000D", identity.study_instance_uid), ("0020000E", identity.series_instance_uid)):
         if "Value" not in metadata.get(key, ()):
@@ -101,7 +102,8 @@ def derived_uid(level: str, uid: str) -> str:
     return f"2.25.{int.from_bytes(digest[:16], 'big')}"
 
 
-def _pixel(dataset: DataSet, found: set[str]) -> PixelDescription | None:
+def _pixel(part10: Part10, found: set[str]) -> PixelDescription | None:
+    dataset = part10.dataset
     element = next((e for tag in sorted(PIXEL_DATA_TAGS) if (e := dataset.by_tag.get(tag)) is not None), None)
     if element is None:
         return None
@@ -112,6 +114,7 @@ def _pixel(dataset: DataSet, found: set[str]) -> PixelDescription | None:
     if not rows or not columns or not bits_allocated:
         found.add(notes.NOT_A_PICTURE)
         return None
+    syntax = transfer_syntax(part10.transfer_syntax_uid)
     bits_stored = number(_BITS_STORED) or bits_allocated
     high_bit = number(_HIGH_BIT)
     return PixelDescription(
@@ -126,7 +129,7 @@ def _pixel(dataset: DataSet, found: set[str]) -> PixelDescription | None:
         planar_configuration=number(_PLANAR_CONFIGURATION) or 0,
         number_of_frames=_number_of_frames(dataset),
         vr=vr,
-        lossy=dataset.text(_LOSSY_IMAGE_COMPRESSION) == "01",
+        lossy=dataset.text(_LOSSY_IMAGE_COMPRESSION) == "01" or syntax.loss is Loss.LOSSY,
     )
 
 

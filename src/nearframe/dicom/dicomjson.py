@@ -19,7 +19,7 @@ from struct import unpack
 from typing import Any, Final
 
 from nearframe.dicom import notes
-from nearframe.dicom.bulk import PIXEL_DATA_TAGS, is_cut
+from nearframe.dicom.bulk import BULK_ROOT, PIXEL_DATA_TAGS, is_cut
 from nearframe.dicom.charset import CharacterSet, character_set
 from nearframe.dicom.element import DataSet, Element, Encoding, Item
 from nearframe.dicom.limits import INLINE_MAX_BYTES
@@ -29,7 +29,6 @@ from nearframe.dicom.vr import BINARY, NUMERIC, WORD_BYTES
 SPECIFIC_CHARACTER_SET: Final = 0x00080005
 _TRAILING_PADDING: Final = 0xFFFCFFFC
 _PN_GROUPS: Final = ("Alphabetic", "Ideographic", "Phonetic")
-_BULK_ROOT: Final = "bulkdata/"
 
 _key = lru_cache(maxsize=65536)("{:08X}".format)
 
@@ -37,7 +36,7 @@ _key = lru_cache(maxsize=65536)("{:08X}".format)
 def to_json(dataset: DataSet, found: set[str]) -> DICOMJSON:
     """Return the DICOM JSON object of a data set; codes of oddities are added to `found`."""
     encoder = _Encoder(dataset, found)
-    return encoder.encode(dataset.elements, dataset.encoding, CharacterSet(()), _BULK_ROOT)
+    return encoder.encode(dataset.elements, dataset.encoding, CharacterSet(()), BULK_ROOT)
 
 
 class _Encoder:
@@ -50,7 +49,7 @@ class _Encoder:
     def encode(self, elements: list[Element], encoding: Encoding, charset: CharacterSet, path: str) -> DICOMJSON:
         """Encode a data set: the top one, or an item; `path` leads its bulk data URIs."""
         head, head_bytes = self._dataset.head, len(self._dataset.head)
-        is_top = path == _BULK_ROOT
+        is_top = path == BULK_ROOT
         out: DICOMJSON = {}
         order = encoding.order
         for element in elements:

@@ -14,6 +14,7 @@ from itertools import pairwise
 from struct import unpack
 
 from nearframe.dicom import notes
+from nearframe.dicom.bulk import fragment_slices
 from nearframe.dicom.element import EXTENDED_OFFSET_TABLE, DataSet, Element, Fragments
 from nearframe.dicom.model import PixelDescription, Slice
 
@@ -62,13 +63,7 @@ def encapsulated_frames(
     if firsts is None:
         found.add(notes.FRAMES_NOT_FOUND)
         return None
-    return [slices_of(fragments, first, following) for first, following in pairwise([*firsts, count])]
-
-
-def slices_of(fragments: Fragments, first: int = 0, following: int | None = None) -> tuple[Slice, ...]:
-    """Return the values of fragments ``first:following`` that are not empty."""
-    starts, lengths = fragments.starts[first:following], fragments.lengths[first:following]
-    return tuple(Slice(start, length) for start, length in zip(starts, lengths, strict=True) if length)
+    return [fragment_slices(fragments, first, following) for first, following in pairwise([*firsts, count])]
 
 
 def _by_offset_tables(

@@ -10,35 +10,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Final
 
 from nearframe.dicom import notes, vr
 from nearframe.dicom.element import DataSet, Encoding, Part10
 from nearframe.dicom.inflate import inflate
 from nearframe.dicom.limits import Limits
 from nearframe.dicom.model import Source
+from nearframe.dicom.transfersyntax import (
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    transfer_syntax,
+)
 from nearframe.dicom.walker import Walker
 from nearframe.dicom.window import Window
 from nearframe.errors import LimitExceeded, MalformedDICOM
 
-IMPLICIT_VR_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2"
-EXPLICIT_VR_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2.1"
-EXPLICIT_VR_BIG_ENDIAN: Final = "1.2.840.10008.1.2.2"
-#: GE's own: implicit VR little endian with big endian pixel data.
-GE_PRIVATE_IMPLICIT: Final = "1.2.840.113619.5.2"
-
-#: Transfer syntaxes whose data set is one deflate stream (PS3.5 A.5, A.7, A.9).
-DEFLATED: Final = frozenset({"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"})
-
-_ENCODING = {
-    IMPLICIT_VR_LITTLE_ENDIAN: Encoding.IMPLICIT_LITTLE,
-    GE_PRIVATE_IMPLICIT: Encoding.IMPLICIT_LITTLE,
-    EXPLICIT_VR_BIG_ENDIAN: Encoding.EXPLICIT_BIG,
-}
 _SYNTAX = {
-    Encoding.IMPLICIT_LITTLE: IMPLICIT_VR_LITTLE_ENDIAN,
-    Encoding.EXPLICIT_LITTLE: EXPLICIT_VR_LITTLE_ENDIAN,
-    Encoding.EXPLICIT_BIG: EXPLICIT_VR_BIG_ENDIAN,
+    Encoding.IMPLICIT_LITTLE: ImplicitVRLittleEndian,
+    Encoding.EXPLICIT_LITTLE: ExplicitVRLittleEndian,
+    Encoding.EXPLICIT_BIG: ExplicitVRBigEndian,
 }
 
 _PREAMBLE_BYTES = 128
@@ -68,7 +59,7 @@ def parse(source: Source, limits: Limits | None = None, *, monotonic: Callable[[
     window = Window(source, limits.max_header_bytes)
     meta, dataset_offset = _read_meta(source, window, limits, found, monotonic)
     transfer_syntax_uid = meta.text(_TRANSFER_SYNTAX_UID)
-    is_deflated = transfer_syntax_uid in DEFLATED
+    is_deflated = transfer_syntax(transfer_syntax_uid).deflated
     start = dataset_offset
     data = source
     if is_deflated:
@@ -122,11 +113,11 @@ def _encoding(window: Window, start: int, transfer_syntax_uid: str, found: set[s
     """Return how the data set is encoded: as declared, unless its first element shows otherwise."""
     window.cover(start, 8)
     first = window.data[start - window.start :][:8]
+    declared = _declared(transfer_syntax_uid)
     if len(first) < 8:
-        return _ENCODING.get(transfer_syntax_uid, Encoding.EXPLICIT_LITTLE)
+        return declared
     if not transfer_syntax_uid:
         return _guess(first, notes.NO_META_HEADER in found)
-    declared = _ENCODING.get(transfer_syntax_uid, Encoding.EXPLICIT_LITTLE)
     code = first[4:6]
     if declared is Encoding.IMPLICIT_LITTLE and code in vr.FROM_CODE:
         actual = Encoding.EXPLICIT_LITTLE
@@ -136,6 +127,13 @@ def _encoding(window: Window, start: int, transfer_syntax_uid: str, found: set[s
         return declared
     found.add(notes.WRONG_ENCODING)
     return actual
+
+
+def _declared(transfer_syntax_uid: str) -> Encoding:
+    syntax = transfer_syntax(transfer_syntax_uid)
+    if syntax.implicit_vr:
+        return Encoding.IMPLICIT_LITTLE
+    return Encoding.EXPLICIT_BIG if syntax.big_endian else Encoding.EXPLICIT_LITTLE
 
 
 def _guess(first: bytes, is_bare: bool) -> Encoding:

@@ -7,25 +7,20 @@ by whoever asked. `HeaderBlob.reassemble` is the way back, byte for byte.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
 
 from nearframe.dicom import notes
 from nearframe.dicom.bitpacked import AlignedFrames
-from nearframe.dicom.bulk import PIXEL_DATA_TAGS, cut_values
+from nearframe.dicom.bulk import PIXEL_DATA_TAGS, cut_values, value_slices
 from nearframe.dicom.describe import describe
 from nearframe.dicom.element import Element, Fragments, Part10
-from nearframe.dicom.framecut import FrameSlices, encapsulated_frames, native_frames, slices_of
+from nearframe.dicom.framecut import FrameSlices, encapsulated_frames, native_frames
 from nearframe.dicom.limits import BULK_MIN_BYTES, Limits
 from nearframe.dicom.model import Piece, PieceKind, PixelDescription, Slice, Source, SplitInstance
 from nearframe.dicom.part10 import parse
 from nearframe.dicom.source import CHUNK_BYTES, read_slices
+from nearframe.dicom.transfersyntax import transfer_syntax
 from nearframe.errors import LimitExceeded
 from nearframe.wire.header import HeaderBlob, Hole
-
-#: MPEG-2, MPEG-4 and HEVC (PS3.5 section 8.2.5 to 8.2.8): a stream, not frames.
-VIDEO_TRANSFER_SYNTAXES: Final = frozenset(
-    [f"1.2.840.10008.1.2.4.{n}" for n in range(100, 109)] + [f"1.2.840.10008.1.2.4.{n}.1" for n in range(100, 107)]
-)
 
 
 def split(source: Source, limits: Limits | None = None) -> SplitInstance:
@@ -98,7 +93,7 @@ class _Cut:
     def values(self) -> None:
         """Cut the large values, at any depth."""
         for element in cut_values(self._dataset.elements):
-            self._add(PieceKind.BULK, element.tag, (Slice(element.value_offset, element.length),))
+            self._add(PieceKind.BULK, element.tag, value_slices(element))
 
     def pixel_data(self, pixel: PixelDescription | None) -> None:
         """Cut the pixel data into frames, or keep it as one value."""
@@ -111,7 +106,7 @@ class _Cut:
                 pixel = None  # an object has one picture; a second one beside it is a value
                 for slices in frames:
                     self._add(PieceKind.FRAME, tag, slices)
-            elif whole := _whole_value(element):
+            elif whole := value_slices(element):
                 self._add(PieceKind.BULK, tag, whole)
 
     def tail(self) -> None:
@@ -134,7 +129,7 @@ class _Cut:
         return frames
 
     def _encapsulated_frames(self, fragments: Fragments, pixel: PixelDescription) -> FrameSlices | None:
-        if self._part10.transfer_syntax_uid in VIDEO_TRANSFER_SYNTAXES:
+        if transfer_syntax(self._part10.transfer_syntax_uid).is_video:
             self._found.add(notes.VIDEO)
             return None
         frames = encapsulated_frames(self._dataset, fragments, pixel.number_of_frames, self._found)
@@ -148,13 +143,6 @@ class _Cut:
         aligned = AlignedFrames(self._dataset.source, Slice(element.value_offset, element.length), pixel)
         self.derived = aligned
         self.pieces += [Piece(PieceKind.FRAME, element.tag, slices, derived=True) for slices in aligned.slices()]
-
-
-def _whole_value(element: Element) -> tuple[Slice, ...]:
-    """Return the value that could not be cut: fragments joined, item tags left out."""
-    if element.fragments is not None:
-        return slices_of(element.fragments)
-    return (Slice(element.value_offset, element.length),)
 
 
 def _header(source: Source, head: bytes, pieces: list[Piece], limits: Limits) -> HeaderBlob:

@@ -237,7 +237,8 @@ class Walker:
         pos, order = self._pos, level.encoding.order
         if tag == 0 and code == b"\0\0":
             return self._end_root(level, pos)
-        header = self._window.peek(pos, min(_HEADER_BYTES, level.bound - pos))
+        at = pos - self._window.start
+        header = self._window.data[at : at + min(_HEADER_BYTES, level.bound - pos)]
         frames = [(8, _IMPLICIT[order].unpack_from(header)[2]), (8, _EXPLICIT[order].unpack_from(header)[3])]
         name = code.upper().decode("latin-1")
         if name.isascii() and name.isalpha():
@@ -262,6 +263,8 @@ class Walker:
         """Return True if an element may end at `stop`: the next tag is higher, or a delimiter, or nothing."""
         if stop + _SHORT_HEADER_BYTES > level.bound:
             return stop == level.bound
+        if not self._window.holds(stop):
+            return False
         group, number = _TAG[level.encoding.order].unpack(self._window.peek(stop, 4))
         return bool(group << 16 | number > tag)
 
@@ -437,7 +440,8 @@ class Walker:
             if sequence is not None and len(self._stack) == 1:
                 self._stack[0].elements.pop()
                 self._pos = sequence.offset
-        self._found.add(notes.UNREADABLE_TAIL)
+        if self._only_group is None:
+            self._found.add(notes.UNREADABLE_TAIL)
         self._stack.clear()
 
     # -- bookkeeping -----------------------------------------------------------------------
@@ -445,6 +449,9 @@ class Walker:
     def _advance(self, level: _Level, pos: int) -> None:
         """Bring an element header into view; count and look at the clock."""
         self._account(level)
+        if not self._window.holds(pos):
+            self._pos = pos
+            raise _Unreadable  # what could not be read when the object was split left the header as a whole
         self._window.cover(pos, _HEADER_BYTES)
 
     def _account(self, level: _Level) -> None:

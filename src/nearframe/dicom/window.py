@@ -59,7 +59,7 @@ class Window:
         LimitExceeded
             If more has been read than a header may have.
         MalformedDICOM
-            If a sparse source does not hold the bytes.
+            If a sparse source holds nothing there.
         """
         stop = min(offset + length, self.size)
         end = self.start + len(self.data)
@@ -76,6 +76,10 @@ class Window:
         if self.start == 0:
             self.head = self.data
 
+    def holds(self, offset: int) -> bool:
+        """Return False inside a hole of a sparse source."""
+        return self._sparse is None or self._sparse.readable(offset) > 0
+
     def peek(self, offset: int, length: int) -> bytes:
         """Return `length` bytes at `offset` without moving: for the item tags between fragments."""
         at = offset - self.start
@@ -88,9 +92,9 @@ class Window:
 
     def _fetch(self, offset: int, needed: int) -> bytes:
         available = self._readable(offset)
-        if needed > available:
+        if available == 0 and needed:
             raise MalformedDICOM("these bytes are not held here", offset=offset)
-        length = max(needed, min(self._block, available, self._budget))
+        length = min(available, max(needed, min(self._block, self._budget)))
         self._budget -= length
         if self._budget < 0:
             raise LimitExceeded("max_header_bytes", self._max_bytes)
