@@ -25,8 +25,17 @@ class Level(IntEnum):
 #: At every level: what the strings are encoded in, and which offset the times have.
 COMMON: Final = frozenset({"00080005", "00080201"})
 
-#: Computed by the archive, never taken from an object.
-COMPUTED: Final = frozenset({"00080056", "00080061", "00080062", "00081190", "00201206", "00201208", "00201209"})
+#: Computed by the archive, never taken from an object: the highest level whose answers have it.
+COMPUTED: Final = {
+    "00080056": Level.STUDY,  # Instance Availability
+    "00080061": Level.STUDY,  # Modalities in Study
+    "00080062": Level.STUDY,  # SOP Classes in Study
+    "00081190": Level.STUDY,  # Retrieve URL
+    "00083002": Level.INSTANCE,  # Available Transfer Syntax UID
+    "00201206": Level.STUDY,  # Number of Study Related Series
+    "00201208": Level.STUDY,  # Number of Study Related Instances
+    "00201209": Level.SERIES,  # Number of Series Related Instances
+}
 
 #: PS3.18 Table 10.6.3-3 and the study and patient attributes that viewers ask for.
 STUDY_ANSWER: Final = COMMON | {
@@ -157,14 +166,12 @@ _SERIES_MODULES: Final = SERIES_ANSWER | {
 
 
 def level_of(tag: str) -> Level:
-    """Return the level that an attribute describes; what no study or series module names is the instance's.
-
-    The computed ones belong to the level they are returned at: Number of Series Related
-    Instances to the series, the others to the study.
-    """
-    if tag in _SERIES_MODULES or tag == "00201209":
+    """Return the level that an attribute describes; what no study or series module names is the instance's."""
+    if tag in COMPUTED:
+        return COMPUTED[tag]
+    if tag in _SERIES_MODULES:
         return Level.SERIES
-    if tag in _STUDY_MODULES or tag in COMPUTED or tag[:4] in _STUDY_GROUPS:
+    if tag in _STUDY_MODULES or tag[:4] in _STUDY_GROUPS:
         return Level.STUDY
     return Level.INSTANCE
 

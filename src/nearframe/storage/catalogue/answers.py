@@ -7,6 +7,7 @@ cannot contain; whoever sends the answer replaces it with the address of the ser
 
 from __future__ import annotations
 
+import json
 from bisect import bisect
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -81,15 +82,31 @@ def render(rows: Iterable[bytes], base_url: str) -> bytes:
     return b"[" + b",".join(rows).replace(BASE, dump(base_url)[1:-1]) + b"]"
 
 
+def parse(answer: bytes) -> DICOMJSON:
+    """Read a prepared answer; its Retrieve URL keeps `BASE` in front."""
+    attributes: DICOMJSON = json.loads(answer, strict=False)
+    return attributes
+
+
+def assemble(attributes: DICOMJSON) -> bytes:
+    """Prepare an answer anew from parsed ones and further attributes."""
+    url: str = attributes[_RETRIEVE_URL]["Value"][0]
+    rest = {tag: value for tag, value in attributes.items() if tag != _RETRIEVE_URL}
+    return _join(rest, url.encode())
+
+
 def _uid(value: str) -> DICOMJSON:
     return element("UI", [value] if value else [])
 
 
 def _prepare(attributes: DICOMJSON, *path: str) -> bytes:
+    return _join(attributes, BASE + "".join("/" + quote(part, safe="") for part in path).encode())
+
+
+def _join(attributes: DICOMJSON, url: bytes) -> bytes:
     # 0008,0056 stands before the Retrieve URL and 0020,000D after it: neither side is empty.
     ordered = sorted(attributes)
     at = bisect(ordered, _RETRIEVE_URL)
     before = dump({tag: attributes[tag] for tag in ordered[:at]})
     after = dump({tag: attributes[tag] for tag in ordered[at:]})
-    url = BASE + "".join("/" + quote(part, safe="") for part in path).encode()
     return before[:-1] + b',"%s":{"vr":"UR","Value":["%s"]},' % (_RETRIEVE_URL.encode(), url) + after[1:]

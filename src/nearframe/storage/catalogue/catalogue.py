@@ -16,12 +16,13 @@ from nearframe.clock import Clock, SystemClock
 from nearframe.dicom.model import DICOMJSON
 from nearframe.errors import NotFound
 from nearframe.ids import Digest, Identity
-from nearframe.storage.catalogue import conflicts, derived, feed, reading, recording, removal, schema
+from nearframe.storage.catalogue import conflicts, derived, feed, reading, recording, removal, schema, searching
 from nearframe.storage.catalogue.changes import Changes
 from nearframe.storage.catalogue.database import Database
 from nearframe.storage.catalogue.migrations import migrate, new_epoch
 from nearframe.storage.catalogue.outcome import Pixels
 from nearframe.storage.catalogue.postgres import open_postgres
+from nearframe.storage.catalogue.searching import Result, Search
 from nearframe.storage.catalogue.sqlite import open_sqlite
 from nearframe.storage.catalogue.values import microseconds
 from nearframe.storage.ports import (
@@ -192,6 +193,11 @@ class SQLCatalogue:
     def state(self, study: StudyRef, series_instance_uid: str | None = None) -> int:
         with self.database.read() as connection:
             return reading.state(connection, study, series_instance_uid)
+
+    def search(self, search: Search) -> Result:
+        """Return the matches of a search, in an order that does not change between its pages."""
+        with self.database.read() as connection:
+            return searching.run(connection, search)
 
     # -- feed and outbox -------------------------------------------------------------------
 

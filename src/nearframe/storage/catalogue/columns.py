@@ -10,7 +10,7 @@ from nearframe.storage.catalogue import attributes as read
 from nearframe.storage.catalogue.answers import series_answer, study_answer
 from nearframe.storage.catalogue.attributes import dump
 from nearframe.storage.catalogue.states import SeriesState, StudyState
-from nearframe.storage.catalogue.text import fold, plain_date, plain_time
+from nearframe.storage.catalogue.text import fold, name_index, plain_date, plain_time
 from nearframe.storage.catalogue.values import microseconds, pack_bulk, pack_metadata, pack_pieces, pack_pixel
 from nearframe.storage.ports import NewVersion
 
@@ -70,9 +70,11 @@ def study_columns(study: StudyState) -> dict[str, Any]:
         "patient_name": name[0],
         "patient_name_ideographic": name[1],
         "patient_name_phonetic": name[2],
+        "patient_name_index": name_index(name),
         "referring_physician_name": referring[0],
         "referring_physician_name_ideographic": referring[1],
         "referring_physician_name_phonetic": referring[2],
+        "referring_physician_name_index": name_index(referring),
         "study_description": fold(read.string(found, "00081030")),
         "attributes": dump(found),
         "answer": study_answer(found, study.uid, counts),

@@ -86,13 +86,15 @@ study = Table(
     _text("study_time"),
     _text("accession_number"),
     _text("study_id"),
-    # Normalised by `text`: groups of a name, and descriptions, fold case and accents.
+    # Normalised by `text`: names (each group, then words and sounds) and descriptions, case and accents folded.
     _text("patient_name"),
     _text("patient_name_ideographic"),
     _text("patient_name_phonetic"),
+    _text("patient_name_index"),
     _text("referring_physician_name"),
     _text("referring_physician_name_ideographic"),
     _text("referring_physician_name_phonetic"),
+    _text("referring_physician_name_index"),
     _text("study_description"),
     Column("attributes", LargeBinary, nullable=False),
     Column("answer", LargeBinary, nullable=False),
@@ -130,6 +132,7 @@ series = Table(
     UniqueConstraint("study_id", "series_instance_uid"),
     Index("series_by_uid", "tenant", "series_instance_uid"),
     Index("series_by_modality", "tenant", "listed", "modality", "id"),
+    Index("series_by_age", "tenant", "listed", "id"),
 )
 
 instance = Table(
@@ -147,6 +150,7 @@ instance = Table(
     Column("answer", LargeBinary, nullable=False),
     UniqueConstraint("tenant", "sop_instance_uid"),
     Index("instance_by_series", "series_id", "instance_number", "sop_instance_uid"),
+    Index("instance_by_class", "tenant", "sop_class_uid", "id"),
 )
 
 version = Table(

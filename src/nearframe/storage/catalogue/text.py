@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
 
@@ -19,6 +20,10 @@ _BLANKS = re.compile(r"\s+")
 _WORD = re.compile(r"\w+")
 _DATE = re.compile(r"(\d{4})[.\-]?(\d{2})[.\-]?(\d{2})")
 _TIME = re.compile(r"(\d{2})(?::?(\d{2})(?::?(\d{2})(?:\.(\d{1,6}))?)?)?")
+
+_DATETIME = re.compile(r"(\d{4}(?:\d{2}){0,5})(?:\.(\d{1,6}))?([+-]\d{4})?")
+_FIRST: Final = "00000101000000"
+_LAST: Final = "99991231235959"
 
 # American Soundex: what sounds alike has the same digit; vowels separate, h and w do not.
 _SOUNDS: Final = {
@@ -90,3 +95,33 @@ def plain_time(value: str, fill: str = "0") -> str:
     hours, minutes, seconds, fraction = match.groups()
     last = "59" if fill == "9" else "00"
     return f"{hours}{minutes or last}{seconds or last}.{(fraction or '').ljust(6, fill)}"
+
+
+def plain_datetime(value: str, fill: str = "0") -> str:
+    """Return a VR DT as ``YYYYMMDDHHMMSS.FFFFFF``, in UTC if it has an offset; missing parts as in `plain_time`."""
+    match = _DATETIME.fullmatch(value.strip())
+    if match is None:
+        return ""
+    digits, fraction, offset = match.groups()
+    digits += (_LAST if fill == "9" else _FIRST)[len(digits) :]
+    plain = f"{digits}.{(fraction or '').ljust(6, fill)}"
+    return plain if offset is None else _in_utc(plain, offset)
+
+
+def _in_utc(plain: str, offset: str) -> str:
+    minutes = int(offset[1:3]) * 60 + int(offset[3:5])
+    try:
+        local = datetime.strptime(plain, "%Y%m%d%H%M%S.%f").replace(tzinfo=UTC)
+        return (local - timedelta(minutes=minutes if offset[0] == "+" else -minutes)).strftime("%Y%m%d%H%M%S.%f")
+    except (ValueError, OverflowError):
+        return ""
+
+
+def name_index(groups: tuple[str, str, str]) -> str:
+    """Return the words of folded name groups, and after ``~`` their sounds, each between blanks.
+
+    A fuzzy search looks for ``" mil"`` (a word's beginning) or ``" ~m460 "`` in it.
+    """
+    parts = dict.fromkeys(word for group in groups for word in words(group))
+    sounds = dict.fromkeys(f"~{code}" for word in parts if (code := sound(word)) is not None)
+    return " " + "".join(f"{part} " for part in (*parts, *sounds))
