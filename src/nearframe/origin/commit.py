@@ -9,9 +9,10 @@ timer: a lone sender pays two flushes, many senders share them.
 
     1. contents appended (by the callers, before submit)      a crash here leaves unreferenced
                                                               contents, which compaction drops
-    2. ContentStore.sync(…)                                   contents durable, nobody knows of them
-    3. Catalogue.record(batch)                                durable and visible
-    4. the futures are resolved                               only now may anyone acknowledge
+    2. Catalogue.compare(group)                               who needs decoding leaves the group
+    3. ContentStore.sync()                                    contents durable, nobody knows of them
+    4. Catalogue.record(group)                                durable and visible
+    5. the futures are resolved                               only now may anyone acknowledge
 """
 
 from __future__ import annotations
@@ -20,13 +21,25 @@ import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from functools import partial
 
-from nearframe.errors import BackendFailed, Busy, NoSpace, StorageError
-from nearframe.storage.ports import Catalogue, ContentStore, NewVersion, Recorded
+from nearframe.errors import BackendFailed, Busy, NearframeError, NoSpace
+from nearframe.storage.ports import Catalogue, Comparison, ContentStore, NewVersion, Recorded
 
 MAX_GROUP = 128  # bounds the transaction; more would gain nothing over one flush for 128
 
-_Entry = tuple[NewVersion, int, "Future[Recorded]"]
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    version: NewVersion
+    since: int
+    future: Future[Recorded]
+    is_settled: bool = False
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.version.tenant, self.version.identity.sop_instance_uid
 
 
 class GroupCommit:
@@ -34,15 +47,28 @@ class GroupCommit:
 
     Parameters
     ----------
+    settle
+        Given an instance whose pixels cannot be compared by digest and what it was compared
+        with, decodes and returns it with its `pix`; runs where `defer` puts it, once.
+    defer
+        Runs a function elsewhere, soon.
     on_commit
         Called on the committing thread after each group, with its size. Must not block.
     """
 
     def __init__(
-        self, contents: ContentStore, catalogue: Catalogue, *, on_commit: Callable[[int], None] | None = None
+        self,
+        contents: ContentStore,
+        catalogue: Catalogue,
+        *,
+        settle: Callable[[NewVersion, Comparison], NewVersion],
+        defer: Callable[[Callable[[], None]], object],
+        on_commit: Callable[[int], None] = lambda size: None,
     ) -> None:
         self._contents = contents
         self._catalogue = catalogue
+        self._settle = settle
+        self._defer = defer
         self._on_commit = on_commit
         self._queue: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
@@ -51,70 +77,108 @@ class GroupCommit:
     def submit(self, version: NewVersion, since: int) -> Future[Recorded]:
         """Have an instance recorded whose contents are all appended.
 
-        `since` is the store's `mark` from before the first of them was.
+        The future fails with a `NearframeError` if the instance is not durable.
 
-        The future fails with `StorageError` if the instance is not durable.
+        Parameters
+        ----------
+        since
+            `ContentStore.mark`, taken before the first of its contents was appended.
         """
         future: Future[Recorded] = Future()
         future.set_running_or_notify_cancel()  # a caller that gives up must not stop the group
-        self._queue.put((version, since, future))
+        self._queue.put(_Entry(version, since, future))
         return future
 
     def close(self) -> None:
-        """Commit what was submitted, then stop."""
+        """Commit what was submitted, then stop. Nothing may be deferred or submitted any more."""
         self._queue.put(None)
         self._thread.join()
 
+    # -- groups ----------------------------------------------------------------------------
+
     def _run(self) -> None:
-        open_ = True
-        while open_:
-            group, open_ = self._next_group()
+        ahead: list[_Entry] = []
+        is_open = True
+        while is_open or ahead:
+            group, ahead, is_open = self._next_group(ahead, is_open)
             if group:
                 self._commit(group)
 
-    def _next_group(self) -> tuple[list[_Entry], bool]:
-        """Wait for one entry, then take those that are there already; False after the last."""
-        group: list[_Entry] = []
-        while len(group) < MAX_GROUP:
+    def _next_group(self, ahead: list[_Entry], is_open: bool) -> tuple[list[_Entry], list[_Entry], bool]:
+        """Return a group, what has to wait for the next one, and whether more may come.
+
+        An instance occurs once in a group: its second version is compared with the first.
+        """
+        waiting = list(ahead)
+        while is_open and len(waiting) < MAX_GROUP:
             try:
-                entry = self._queue.get(block=not group)
+                entry = self._queue.get(block=not waiting)
             except queue.Empty:
                 break
             if entry is None:
-                return group, False
-            group.append(entry)
-        return group, True
+                is_open = False
+            else:
+                waiting.append(entry)
+        group: dict[tuple[str, str], _Entry] = {}
+        rest = [entry for entry in waiting if group.setdefault(entry.key, entry) is not entry]
+        return list(group.values()), rest, is_open
 
     def _commit(self, group: list[_Entry]) -> None:
-        try:
-            # The oldest mark: if the disk lost anything since, nobody of the group is told otherwise.
-            self._contents.sync(min(since for _, since, _ in group))
-        except Exception as error:  # noqa: BLE001 - each caller gets it as its answer
-            _fail(group, error)
-            return
-        self._record(group)
-        if self._on_commit is not None:
+        steps = (self._put_aside, self._sync, self._record)
+        for step in steps:
+            group = _each_if_need_be(step, group)
+        if group:
             self._on_commit(len(group))
 
-    def _record(self, group: list[_Entry]) -> None:
+    # -- steps: each returns the entries that go on ----------------------------------------
+
+    def _put_aside(self, group: list[_Entry]) -> list[_Entry]:
+        """Take out what has to be decoded first; it comes back by itself."""
+        comparisons = self._catalogue.compare([entry.version for entry in group])
+        ready = []
+        for entry, comparison in zip(group, comparisons, strict=True):
+            if comparison.needs_pix and not entry.is_settled:
+                self._defer(partial(self._settle_entry, entry, comparison))
+            else:
+                ready.append(entry)
+        return ready
+
+    def _sync(self, group: list[_Entry]) -> list[_Entry]:
+        if group:
+            # The oldest mark: if the disk lost anything since, nobody of the group is told otherwise.
+            self._contents.sync(min(entry.since for entry in group))
+        return group
+
+    def _record(self, group: list[_Entry]) -> list[_Entry]:
+        recorded = self._catalogue.record([entry.version for entry in group]) if group else []
+        for entry, outcome in zip(group, recorded, strict=True):
+            entry.future.set_result(outcome)
+        return group
+
+    def _settle_entry(self, entry: _Entry, comparison: Comparison) -> None:
         try:
-            recorded = self._catalogue.record([version for version, _, _ in group])
-        except Exception as error:  # noqa: BLE001 - each caller gets it as its answer
-            if len(group) == 1 or isinstance(error, NoSpace | Busy):
-                _fail(group, error)
-                return
-            # One instance the catalogue cannot take must not fail the others.
-            for entry in group:
-                self._record([entry])
+            version = self._settle(entry.version, comparison)
+        except Exception as error:  # noqa: BLE001 - the caller gets it as its answer
+            _fail(entry, error)
             return
-        for (_, _, future), outcome in zip(group, recorded, strict=True):
-            future.set_result(outcome)
+        self._queue.put(replace(entry, version=version, is_settled=True))
 
 
-def _fail(group: list[_Entry], error: Exception) -> None:
-    if not isinstance(error, StorageError):
+def _each_if_need_be(step: Callable[[list[_Entry]], list[_Entry]], group: list[_Entry]) -> list[_Entry]:
+    """Run a step for a group; if that fails, for each entry, so that one cannot fail the others."""
+    try:
+        return step(group)
+    except Exception as error:  # noqa: BLE001 - each caller gets it as its answer
+        if len(group) > 1 and not isinstance(error, NoSpace | Busy):
+            return [entry for one in group for entry in _each_if_need_be(step, [one])]
+        for entry in group:
+            _fail(entry, error)
+        return []
+
+
+def _fail(entry: _Entry, error: Exception) -> None:
+    if not isinstance(error, NearframeError):
         wrapped = BackendFailed(f"the instance could not be recorded ({type(error).__name__})")
         wrapped.__cause__ = error
         error = wrapped
-    for _, _, future in group:
-        future.set_exception(error)
+    entry.future.set_exception(error)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
 
 from nearframe.dicom.model import Attributes
-from nearframe.errors import BackendFailed, NoSpace
+from nearframe.errors import BackendFailed, MalformedDICOM, NoSpace
 from nearframe.ids import Identity
 from nearframe.origin.commit import MAX_GROUP, GroupCommit
-from nearframe.storage.ports import Catalogue, ContentStore, NewVersion, Outcome, Recorded
+from nearframe.storage.ports import Catalogue, Comparison, ContentStore, NewVersion, Outcome, Recorded
 from nearframe.wire.frametable import FrameTable
 
 TIMEOUT_S = 20
@@ -47,8 +48,10 @@ class Store:
     def __init__(self) -> None:
         self.steps: list[Any] = []
         self.marks: list[int] = []
+        self.recorded: list[NewVersion] = []
         self.sync_error: Exception | None = None
         self.refused: set[str] = set()
+        self.undecided: set[str] = set()
         self.record_error: Exception = ValueError()
         self.held = threading.Event()
         self.held.set()
@@ -62,9 +65,14 @@ class Store:
         if self.sync_error:
             raise self.sync_error
 
+    def compare(self, batch: Sequence[NewVersion]) -> list[Comparison]:
+        uids = [version.identity.sop_instance_uid for version in batch]
+        return [Comparison(Outcome.CONFLICTING, None, needs_pix=uid in self.undecided) for uid in uids]
+
     def record(self, batch: Sequence[NewVersion]) -> list[Recorded]:
         uids = [version.identity.sop_instance_uid for version in batch]
         self.steps.append(uids)
+        self.recorded += batch
         if self.refused.intersection(uids):
             raise self.record_error
         return [Recorded(Outcome.CREATED, 1, 7) for _ in batch]
@@ -75,9 +83,24 @@ def store() -> Store:
     return Store()
 
 
+def settled(version: NewVersion, _comparison: Comparison) -> NewVersion:
+    """Stand for decoding: what comes out can be told by its source."""
+    if version.identity.sop_instance_uid == "cannot":
+        raise MalformedDICOM("no frame")
+    return replace(version, source="settled")
+
+
+def open_commit(store: Store, **options: Any) -> GroupCommit:
+    return GroupCommit(
+        cast(ContentStore, store),
+        cast(Catalogue, store),
+        **{"settle": settled, "defer": lambda work: threading.Thread(target=work).start(), **options},
+    )
+
+
 @pytest.fixture
 def commit(store: Store) -> Iterator[GroupCommit]:
-    running = GroupCommit(cast(ContentStore, store), cast(Catalogue, store))
+    running = open_commit(store)
     yield running
     store.held.set()
     running.close()
@@ -163,7 +186,7 @@ def test_a_caller_that_gives_up_does_not_disturb_the_group(store: Store, commit:
 
 
 def test_close_commits_what_was_submitted(store: Store) -> None:
-    commit = GroupCommit(cast(ContentStore, store), cast(Catalogue, store))
+    commit = open_commit(store)
     futures = [commit.submit(version_of(str(n)), MARK) for n in range(5)]
     commit.close()
     assert all(future.done() for future in futures)
@@ -171,7 +194,40 @@ def test_close_commits_what_was_submitted(store: Store) -> None:
 
 def test_tells_of_each_group(store: Store) -> None:
     sizes: list[int] = []
-    commit = GroupCommit(cast(ContentStore, store), cast(Catalogue, store), on_commit=sizes.append)
+    commit = open_commit(store, on_commit=sizes.append)
     commit.submit(version_of("1"), MARK).result(TIMEOUT_S)
     commit.close()
     assert sizes == [1]
+
+
+def test_two_versions_of_an_instance_are_in_two_groups(store: Store, commit: GroupCommit) -> None:
+    first = hold_first(store, commit)
+    rest = [commit.submit(version_of(uid), MARK) for uid in ("a", "b", "a", "a")]
+    store.held.set()
+    for future in [first, *rest]:
+        future.result(TIMEOUT_S)
+    assert [step for step in store.steps if step != "sync"] == [["first"], ["a", "b"], ["a"], ["a"]]
+
+
+def test_what_needs_decoding_holds_up_nobody(store: Store) -> None:
+    store.undecided = {"other encoding"}
+    decoding: list[Any] = []
+    commit = open_commit(store, defer=decoding.append)
+    first = hold_first(store, commit)
+    slow, quick = commit.submit(version_of("other encoding"), MARK), commit.submit(version_of("quick"), MARK)
+    store.held.set()
+    assert first.result(TIMEOUT_S)
+    assert quick.result(TIMEOUT_S)
+    assert not slow.done()
+    decoding.pop()()
+    assert slow.result(TIMEOUT_S)
+    assert store.recorded[-1].source == "settled"
+    commit.close()
+
+
+def test_what_cannot_be_decoded_fails_alone(store: Store, commit: GroupCommit) -> None:
+    store.undecided = {"cannot"}
+    failing, good = commit.submit(version_of("cannot"), MARK), commit.submit(version_of("good"), MARK)
+    with pytest.raises(MalformedDICOM):
+        failing.result(TIMEOUT_S)
+    assert good.result(TIMEOUT_S)

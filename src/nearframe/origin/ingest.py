@@ -1,0 +1,160 @@
+"""Taking in: from a spooled part to a durable, recorded instance.
+
+::
+
+    part --spool--> worker: split, digest, append --group commit--> answer
+
+Each instance fails or succeeds by itself. Nothing is acknowledged before it is durable,
+and sending the same again changes nothing (`storage.ports.Outcome`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from nearframe import log
+from nearframe.clock import Clock, SystemClock
+from nearframe.context import Context
+from nearframe.dicom.limits import Limits
+from nearframe.dicom.split import split
+from nearframe.dicomweb.ports import StoredInstance
+from nearframe.errors import BackendFailed, MismatchedIdentifier, NearframeError
+from nearframe.ids import Identity
+from nearframe.metrics import (
+    INGEST_BYTES,
+    INGEST_COMMITS,
+    INGEST_FAILURES,
+    INGEST_INSTANCES,
+    INGEST_SECONDS,
+    Metrics,
+)
+from nearframe.origin.commit import GroupCommit
+from nearframe.origin.prepare import Arrival, append_contents
+from nearframe.origin.settle import Settler
+from nearframe.origin.spool import Spooled
+from nearframe.storage.ports import Catalogue, ContentStore, Outcome, Recorded
+
+#: Warning Reason of an instance that was stored and is not current, since its pixels are not
+#: those of the instance held under its UID. PS3.18 section 10.5.3.1.2 names three codes, for
+#: data that were changed or left out or do not fit their SOP Class, and lets a service add its own;
+#: PS3.7 Annex C makes Bxxx a warning.
+PIXELS_DIFFER = 0xB0C0
+_PIXELS_DIFFER = (
+    "stored, but not current: an instance with the same UID and other pixels is held; "
+    "see nearframe conflicts, or retrieve it by its version"
+)
+
+_log = log.logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class NotTaken:
+    """An object that was not stored: why, and its identity if it could be read that far."""
+
+    error: NearframeError
+    identity: Identity | None = None
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """What is known of an object while it is taken in: filled in as far as it gets."""
+
+    identity: Identity | None = None
+
+
+class Ingest:
+    """Takes in objects. One event loop; closing it finishes what was begun.
+
+    Parameters
+    ----------
+    threads
+        Objects taken apart at the same time.
+    """
+
+    def __init__(
+        self,
+        contents: ContentStore,
+        catalogue: Catalogue,
+        metrics: Metrics,
+        *,
+        limits: Limits | None = None,
+        threads: int = 2,
+        clock: Clock | None = None,
+    ) -> None:
+        self._contents = contents
+        self._metrics = metrics
+        self._limits = limits or Limits()
+        self._clock = clock or SystemClock()
+        self._workers = ThreadPoolExecutor(threads, thread_name_prefix="ingest")
+        self._commit = GroupCommit(
+            contents,
+            catalogue,
+            settle=Settler(contents, catalogue).settle,
+            defer=self._workers.submit,
+            on_commit=lambda size: metrics.add(INGEST_COMMITS),
+        )
+
+    async def take(self, ctx: Context, spooled: Spooled, study: str | None, way: str) -> StoredInstance | NotTaken:
+        """Take in one object, and close it. If it is stored, it is durable.
+
+        Parameters
+        ----------
+        study
+            If given, an instance of another study is refused.
+        way
+            How it came: ``"stow"``.
+        """
+        attempt = _Attempt()
+        began_s = self._clock.monotonic()
+        try:
+            recorded = await asyncio.wrap_future(await self._append(ctx, spooled, study, way, attempt))
+        except NearframeError as error:
+            return self._not_taken(error, attempt)
+        except Exception as error:  # noqa: BLE001 - where the work on one instance ends: the others go on
+            _log.error("ingest_failed", error=error)
+            return self._not_taken(BackendFailed("the server failed to process it"), attempt)
+        self._metrics.observe(INGEST_SECONDS, self._clock.monotonic() - began_s)
+        return self._stored(attempt, recorded)
+
+    def close(self) -> None:
+        """Finish what was begun, then stop. Blocks."""
+        self._workers.shutdown()
+        self._commit.close()
+
+    async def _append(
+        self, ctx: Context, spooled: Spooled, study: str | None, way: str, attempt: _Attempt
+    ) -> Future[Recorded]:
+        arrival = Arrival(ctx.tenant, f"{way} {ctx.principal}", self._clock.now())
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._workers, self._work, spooled, arrival, study, attempt)
+        finally:
+            spooled.close()  # its room is needed before the flush is over
+
+    def _work(self, spooled: Spooled, arrival: Arrival, study: str | None, attempt: _Attempt) -> Future[Recorded]:
+        instance = split(spooled, self._limits)
+        attempt.identity = instance.identity
+        if study is not None and study != instance.identity.study_instance_uid:
+            raise MismatchedIdentifier("StudyInstanceUID")
+        since = self._contents.mark()
+        version = append_contents(self._contents, spooled, instance, arrival)
+        self._metrics.add(INGEST_BYTES, version.file_bytes)
+        return self._commit.submit(version, since)
+
+    def _stored(self, attempt: _Attempt, recorded: Recorded) -> StoredInstance:
+        assert attempt.identity is not None  # noqa: S101 - it was recorded under it
+        self._metrics.add(INGEST_INSTANCES, outcome=recorded.outcome.name.lower())
+        differs = recorded.outcome is Outcome.CONFLICTING
+        return StoredInstance(
+            attempt.identity,
+            recorded.outcome,
+            recorded.version,
+            PIXELS_DIFFER if differs else None,
+            _PIXELS_DIFFER if differs else "",
+        )
+
+    def _not_taken(self, error: NearframeError, attempt: _Attempt) -> NotTaken:
+        self._metrics.add(INGEST_FAILURES, reason=type(error).__name__)
+        return NotTaken(error, attempt.identity)
