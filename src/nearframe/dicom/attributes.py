@@ -6,7 +6,6 @@ worklists ask for beside it. Everything else stays reachable through the metadat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 from nearframe.dicom.dictionary import tag_of
@@ -26,7 +25,7 @@ _STUDY = (
     *("PatientAge", "PatientSize", "PatientWeight", "PatientSpeciesDescription", "EthnicGroup", "Occupation"),
     *("AdditionalPatientHistory", "PatientComments", "PatientIdentityRemoved", "DeidentificationMethod"),
     *("StudyInstanceUID", "StudyID", "RequestingPhysician", "RequestingService", "RequestedProcedureDescription"),
-    *("AdmissionID", "InstitutionName"),
+    "AdmissionID",
 )
 
 _SERIES = (
@@ -39,31 +38,29 @@ _SERIES = (
     *("ReferencedPerformedProcedureStepSequence", "AnatomicRegionSequence"),
 )
 
+# A search of a series answers with every instance of it: references and what display needs stay in the metadata.
 _INSTANCE = (
     *("ImageType", "InstanceCreationDate", "InstanceCreationTime", "SOPClassUID", "SOPInstanceUID"),
     *("AcquisitionDate", "ContentDate", "AcquisitionDateTime", "AcquisitionTime", "ContentTime"),
-    *("ConversionType", "ReferencedSeriesSequence", "ReferencedImageSequence", "ReferencedInstanceSequence"),
-    *("SourceImageSequence", "SliceThickness", "SpacingBetweenSlices", "ImageLaterality", "ViewPosition"),
-    *("AcquisitionNumber", "InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient", "SliceLocation"),
-    *("NumberOfFrames", "ConcatenationUID", "InConcatenationNumber", "SamplesPerPixel", "PhotometricInterpretation"),
-    *("Rows", "Columns", "PixelSpacing", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
-    *("WindowCenter", "WindowWidth", "RescaleIntercept", "RescaleSlope", "RescaleType", "LossyImageCompression"),
-    *("LossyImageCompressionRatio", "ConceptNameCodeSequence", "CompletionFlag", "VerificationFlag"),
-    *("ContentTemplateSequence", "DocumentTitle", "MIMETypeOfEncapsulatedDocument", "ContentLabel"),
-    *("ContentDescription", "ContentCreatorName", "PresentationCreationDate", "PresentationCreationTime"),
-    *("SeriesInstanceUID", "StructureSetLabel", "StructureSetDate", "StructureSetTime", "RTPlanLabel", "RTPlanDate"),
+    *("ImageLaterality", "ViewPosition", "AcquisitionNumber", "InstanceNumber", "SliceLocation"),
+    *("NumberOfFrames", "ConcatenationUID", "InConcatenationNumber", "PhotometricInterpretation"),
+    *("Rows", "Columns", "BitsAllocated", "LossyImageCompression", "ConceptNameCodeSequence"),
+    *("CompletionFlag", "VerificationFlag", "DocumentTitle", "MIMETypeOfEncapsulatedDocument"),
+    *("ContentLabel", "ContentDescription", "ContentCreatorName", "PresentationCreationDate"),
+    *("PresentationCreationTime", "StructureSetLabel", "StructureSetDate", "StructureSetTime"),
+    *("RTPlanLabel", "RTPlanDate"),
 )
 
 
-def _keys(keywords: Sequence[str]) -> tuple[str, ...]:
+def keys(*keywords: str) -> tuple[str, ...]:
     """Return the JSON keys of keywords, ascending as PS3.18 F.2 wants them."""
-    tags = [tag_of(keyword) for keyword in {*_ALL_LEVELS, *keywords}]
-    return tuple(f"{tag:08X}" for tag in sorted(tag for tag in tags if tag is not None))
+    tags = {keyword: tag_of(keyword) for keyword in keywords}
+    return tuple(sorted(f"{tag:08X}" for tag in tags.values() if tag is not None))
 
 
-STUDY_KEYS: Final = _keys(_STUDY)
-SERIES_KEYS: Final = _keys(_SERIES)
-INSTANCE_KEYS: Final = _keys(_INSTANCE)
+STUDY_KEYS: Final = keys(*_ALL_LEVELS, *_STUDY)
+SERIES_KEYS: Final = keys(*_ALL_LEVELS, *_SERIES)
+INSTANCE_KEYS: Final = keys(*_ALL_LEVELS, *_INSTANCE)
 
 
 def attributes_of(metadata: DICOMJSON) -> Attributes:

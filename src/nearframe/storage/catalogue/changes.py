@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from nearframe.dicom.levels import attributes_of
+from nearframe.dicom.attributes import attributes_of
 from nearframe.dicom.model import DICOMJSON, Attributes
 from nearframe.ids import Identity
 from nearframe.storage.catalogue import schema

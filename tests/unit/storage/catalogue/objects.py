@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from nearframe.dicom.levels import attributes_of
+from nearframe.dicom.attributes import attributes_of
 from nearframe.dicom.model import DICOMJSON, PixelDescription
 from nearframe.ids import Digest, Identity, sha256
 from nearframe.storage.ports import BulkEntry, NewVersion, StudyRef
