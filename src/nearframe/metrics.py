@@ -106,6 +106,18 @@ class Metrics:
         assert isinstance(found, Counter)  # noqa: S101
         return found
 
+    def gauge(self, metric: Metric, **labels: str) -> Gauge:
+        """Return one gauge, as `counter` does."""
+        found = self._of(metric, labels)
+        assert isinstance(found, Gauge)  # noqa: S101
+        return found
+
+    def histogram(self, metric: Metric, **labels: str) -> Histogram:
+        """Return one histogram, as `counter` does."""
+        found = self._of(metric, labels)
+        assert isinstance(found, Histogram)  # noqa: S101
+        return found
+
     def add(self, metric: Metric, amount: float = 1, **labels: str) -> None:
         """Count on a counter, or move a gauge."""
         found = self._of(metric, labels)
@@ -114,15 +126,11 @@ class Metrics:
 
     def set(self, metric: Metric, value: float, **labels: str) -> None:
         """Set a gauge."""
-        found = self._of(metric, labels)
-        assert isinstance(found, Gauge)  # noqa: S101
-        found.set(value)
+        self.gauge(metric, **labels).set(value)
 
     def observe(self, metric: Metric, value: float, **labels: str) -> None:
         """Add one observation to a histogram."""
-        found = self._of(metric, labels)
-        assert isinstance(found, Histogram)  # noqa: S101
-        found.observe(value)
+        self.histogram(metric, **labels).observe(value)
 
     @contextmanager
     def timed(self, metric: Metric, **labels: str) -> Iterator[None]:
