@@ -105,7 +105,7 @@ class _Encoder:
         )
 
     def _number_strings(self, vr: str, text: str) -> dict[str, Any]:
-        read = _as_integer if vr == "IS" else _as_number
+        read = as_integer if vr == "IS" else as_number
         values = [read(part.strip("\0 ")) for part in text.split("\\")]
         if any(type(value) is str for value in values):
             self._found.add(notes.UNREADABLE_VALUE)
@@ -180,7 +180,7 @@ def _long_text(vr: str, raw: bytes, charset: CharacterSet) -> dict[str, Any]:
     return {"vr": vr, "Value": [text]} if text else {"vr": vr}
 
 
-def _as_integer(text: str) -> int | str | None:
+def as_integer(text: str) -> int | str | None:
     """Return a number where `text` is one, else the text: PS3.18 F.2.3 allows both for DS and IS."""
     try:
         return int(text) if "_" not in text else text
@@ -188,7 +188,8 @@ def _as_integer(text: str) -> int | str | None:
         return text or None
 
 
-def _as_number(text: str) -> float | str | None:
+def as_number(text: str) -> float | str | None:
+    """Return a number where `text` is a finite one, else the text."""
     if text.isdigit() and text.isascii():
         return int(text)
     try:

@@ -1,0 +1,301 @@
+"""Making a Part 10 file of metadata and bulk data (PS3.18 section 10.5, Store transaction).
+
+The file is Explicit VR Little Endian, or an encapsulated transfer syntax. Its text is
+UTF-8. Bulk values are not copied: they are read from their sources while the file is
+written.
+"""
+
+from __future__ import annotations
+
+import binascii
+import struct
+from base64 import b64decode
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any, Final, TypeAlias
+
+from nearframe.dicom.bulk import PIXEL_DATA_TAGS
+from nearframe.dicom.dicomjson import SPECIFIC_CHARACTER_SET
+from nearframe.dicom.element import UNDEFINED_LENGTH
+from nearframe.dicom.limits import Limits
+from nearframe.dicom.model import DICOMJSON, Slice, Source
+from nearframe.dicom.source import BytesSource, read_slices
+from nearframe.dicom.transfersyntax import ExplicitVRLittleEndian, transfer_syntax
+from nearframe.dicom.vr import KNOWN, LONG_FORM, NUMERIC
+from nearframe.errors import LimitExceeded, MalformedDICOM, MissingIdentifier
+
+#: Finds what a BulkDataURI names: one source, or one for each frame of encapsulated pixel data.
+BulkLookup: TypeAlias = Callable[[str], Sequence[Source]]
+
+#: Derived once from a random UUID (PS3.5 B.2): names this implementation in files it makes.
+IMPLEMENTATION_CLASS_UID: Final = "2.25.174324967290533829383605456662321411832"
+IMPLEMENTATION_VERSION_NAME: Final = "NEARFRAME"
+
+_MAX_SHORT_BYTES: Final = 0xFFFE  # of an explicit VR with a 16-bit length, even
+_MAX_DECIMAL_CHARACTERS: Final = 16  # VR DS
+_NOT_FINITE: Final = {"NaN": float("nan"), "inf": float("inf"), "-inf": float("-inf")}
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltFile:
+    """A file that is ready to be written."""
+
+    parts: tuple[bytes | Source, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return sum(len(part) if isinstance(part, bytes) else part.size for part in self.parts)
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the file's bytes in chunks of bounded size."""
+        for part in self.parts:
+            if isinstance(part, bytes):
+                yield part
+            else:
+                yield from read_slices(part, (Slice(0, part.size),))
+
+
+def build(
+    metadata: DICOMJSON,
+    bulk: BulkLookup,
+    transfer_syntax_uid: str = ExplicitVRLittleEndian,
+    limits: Limits | None = None,
+) -> BuiltFile:
+    """Make a file.
+
+    Parameters
+    ----------
+    metadata
+        DICOM JSON of one instance, see `dicomxml.from_xml` for XML.
+    bulk
+        Finds bulk values. What it returns is read when the file is written.
+
+    Raises
+    ------
+    MalformedDICOM
+        If a value does not fit its VR, a bulk value is missing, or the transfer syntax
+        cannot be written.
+    MissingIdentifier
+        If there is no SOP Class UID or SOP Instance UID.
+    LimitExceeded
+        If sequences nest too deep.
+    """
+    syntax = transfer_syntax(transfer_syntax_uid)
+    if syntax.implicit_vr or syntax.big_endian or syntax.deflated:
+        raise MalformedDICOM("metadata and bulk data are stored in Explicit VR Little Endian or encapsulated")
+    writer = _Writer(bulk, is_encapsulated=syntax.encapsulated, limits=limits or Limits())
+    writer.literal(_meta(metadata, transfer_syntax_uid))
+    writer.dataset(metadata, depth=0)
+    return BuiltFile(tuple(writer.parts()))
+
+
+def nothing(uri: str) -> Sequence[Source]:
+    """Find no bulk value: for metadata that needs none."""
+    return ()
+
+
+def _meta(metadata: DICOMJSON, transfer_syntax_uid: str) -> bytes:
+    group = b"".join(
+        (
+            _element(0x00020001, "OB", b"\0\1"),
+            _element(0x00020002, "UI", _identifier(metadata, "00080016", "SOPClassUID")),
+            _element(0x00020003, "UI", _identifier(metadata, "00080018", "SOPInstanceUID")),
+            _element(0x00020010, "UI", transfer_syntax_uid.encode()),
+            _element(0x00020012, "UI", IMPLEMENTATION_CLASS_UID.encode()),
+            _element(0x00020013, "SH", IMPLEMENTATION_VERSION_NAME.encode()),
+        )
+    )
+    return bytes(128) + b"DICM" + _element(0x00020000, "UL", struct.pack("<L", len(group))) + group
+
+
+def _identifier(metadata: DICOMJSON, key: str, keyword: str) -> bytes:
+    attribute = metadata.get(key)
+    values = attribute.get("Value") if isinstance(attribute, dict) else None
+    if not isinstance(values, list) or not values or not isinstance(values[0], str):
+        raise MissingIdentifier(keyword)
+    return values[0].encode()
+
+
+class _Writer:
+    """Collects the parts of a file: literals, joined, and sources."""
+
+    def __init__(self, bulk: BulkLookup, *, is_encapsulated: bool, limits: Limits) -> None:
+        self._bulk = bulk
+        self._is_encapsulated = is_encapsulated
+        self._max_nesting = limits.max_nesting
+        self._parts: list[bytes | Source] = []
+        self._literals: list[bytes] = []
+
+    def parts(self) -> list[bytes | Source]:
+        """Return what was collected."""
+        self._flush()
+        return self._parts
+
+    def literal(self, data: bytes) -> None:
+        self._literals.append(data)
+
+    def source(self, source: Source) -> None:
+        """Add a value from a source, padded to even length."""
+        self._flush()
+        self._parts.append(source)
+        if source.size % 2:
+            self.literal(b"\0")
+
+    def _flush(self) -> None:
+        if self._literals:
+            self._parts.append(b"".join(self._literals))
+            self._literals = []
+
+    def dataset(self, metadata: DICOMJSON, depth: int) -> None:
+        """Add the elements of a data set, ascending."""
+        if depth > self._max_nesting:
+            raise LimitExceeded("max_nesting", self._max_nesting)
+        rows = {_tag(key): attribute for key, attribute in metadata.items()}
+        rows.pop(SPECIFIC_CHARACTER_SET, None)
+        if depth == 0:
+            # What is written here is UTF-8, whatever the metadata said of itself.
+            rows[SPECIFIC_CHARACTER_SET] = {"vr": "CS", "Value": ["ISO_IR 192"]}
+        for tag, attribute in sorted(rows.items(), key=lambda row: row[0]):
+            if tag >> 16 != 0x0002 and tag & 0xFFFF:
+                self._attribute(tag, attribute, depth)
+
+    def _attribute(self, tag: int, attribute: Any, depth: int) -> None:
+        vr = attribute.get("vr") if isinstance(attribute, dict) else None
+        if vr not in KNOWN:
+            raise MalformedDICOM(f"element {tag:08X} has no VR that exists")
+        if "BulkDataURI" in attribute:
+            self._bulk_value(tag, vr, attribute["BulkDataURI"], depth)
+        elif "InlineBinary" in attribute:
+            self.literal(_element(tag, vr, _inline(tag, attribute["InlineBinary"])))
+        elif vr == "SQ":
+            self._sequence(tag, attribute.get("Value") or [], depth)
+        else:
+            self.literal(_element(tag, vr, _encoded(tag, vr, attribute.get("Value") or [])))
+
+    def _sequence(self, tag: int, items: Any, depth: int) -> None:
+        if not isinstance(items, list) or not all(item is None or isinstance(item, dict) for item in items):
+            raise MalformedDICOM(f"the items of sequence {tag:08X} are no data sets")
+        if not items:
+            self.literal(_element(tag, "SQ", b""))
+            return
+        self.literal(_header(tag, "SQ", UNDEFINED_LENGTH))
+        for item in items:
+            self.literal(_ITEM_OPEN)
+            self.dataset(item or {}, depth + 1)
+            self.literal(_ITEM_CLOSE)
+        self.literal(_SEQUENCE_CLOSE)
+
+    def _bulk_value(self, tag: int, vr: str, uri: Any, depth: int) -> None:
+        sources = self._bulk(uri) if isinstance(uri, str) else ()
+        if not sources:
+            raise MalformedDICOM(f"the bulk data of element {tag:08X} is not in the request")
+        if depth == 0 and tag in PIXEL_DATA_TAGS and self._is_encapsulated:
+            self._fragments(tag, sources)
+            return
+        if len(sources) > 1:
+            raise MalformedDICOM(f"the bulk data of element {tag:08X} is not one value")
+        self.literal(_header(tag, vr, sources[0].size + sources[0].size % 2))
+        self.source(sources[0])
+
+    def _fragments(self, tag: int, frames: Sequence[Source]) -> None:
+        """Add encapsulated pixel data: one fragment a frame (PS3.5 Annex A.4)."""
+        self.literal(_header(tag, "OB", UNDEFINED_LENGTH))
+        offsets = list(accumulate((8 + frame.size + frame.size % 2 for frame in frames[:-1]), initial=0))
+        table = struct.pack(f"<{len(offsets)}L", *offsets) if offsets[-1] < 2**32 else b""
+        self.literal(_item(len(table)) + table)
+        for frame in frames:
+            self.literal(_item(frame.size + frame.size % 2))
+            self.source(frame)
+        self.literal(_SEQUENCE_CLOSE)
+
+
+# -- elements ------------------------------------------------------------------------------
+
+_ITEM_OPEN = struct.pack("<HHL", 0xFFFE, 0xE000, UNDEFINED_LENGTH)
+_ITEM_CLOSE = struct.pack("<HHL", 0xFFFE, 0xE00D, 0)
+_SEQUENCE_CLOSE = struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
+
+
+def _item(length: int) -> bytes:
+    if length >= UNDEFINED_LENGTH:
+        raise MalformedDICOM("a frame is longer than a fragment can be")
+    return struct.pack("<HHL", 0xFFFE, 0xE000, length)
+
+
+def _tag(key: str) -> int:
+    if len(key) != 8 or not all(c in "0123456789ABCDEFabcdef" for c in key) or key[:4].upper() >= "FFFE":
+        raise MalformedDICOM("an attribute's name is no tag")
+    return int(key, 16)
+
+
+def _header(tag: int, vr: str, length: int) -> bytes:
+    if vr in LONG_FORM or length > _MAX_SHORT_BYTES:
+        # PS3.5 section 6.2.2: a value too long for its VR's 16-bit length is sent as UN.
+        code = vr if vr in LONG_FORM else "UN"
+        if length > UNDEFINED_LENGTH:
+            raise MalformedDICOM(f"the value of element {tag:08X} is longer than 4 GiB")
+        return struct.pack("<HH2sHL", tag >> 16, tag & 0xFFFF, code.encode(), 0, length)
+    return struct.pack("<HH2sH", tag >> 16, tag & 0xFFFF, vr.encode(), length)
+
+
+def _element(tag: int, vr: str, value: bytes) -> bytes:
+    if len(value) % 2:
+        value += b"\0" if vr in ("UI", "OB", "UN") else b" "
+    return _header(tag, vr, len(value)) + value
+
+
+def _inline(tag: int, text: Any) -> bytes:
+    try:
+        return b64decode(text, validate=True)
+    except (binascii.Error, TypeError, ValueError) as error:
+        raise MalformedDICOM(f"the InlineBinary of element {tag:08X} is no base64") from error
+
+
+def _encoded(tag: int, vr: str, values: Any) -> bytes:
+    """Return the values of an element as PS3.5 writes them."""
+    try:
+        if not isinstance(values, list):
+            raise TypeError
+        if vr in NUMERIC:
+            return b"".join(_packed(vr, value) for value in values)
+        if vr == "AT":
+            return b"".join(struct.pack("<HH", *divmod(int(value, 16), 0x10000)) for value in values)
+        return "\\".join(_text(vr, value) for value in values).encode()
+    except (TypeError, ValueError, struct.error, UnicodeEncodeError) as error:
+        raise MalformedDICOM(f"a value of element {tag:08X} does not fit its VR {vr}") from error
+
+
+def _packed(vr: str, value: Any) -> bytes:
+    code, _ = NUMERIC[vr]
+    if vr in ("FD", "FL"):
+        return struct.pack(f"<{code}", _NOT_FINITE[value] if value in _NOT_FINITE else float(value))
+    return struct.pack(f"<{code}", int(value))
+
+
+def _text(vr: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if vr == "PN" and isinstance(value, dict):
+        return "=".join(value.get(label, "") for label in ("Alphabetic", "Ideographic", "Phonetic")).rstrip("=")
+    if vr in ("DS", "IS") and isinstance(value, (int, float)):
+        return _decimal(value)
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _decimal(value: float) -> str:
+    """Return the shortest text that reads as `value`, or the best of 16 characters (VR DS)."""
+    text = repr(value)
+    precision = _MAX_DECIMAL_CHARACTERS
+    while len(text) > _MAX_DECIMAL_CHARACTERS:
+        precision -= 1
+        text = f"{value:.{precision}g}"
+    return text
+
+
+def in_memory(values: dict[str, bytes]) -> BulkLookup:
+    """Return a look-up of bulk values held in memory."""
+    return lambda uri: (BytesSource(values[uri]),) if uri in values else ()
