@@ -9,10 +9,10 @@ timer: a lone sender pays two flushes, many senders share them.
 
     1. contents appended (by the callers, before submit)      a crash here leaves unreferenced
                                                               contents, which compaction drops
-    2. Catalogue.compare(group)                               who needs decoding leaves the group
-    3. ContentStore.sync()                                    contents durable, nobody knows of them
-    4. Catalogue.record(group)                                durable and visible
-    5. the futures are resolved                               only now may anyone acknowledge
+    2. ContentStore.sync(…)                                   contents durable, nobody knows of them
+    3. Catalogue.record_decided(group)                        durable and visible; who needs decoding
+                                                              leaves the group and comes back by record
+    4. the futures are resolved                               only now may anyone acknowledge
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from nearframe.errors import BackendFailed, Busy, NearframeError, NoSpace
-from nearframe.storage.ports import Catalogue, Comparison, ContentStore, NewVersion, Recorded
+from nearframe.storage.ports import Catalogue, ContentStore, NewVersion, Recorded, Undecided
 
 MAX_GROUP = 128  # bounds the transaction; more would gain nothing over one flush for 128
 
@@ -48,8 +48,8 @@ class GroupCommit:
     Parameters
     ----------
     settle
-        Given an instance whose pixels cannot be compared by digest and what it was compared
-        with, decodes and returns it with its `pix`; runs where `defer` puts it, once.
+        Decodes an instance that digests cannot compare, and what it is compared with; returns it
+        with its `pix`. Runs where `defer` puts it, once.
     defer
         Runs a function elsewhere, soon.
     on_commit
@@ -61,7 +61,7 @@ class GroupCommit:
         contents: ContentStore,
         catalogue: Catalogue,
         *,
-        settle: Callable[[NewVersion, Comparison], NewVersion],
+        settle: Callable[[NewVersion, Undecided], NewVersion],
         defer: Callable[[Callable[[], None]], object],
         on_commit: Callable[[int], None] = lambda size: None,
     ) -> None:
@@ -124,56 +124,53 @@ class GroupCommit:
         return list(group.values()), rest, is_open
 
     def _commit(self, group: list[_Entry]) -> None:
-        steps = (self._put_aside, self._sync, self._record)
-        for step in steps:
-            group = _each_if_need_be(step, group)
-        if group:
-            self._on_commit(len(group))
+        durable = _each_if_need_be(self._sync, group)
+        _each_if_need_be(self._record_decided, [entry for entry in durable if not entry.is_settled])
+        _each_if_need_be(self._record, [entry for entry in durable if entry.is_settled])
+        self._on_commit(len(durable))
 
-    # -- steps: each returns the entries that go on ----------------------------------------
+    def _sync(self, group: list[_Entry]) -> None:
+        # The oldest mark: if the disk lost anything since, nobody of the group is told otherwise.
+        self._contents.sync(min(entry.since for entry in group))
 
-    def _put_aside(self, group: list[_Entry]) -> list[_Entry]:
-        """Take out what has to be decoded first; it comes back by itself."""
-        comparisons = self._catalogue.compare([entry.version for entry in group])
-        ready = []
-        for entry, comparison in zip(group, comparisons, strict=True):
-            if comparison.needs_pix and not entry.is_settled:
-                self._defer(partial(self._settle_entry, entry, comparison))
+    def _record_decided(self, group: list[_Entry]) -> None:
+        recorded = self._catalogue.record_decided([entry.version for entry in group])
+        for entry, outcome in zip(group, recorded, strict=True):
+            if isinstance(outcome, Recorded):
+                entry.future.set_result(outcome)
             else:
-                ready.append(entry)
-        return ready
+                self._defer(partial(self._settle_entry, entry, outcome))
 
-    def _sync(self, group: list[_Entry]) -> list[_Entry]:
-        if group:
-            # The oldest mark: if the disk lost anything since, nobody of the group is told otherwise.
-            self._contents.sync(min(entry.since for entry in group))
-        return group
-
-    def _record(self, group: list[_Entry]) -> list[_Entry]:
-        recorded = self._catalogue.record([entry.version for entry in group]) if group else []
+    def _record(self, group: list[_Entry]) -> None:
+        recorded = self._catalogue.record([entry.version for entry in group])
         for entry, outcome in zip(group, recorded, strict=True):
             entry.future.set_result(outcome)
-        return group
 
-    def _settle_entry(self, entry: _Entry, comparison: Comparison) -> None:
+    def _settle_entry(self, entry: _Entry, undecided: Undecided) -> None:
         try:
-            version = self._settle(entry.version, comparison)
+            version = self._settle(entry.version, undecided)
         except Exception as error:  # noqa: BLE001 - the caller gets it as its answer
             _fail(entry, error)
             return
         self._queue.put(replace(entry, version=version, is_settled=True))
 
 
-def _each_if_need_be(step: Callable[[list[_Entry]], list[_Entry]], group: list[_Entry]) -> list[_Entry]:
-    """Run a step for a group; if that fails, for each entry, so that one cannot fail the others."""
+def _each_if_need_be(step: Callable[[list[_Entry]], None], group: list[_Entry]) -> list[_Entry]:
+    """Run a step for a group; if that fails, for each entry, so that one cannot fail the others.
+
+    Returns the entries for which it succeeded.
+    """
+    if not group:
+        return []
     try:
-        return step(group)
+        step(group)
     except Exception as error:  # noqa: BLE001 - each caller gets it as its answer
         if len(group) > 1 and not isinstance(error, NoSpace | Busy):
             return [entry for one in group for entry in _each_if_need_be(step, [one])]
         for entry in group:
             _fail(entry, error)
         return []
+    return group
 
 
 def _fail(entry: _Entry, error: Exception) -> None:

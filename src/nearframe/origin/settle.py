@@ -9,22 +9,20 @@ from nearframe.dicom.frames import pix_of_frame
 from nearframe.dicom.model import PixelDescription
 from nearframe.errors import LimitExceeded, MalformedDICOM, NotAcceptable
 from nearframe.ids import Digest
-from nearframe.storage.ports import Catalogue, Comparison, ContentStore, NewVersion, StudyRef
+from nearframe.storage.ports import Catalogue, ContentStore, NewVersion, StudyRef, Undecided
 from nearframe.wire.frametable import FrameTable
 
 
 class Settler:
-    """Finds the missing `pix` of both sides of a comparison. Any thread may call."""
+    """Finds the missing `pix` of both sides. Any thread may call."""
 
     def __init__(self, contents: ContentStore, catalogue: Catalogue) -> None:
         self._contents = contents
         self._catalogue = catalogue
 
-    def settle(self, incoming: NewVersion, comparison: Comparison) -> NewVersion:
+    def settle(self, incoming: NewVersion, undecided: Undecided) -> NewVersion:
         """Return `incoming` with the `pix` that can be found, having recorded that of the held version."""
-        held = comparison.current
-        if held is None:
-            return incoming
+        held = undecided.current
         known = self.with_pix(held.study, held.frames, held.transfer_syntax_uid, held.pixel)
         if known != held.frames:
             self._catalogue.set_pix(held.study.tenant, held.identity.sop_instance_uid, held.version, known)

@@ -224,21 +224,13 @@ class InstanceRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """What `Catalogue.record` would make of a version now.
+class Undecided:
+    """An instance that digests cannot compare with the current version, and that was not recorded.
 
-    Attributes
-    ----------
-    current
-        The version it was compared with, None if there is none.
-    needs_pix
-        True if the answer is CONFLICTING only because frames are encoded differently and at
-        least one side's `pix` is missing: decoding both sides would decide.
+    Its frames are encoded differently and at least one side lacks `pix`: decoding both decides.
     """
 
-    outcome: Outcome
-    current: InstanceRecord | None
-    needs_pix: bool = False
+    current: InstanceRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,19 +323,16 @@ class Catalogue(Protocol):
 
     # -- writing ---------------------------------------------------------------------------
 
-    def compare(self, batch: Sequence[NewVersion]) -> list[Comparison]:
-        """Tell what `record` would make of each, changing nothing.
-
-        Ingest asks this of instances whose UID is known before it records them, and decodes
-        what `needs_pix` names; a version recorded without is CONFLICTING.
-        """
-        ...
-
     def record(self, batch: Sequence[NewVersion]) -> list[Recorded]:
         """Store instances: decide each one's outcome, write the outbox, advance the feed.
 
         One transaction for the batch. The same SOP Instance UID may occur several times in it.
+        What is undecided is CONFLICTING.
         """
+        ...
+
+    def record_decided(self, batch: Sequence[NewVersion]) -> list[Recorded | Undecided]:
+        """Store instances as `record` does, except those for which it takes decoding to decide."""
         ...
 
     def replicate(self, batch: Sequence[tuple[NewVersion, int, bool]], dropped: Sequence[tuple[StudyRef, str]]) -> int:

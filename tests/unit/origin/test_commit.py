@@ -15,7 +15,15 @@ from nearframe.dicom.model import Attributes
 from nearframe.errors import BackendFailed, MalformedDICOM, NoSpace
 from nearframe.ids import Identity
 from nearframe.origin.commit import MAX_GROUP, GroupCommit
-from nearframe.storage.ports import Catalogue, Comparison, ContentStore, NewVersion, Outcome, Recorded
+from nearframe.storage.ports import (
+    Catalogue,
+    ContentStore,
+    InstanceRecord,
+    NewVersion,
+    Outcome,
+    Recorded,
+    Undecided,
+)
 from nearframe.wire.frametable import FrameTable
 
 TIMEOUT_S = 20
@@ -65,9 +73,11 @@ class Store:
         if self.sync_error:
             raise self.sync_error
 
-    def compare(self, batch: Sequence[NewVersion]) -> list[Comparison]:
-        uids = [version.identity.sop_instance_uid for version in batch]
-        return [Comparison(Outcome.CONFLICTING, None, needs_pix=uid in self.undecided) for uid in uids]
+    def record_decided(self, batch: Sequence[NewVersion]) -> list[Recorded | Undecided]:
+        decided = [version for version in batch if version.identity.sop_instance_uid not in self.undecided]
+        recorded = iter(self.record(decided))
+        held = cast(InstanceRecord, None)
+        return [next(recorded) if version in decided else Undecided(held) for version in batch]
 
     def record(self, batch: Sequence[NewVersion]) -> list[Recorded]:
         uids = [version.identity.sop_instance_uid for version in batch]
@@ -83,7 +93,7 @@ def store() -> Store:
     return Store()
 
 
-def settled(version: NewVersion, _comparison: Comparison) -> NewVersion:
+def settled(version: NewVersion, _undecided: Undecided) -> NewVersion:
     """Stand for decoding: what comes out can be told by its source."""
     if version.identity.sop_instance_uid == "cannot":
         raise MalformedDICOM("no frame")

@@ -20,13 +20,11 @@ from nearframe.storage.catalogue import conflicts, derived, feed, reading, recor
 from nearframe.storage.catalogue.changes import Changes
 from nearframe.storage.catalogue.database import Database
 from nearframe.storage.catalogue.migrations import migrate, new_epoch
-from nearframe.storage.catalogue.outcome import Pixels
 from nearframe.storage.catalogue.postgres import open_postgres
 from nearframe.storage.catalogue.searching import Result, Search
 from nearframe.storage.catalogue.sqlite import open_sqlite
 from nearframe.storage.catalogue.values import microseconds
 from nearframe.storage.ports import (
-    Comparison,
     ConflictRecord,
     FeedCursor,
     FeedEntry,
@@ -37,6 +35,7 @@ from nearframe.storage.ports import (
     Recorded,
     Rendition,
     StudyRef,
+    Undecided,
 )
 from nearframe.wire.frametable import FrameTable
 
@@ -76,12 +75,6 @@ class SQLCatalogue:
 
     # -- writing ---------------------------------------------------------------------------
 
-    def compare(self, batch: Sequence[NewVersion]) -> list[Comparison]:
-        with self.database.read() as connection:
-            changes = Changes(connection)
-            recording.load_for(changes, batch)
-            return [self._compare(connection, changes, new) for new in batch]
-
     def record(self, batch: Sequence[NewVersion]) -> list[Recorded]:
         drafts = [recording.Draft(new) for new in batch]
         with self.database.write() as connection:
@@ -90,6 +83,18 @@ class SQLCatalogue:
             recorded = [recording.record(changes, draft) for draft in drafts]
             changes.write()
         return recorded
+
+    def record_decided(self, batch: Sequence[NewVersion]) -> list[Recorded | Undecided]:
+        drafts = [recording.Draft(new) for new in batch]
+        with self.database.write() as connection:
+            changes = Changes(connection)
+            recording.load_for(changes, batch)
+            recorded = [recording.record_decided(changes, draft) for draft in drafts]
+            changes.write()
+            return [
+                one if isinstance(one, Recorded) else Undecided(reading.record_of(connection, one.id))
+                for one in recorded
+            ]
 
     def replicate(self, batch: Sequence[tuple[NewVersion, int, bool]], dropped: Sequence[tuple[StudyRef, str]]) -> int:
         drafts = [(recording.Draft(new), number, is_current) for new, number, is_current in batch]
@@ -259,12 +264,6 @@ class SQLCatalogue:
             return derived.hashes(connection, study)
 
     # --------------------------------------------------------------------------------------
-
-    def _compare(self, connection: sa.Connection, changes: Changes, new: NewVersion) -> Comparison:
-        instance = changes.instances.get((new.tenant, new.identity.sop_instance_uid))
-        outcome, version, pixels = recording.decide(instance, new)
-        current = None if version is None else reading.record_of(connection, version.id)
-        return Comparison(outcome, current, needs_pix=pixels is Pixels.UNKNOWN)
 
     def _close_removed(self, connection: sa.Connection, changes: Changes) -> None:
         gone = [v.id for i in changes.instances.values() for v in i.versions.values() if v.is_removed]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -26,13 +27,17 @@ from nearframe.storage.catalogue.states import InstanceState, SeriesState, Study
 from nearframe.storage.catalogue.terms import study_terms
 from nearframe.storage.catalogue.values import unpack_metadata
 
+# Built once: SQLAlchemy takes longer to put a statement together than SQLite to run it.
+_HEAD = sa.select(schema.head.c.seq, schema.head.c.next_id)
+_SET_HEAD = sa.update(schema.head).values(seq=sa.bindparam("seq_"), next_id=sa.bindparam("next_id_"))
+
 
 class Changes(Loaded):
     """The changes of one transaction."""
 
     def __init__(self, connection: sa.Connection) -> None:
         super().__init__(connection)
-        row = connection.execute(sa.select(schema.head.c.seq, schema.head.c.next_id)).one()
+        row = connection.execute(_HEAD).one()
         self.seq: int = row.seq
         self._next_id: int = row.next_id
         self._events: list[dict[str, Any]] = []
@@ -205,7 +210,7 @@ class Changes(Loaded):
         self._index(studies)
         self._insert(schema.conflict, self._conflicts)
         self._insert(schema.outbox, self._events)
-        self._connection.execute(sa.update(schema.head).values(seq=self.seq, next_id=self._next_id))
+        self._connection.execute(_SET_HEAD, {"seq_": self.seq, "next_id_": self._next_id})
 
     def _find_source(self, state: StudyState | SeriesState) -> None:
         """Give a study or series whose source was withdrawn the attributes of the latest version left."""
@@ -271,12 +276,23 @@ class Changes(Loaded):
         self._insert(table, [row for is_new, row in rows if is_new])
         changed = [{f"{name}_": value for name, value in row.items()} for is_new, row in rows if not is_new]
         if changed:
-            values: dict[str, Any] = {name.rstrip("_"): sa.bindparam(name) for name in changed[0] if name != "id_"}
-            self._connection.execute(sa.update(table).where(table.c.id == sa.bindparam("id_")).values(values), changed)
+            self._connection.execute(_update(table, tuple(changed[0])), changed)
 
     def _insert(self, table: sa.Table, rows: list[dict[str, Any]]) -> None:
         if rows:
-            self._connection.execute(sa.insert(table), rows)
+            self._connection.execute(_insert_into(table), rows)
+
+
+@cache
+def _insert_into(table: sa.Table) -> sa.Insert:
+    return sa.insert(table)
+
+
+@cache
+def _update(table: sa.Table, parameters: tuple[str, ...]) -> sa.Update:
+    """Return an update by id whose parameters are called like the columns, with ``_`` behind."""
+    values: dict[str, Any] = {name.removesuffix("_"): sa.bindparam(name) for name in parameters if name != "id_"}
+    return sa.update(table).where(table.c.id == sa.bindparam("id_")).values(values)
 
 
 def _instance_row(instance: InstanceState) -> dict[str, Any]:

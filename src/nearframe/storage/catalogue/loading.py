@@ -37,6 +37,17 @@ _VERSION_COLUMNS = [
     )
 ]
 
+# Built once: SQLAlchemy takes longer to put a statement together than SQLite to run it.
+_KEYS: sa.BindParameter[Any] = sa.bindparam("keys", expanding=True)
+_TENANT: sa.BindParameter[str] = sa.bindparam("tenant")
+_INSTANCES = sa.select(schema.instance).where(
+    schema.instance.c.tenant == _TENANT, schema.instance.c.sop_instance_uid.in_(_KEYS)
+)
+_VERSIONS = sa.select(*_VERSION_COLUMNS).where(schema.version.c.instance_id.in_(_KEYS))
+_STUDIES = sa.select(schema.study).where(schema.study.c.tenant == _TENANT, schema.study.c.study_instance_uid.in_(_KEYS))
+_STUDIES_BY_ID = sa.select(schema.study).where(schema.study.c.id.in_(_KEYS))
+_SERIES = sa.select(schema.series).where(schema.series.c.study_id.in_(_KEYS))
+
 
 class Loaded:
     """The studies, series and instances a transaction has loaded, by UID."""
@@ -51,7 +62,7 @@ class Loaded:
     def load(self, tenant: str, sop_instance_uids: Collection[str], study_instance_uids: Collection[str]) -> None:
         """Load instances with their versions, the studies these are filed in, and further studies."""
         instances = self._load_instances(tenant, sop_instance_uids)
-        rows = self._select(schema.version, schema.version.c.instance_id, list(instances), _VERSION_COLUMNS)
+        rows = self._select(_VERSIONS, list(instances))
         self._load_studies(tenant, study_instance_uids, {row["study_id"] for row in rows})
         for row in sorted(rows, key=lambda row: int(row["number"])):
             instance = instances[row["instance_id"]]
@@ -63,9 +74,8 @@ class Loaded:
 
     def _load_instances(self, tenant: str, uids: Collection[str]) -> dict[int, InstanceState]:
         wanted = [uid for uid in uids if (tenant, uid) not in self.instances]
-        table = schema.instance
         found: dict[int, InstanceState] = {}
-        for row in self._select(table, table.c.sop_instance_uid, wanted, list(table.c), table.c.tenant == tenant):
+        for row in self._select(_INSTANCES, wanted, tenant=tenant):
             state = InstanceState(
                 row["id"], tenant, row["sop_instance_uid"], False, last_number=row["last_number"], row=row
             )
@@ -74,14 +84,11 @@ class Loaded:
         return found
 
     def _load_studies(self, tenant: str, uids: Collection[str], ids: Collection[int]) -> None:
-        table = schema.study
         new_uids = [uid for uid in uids if (tenant, uid) not in self.studies]
-        loaded = self._add_studies(
-            self._select(table, table.c.study_instance_uid, new_uids, list(table.c), table.c.tenant == tenant)
-        )
+        loaded = self._add_studies(self._select(_STUDIES, new_uids, tenant=tenant))
         new_ids = [study_id for study_id in ids if study_id not in self._study_by_id]
-        loaded += self._add_studies(self._select(table, table.c.id, new_ids, list(table.c)))
-        for row in self._select(schema.series, schema.series.c.study_id, loaded, list(schema.series.c)):
+        loaded += self._add_studies(self._select(_STUDIES_BY_ID, new_ids))
+        for row in self._select(_SERIES, loaded):
             self._add_series(row)
         for study_id in loaded:
             study = self._study_by_id[study_id]
@@ -118,18 +125,11 @@ class Loaded:
         study.series[series.uid] = series
         self._series_by_id[series.id] = series
 
-    def _select(
-        self,
-        table: sa.Table,
-        key: sa.Column[Any],
-        values: Sequence[Any],
-        columns: Sequence[sa.Column[Any]],
-        *conditions: sa.ColumnElement[bool],
-    ) -> list[dict[str, Any]]:
+    def _select(self, statement: sa.Select[Any], keys: Sequence[Any], **parameters: str) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []
-        for chunk in chunks(values):
-            statement = sa.select(*columns).select_from(table).where(key.in_(chunk), *conditions)
-            rows += [dict(row) for row in self._connection.execute(statement).mappings()]
+        for chunk in chunks(keys):
+            found = self._connection.execute(statement, {"keys": chunk, **parameters})
+            rows += [dict(row) for row in found.mappings()]
         return rows
 
 

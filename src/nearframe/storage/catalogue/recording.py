@@ -46,10 +46,25 @@ def decide(instance: InstanceState | None, new: NewVersion) -> tuple[Outcome, Ve
 
 def record(changes: Changes, draft: Draft) -> Recorded:
     """Store one instance; its UIDs are loaded."""
+    instance = changes.instance(draft.new.tenant, draft.new.identity.sop_instance_uid)
+    outcome, existing, _ = decide(instance, draft.new)
+    return _record(changes, draft, instance, outcome, existing)
+
+
+def record_decided(changes: Changes, draft: Draft) -> Recorded | VersionState:
+    """Store one instance, or return the current version if decoding has to decide."""
+    instance = changes.instance(draft.new.tenant, draft.new.identity.sop_instance_uid)
+    outcome, existing, pixels = decide(instance, draft.new)
+    if pixels is Pixels.UNKNOWN and existing is not None:
+        return existing
+    return _record(changes, draft, instance, outcome, existing)
+
+
+def _record(
+    changes: Changes, draft: Draft, instance: InstanceState, outcome: Outcome, existing: VersionState | None
+) -> Recorded:
     new = draft.new
     identity = new.identity
-    instance = changes.instance(new.tenant, identity.sop_instance_uid)
-    outcome, existing, _ = decide(instance, new)
     if outcome is Outcome.REPEATED and existing is not None:
         detail = {"outcome": outcome.name.lower(), "source": new.source}
         changes.event("received", new.tenant, identity, existing.number, detail)

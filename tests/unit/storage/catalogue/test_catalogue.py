@@ -11,7 +11,7 @@ import pytest
 
 from nearframe.errors import Gone, MalformedRequest, NotFound
 from nearframe.storage.catalogue import SQLCatalogue
-from nearframe.storage.ports import ContentKind, FeedCursor, Outcome, Recorded, StudyRef
+from nearframe.storage.ports import ContentKind, FeedCursor, Outcome, Recorded, StudyRef, Undecided
 from tests.unit.storage.catalogue.objects import (
     EXPLICIT_LE,
     PIXEL,
@@ -151,25 +151,23 @@ class TestRecord:
         assert len(set(seqs)) == 5
 
 
-class TestCompare:
-    def test_tells_the_outcome_and_changes_nothing(self, catalogue: SQLCatalogue) -> None:
-        assert catalogue.compare([version()])[0].outcome is Outcome.CREATED
-        catalogue.record([version()])
-        before = catalogue.head()
-        batch = [version(), version(t00100010="Roe^Jane"), version(frames=frame_table("x"))]
-        outcomes = [one.outcome for one in catalogue.compare(batch)]
-        assert outcomes == [Outcome.REPEATED, Outcome.REVISED, Outcome.CONFLICTING]
-        assert catalogue.head() == before
+class TestDeciding:
+    def test_records_what_digests_decide(self, catalogue: SQLCatalogue) -> None:
+        batch = [version(), version(), version(t00100010="Roe^Jane"), version(frames=frame_table("x"))]
+        outcomes = [one.outcome for one in catalogue.record_decided(batch) if isinstance(one, Recorded)]
+        assert outcomes == [Outcome.CREATED, Outcome.REPEATED, Outcome.REVISED, Outcome.CONFLICTING]
 
     def test_asks_for_samples_where_they_would_decide(self, catalogue: SQLCatalogue) -> None:
-        catalogue.record([version(frames=frame_table("a", pix=(None,)))])
         recoded = version(frames=frame_table("A", pix=("a",)))
-        [asked] = catalogue.compare([recoded])
-        assert asked.needs_pix
-        assert asked.current is not None
-        catalogue.set_pix("main", SOP, asked.current.version, frame_table("a"))
-        [answered] = catalogue.compare([recoded])
-        assert (answered.outcome, answered.needs_pix) == (Outcome.REVISED, False)
+        first, asked = catalogue.record_decided([version(frames=frame_table("a", pix=(None,))), recoded])
+        assert isinstance(first, Recorded)
+        assert isinstance(asked, Undecided)
+        assert asked.current.version == 1
+        assert len(catalogue.list_versions("main", SOP)) == 1
+        catalogue.set_pix("main", SOP, 1, frame_table("a"))
+        [answered] = catalogue.record_decided([recoded])
+        assert isinstance(answered, Recorded)
+        assert answered.outcome is Outcome.REVISED
 
     def test_pix_of_an_unknown_version_is_refused(self, catalogue: SQLCatalogue) -> None:
         with pytest.raises(NotFound):
