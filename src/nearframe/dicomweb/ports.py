@@ -102,3 +102,19 @@ class StoreService(Protocol):
             If the node has no room for another request now.
         """
         ...
+
+
+class RemoveService(Protocol):
+    """Removes from view, where policy allows it."""
+
+    async def remove(self, ctx: Context, study: str, series: str | None, instance: str | None) -> None:
+        """Remove a study, a series or an instance; versions stay until garbage is collected.
+
+        Raises
+        ------
+        Refused
+            If policy forbids it.
+        NotFound
+            If there is none.
+        """
+        ...

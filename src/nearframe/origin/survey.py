@@ -110,8 +110,7 @@ class _Pass:
             return
         # A frame that is not what the header says is stored all the same: it has no `pix`.
         with suppress(MalformedDICOM, LimitExceeded):
-            enc = self._enc[index].digest()
-            pix = pix_of_frame(data, self._instance.transfer_syntax_uid, self._native, enc)
+            pix = pix_of_frame(data, self._instance.transfer_syntax_uid, self._native)
             if pix is not None:
                 self._found.pix[index] = pix
 

@@ -1,12 +1,21 @@
-"""Accept-Encoding (RFC 9110 section 12.5.3): which coding a client gets."""
+"""Content codings (RFC 9110 section 8.4): which one a client gets, and making it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import imagecodecs
+import zstandard
 
 from nearframe.wire.mediatype import split_list
 
-IDENTITY = "identity"
+IDENTITY: Final = "identity"
+
+#: Codings we can give, best first. Of a series' metadata zstd and br leave 1/75, gzip 1/42.
+CODINGS: Final = ("zstd", "br", "gzip")
+
 _ALIASES = {"x-gzip": "gzip"}
 
 
@@ -36,3 +45,34 @@ def _weighted(member: str) -> tuple[str, float]:
     except ValueError:
         weight = 1.0
     return _ALIASES.get(coding, coding), weight
+
+
+def encode(data: bytes, coding: str, *, once: bool = False) -> bytes:
+    """Return `data` in a content coding.
+
+    Parameters
+    ----------
+    once
+        True for an answer that is not kept: less effort, larger by a third or so.
+    """
+    return (_QUICK if once else _THOROUGH)[coding](data)
+
+
+def _gzip(level: int) -> Callable[[bytes], bytes]:
+    return lambda data: zlib.compress(data, level, zlib.MAX_WBITS | 16)
+
+
+def _zstd(level: int) -> Callable[[bytes], bytes]:
+    return lambda data: zstandard.ZstdCompressor(level).compress(data)
+
+
+def _brotli(level: int) -> Callable[[bytes], bytes]:
+    return lambda data: bytes(imagecodecs.brotli_encode(data, level=level))
+
+
+_THOROUGH: Final[Mapping[str, Callable[[bytes], bytes]]] = {
+    IDENTITY: bytes, "gzip": _gzip(6), "zstd": _zstd(10), "br": _brotli(5)
+}  # fmt: skip
+_QUICK: Final[Mapping[str, Callable[[bytes], bytes]]] = {
+    IDENTITY: bytes, "gzip": _gzip(1), "zstd": _zstd(1), "br": _brotli(1)
+}  # fmt: skip

@@ -1,0 +1,74 @@
+"""The DICOMweb application, put together from the route table."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp
+
+from nearframe.config import Settings
+from nearframe.dicomweb import capabilities
+from nearframe.dicomweb.address import ROOT, Addresses
+from nearframe.dicomweb.boundary import Answerer, PathApp, unknown
+from nearframe.dicomweb.call import Call, Gate
+from nearframe.dicomweb.cors import CORS
+from nearframe.dicomweb.endpoint import Endpoint
+from nearframe.dicomweb.fastframes import FastFrames
+from nearframe.dicomweb.routes import endpoints
+from nearframe.dicomweb.services import Services
+from nearframe.wire.accept import Offer, negotiate, parse_accept
+
+_JSON: Final = Offer("application/json", also=("application/dicom+json",))
+_OPENAPI: Final = Offer(capabilities.OPENAPI_JSON)
+_WADL: Final = Offer(capabilities.WADL_XML, also=("application/xml", "text/xml"))
+
+
+def dicomweb_app(services: Services, settings: Settings, gate: Gate) -> ASGIApp:
+    """Return the application for ``/dicomweb``, everything below it, and ``/openapi.json``.
+
+    Parameters
+    ----------
+    gate
+        Says who makes a request; asked before anything is looked up.
+    """
+    addresses = Addresses(settings)
+    table = tuple(endpoints())
+    describe = _describe(table, addresses)
+
+    def answerer(endpoint: Endpoint) -> Answerer:
+        return lambda request: endpoint.handler(services, Call.of(request, gate, addresses))
+
+    by_path: dict[str, dict[str, tuple[str, Answerer]]] = defaultdict(dict)
+    for endpoint in table:
+        by_path[ROOT + endpoint.path][endpoint.method] = (endpoint.name, answerer(endpoint))
+    for path in (ROOT, ROOT + "/"):
+        by_path[path]["GET"] = ("capabilities", describe)
+    for path in ("/openapi.json", ROOT + "/openapi.json"):
+        by_path[path]["GET"] = ("openapi", _openapi(table, addresses))
+    routes = [Route(path, PathApp(methods, describe)) for path, methods in by_path.items()]
+    router = Router(routes, redirect_slashes=False, default=unknown)
+    return CORS(FastFrames(router, services, gate), settings.cors_origins)
+
+
+def _describe(table: tuple[Endpoint, ...], addresses: Addresses) -> Answerer:
+    """Return what answers GET of the root, and OPTIONS of every path (PS3.18 section 8.9)."""
+
+    async def answer(request: Request) -> Response:
+        url = addresses.service(request)
+        accepted = parse_accept(request.headers.get("accept"), request.query_params.get("accept"))
+        chosen = negotiate(accepted, (_JSON, _OPENAPI, _WADL))
+        make = {_JSON: capabilities.summary, _OPENAPI: capabilities.openapi, _WADL: capabilities.wadl}[chosen.offer]
+        return Response(make(table, url), media_type=chosen.essence, headers={"Vary": "Accept"})
+
+    return answer
+
+
+def _openapi(table: tuple[Endpoint, ...], addresses: Addresses) -> Answerer:
+    async def answer(request: Request) -> Response:
+        return Response(capabilities.openapi(table, addresses.service(request)), media_type="application/json")
+
+    return answer

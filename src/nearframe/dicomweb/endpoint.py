@@ -1,0 +1,51 @@
+"""What a route is: the row of the route table."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from starlette.responses import Response
+
+from nearframe.dicomweb.call import Call
+from nearframe.dicomweb.services import Services
+
+Handler: TypeAlias = Callable[[Services, Call], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A query parameter."""
+
+    name: str
+    kind: str
+    prose: str
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One method on one path.
+
+    Attributes
+    ----------
+    name
+        In metrics, and the operation in the OpenAPI document; unique.
+    path
+        Below the DICOMweb root, with ``{study}``, ``{series}``, ``{instance}``, ``{frames}``, ``{path}``.
+    produces, consumes
+        Media types of the answer and of the request's body.
+    standard
+        The section of PS3.18 it implements; empty for our own.
+    """
+
+    name: str
+    method: str
+    path: str
+    handler: Handler
+    prose: str
+    produces: tuple[str, ...] = ()
+    consumes: tuple[str, ...] = ()
+    parameters: tuple[Parameter, ...] = ()
+    standard: str = ""

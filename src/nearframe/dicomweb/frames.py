@@ -1,0 +1,115 @@
+"""Frames (PS3.18 section 10.4.1.1.2): negotiated, labelled, with a validator that is their digest."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+
+from starlette.responses import Response
+
+from nearframe.context import Context
+from nearframe.dicomweb import negotiation
+from nearframe.dicomweb.answers import Resource, answer
+from nearframe.dicomweb.call import Call
+from nearframe.dicomweb.services import Services
+from nearframe.ids import sha256_of
+from nearframe.query.body import Body, Held, Segment, Streamed
+from nearframe.query.retrieve_frames import FrameForm, FrameService
+from nearframe.storage.ports import InstanceRecord
+from nearframe.wire import multipart
+from nearframe.wire.accept import AcceptRange, Representation
+
+
+@dataclass(frozen=True, slots=True)
+class FrameAnswer:
+    """How some frames of an instance are going to be sent.
+
+    Attributes
+    ----------
+    boundary
+        Empty for a single part.
+    """
+
+    record: InstanceRecord
+    frame_numbers: tuple[int, ...]
+    form: FrameForm
+    representation: Representation
+    etag: str
+    boundary: str
+
+    @property
+    def content_type(self) -> str:
+        if self.boundary:
+            return multipart.content_type(self.boundary, self.representation.media_type)
+        return self.representation.part_type
+
+    def head(self, index: int, length: int) -> bytes:
+        """Return what stands before the payload of the part at `index`."""
+        if not self.boundary:
+            return b""
+        return multipart.part_head(self.boundary, self.representation.part_type, first=index == 0, length=length)
+
+    @property
+    def tail(self) -> bytes:
+        return multipart.closing(self.boundary) if self.boundary else b""
+
+
+async def retrieve_frames(services: Services, call: Call) -> Response:
+    """Answer with frames of an instance."""
+    assert call.instance is not None  # noqa: S101 - the route names one
+    record = await services.records.find(call.context, call.study, call.series, call.instance, call.version)
+    planned = await plan(services.frames, record, call.frame_numbers(), call.accepted)
+    return await answer(call.request, resource(call.context, services.frames, planned))
+
+
+async def plan(
+    frames: FrameService, record: InstanceRecord, frame_numbers: tuple[int, ...], accepted: Sequence[AcceptRange]
+) -> FrameAnswer:
+    """Decide in which form frames go out.
+
+    Raises
+    ------
+    NotFound
+        If the instance lacks one of the frames.
+    NotAcceptable
+    """
+    frames.check(record, frame_numbers)
+    forms = {form.transfer_syntax_uid: form for form in await frames.forms(record, frame_numbers)}
+    chosen = negotiation.frames(accepted, forms, len(frame_numbers))
+    form = forms[chosen.offer.transfer_syntax or ""]
+    digests = [frames.etag_digest(record, number, form) for number in frame_numbers]
+    digest = digests[0] if len(digests) == 1 else sha256_of(digests)
+    boundary = multipart.boundary_for(digest) if chosen.multipart else ""
+    # The same bytes under another label are another representation.
+    label = f"{'m' if chosen.multipart else 's'}.{chosen.essence.partition('/')[2]}.{form.transfer_syntax_uid}"
+    return FrameAnswer(record, frame_numbers, form, chosen, f'"{digest.hex()}-{label}"', boundary)
+
+
+def resource(context: Context, frames: FrameService, planned: FrameAnswer) -> Resource:
+    """Return the frames as something to be answered with."""
+
+    async def body() -> Body:
+        if len(planned.frame_numbers) == 1:
+            payload = await frames.read(context, planned.record, planned.frame_numbers[0], planned.form)
+            return Body.of(planned.head(0, len(payload)) + payload + planned.tail)
+        return Body([*_parts(context, frames, planned), Held(planned.tail)])
+
+    return Resource(planned.etag, planned.content_type, body)
+
+
+def _parts(context: Context, frames: FrameService, planned: FrameAnswer) -> list[Segment]:
+    """Return a segment for each part; a frame is read when its turn comes."""
+    return [_part(context, frames, planned, index) for index in range(len(planned.frame_numbers))]
+
+
+def _part(context: Context, frames: FrameService, planned: FrameAnswer, index: int) -> Segment:
+    number = planned.frame_numbers[index]
+    payload_bytes = frames.size_of(planned.record, number, planned.form)
+
+    async def opener(start: int, stop: int | None) -> AsyncGenerator[bytes, None]:
+        payload = await frames.read(context, planned.record, number, planned.form)
+        async for chunk in Held(planned.head(index, len(payload)) + payload).open(start, stop):
+            yield chunk
+
+    length = None if payload_bytes is None else len(planned.head(index, payload_bytes)) + payload_bytes
+    return Streamed(length, opener)

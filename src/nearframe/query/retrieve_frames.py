@@ -1,0 +1,209 @@
+"""Frames, in the encoding a reader asks for.
+
+A frame can be had as stored, as a rendition made earlier, or made now. What is made now
+is made once for all who wait for it (single flight), in a bounded pool, and kept for a
+while in bounded memory under ``(enc, target)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from functools import partial
+from typing import Final
+
+from nearframe.cache.singleflight import SingleFlight
+from nearframe.cache.sizedlru import SizedLRU
+from nearframe.context import Context
+from nearframe.dicom.codecs import decoded_description
+from nearframe.dicom.transcode import TranscodedFrame, targets, transcode
+from nearframe.dicom.transfersyntax import (
+    OCTET_STREAM,
+    Codec,
+    ExplicitVRLittleEndian,
+    HTJ2KLosslessRPCL,
+    transfer_syntax,
+)
+from nearframe.errors import NotFound
+from nearframe.ids import Digest, sha256
+from nearframe.query.contents import ContentReader
+from nearframe.query.workers import Workers
+from nearframe.storage.ports import Catalogue, InstanceRecord, Rendition
+
+#: The encoding renditions are made in: any prefix of it is an exact lower resolution.
+RENDITION_SYNTAX: Final = HTJ2KLosslessRPCL
+
+
+class Source(IntEnum):
+    """How a frame comes to be in an encoding, cheapest first."""
+
+    RENDITION = 1
+    STORED = 2
+    MADE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class FrameForm:
+    """An encoding in which frames of an instance can be had.
+
+    Attributes
+    ----------
+    renditions
+        By frame number, for frames that were asked for and have been made before.
+    """
+
+    transfer_syntax_uid: str
+    source: Source
+    renditions: Mapping[int, Rendition] = field(default_factory=dict)
+
+
+class FrameService:
+    """Gives frames.
+
+    Parameters
+    ----------
+    cache_bytes
+        Memory for frames made on request.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        contents: ContentReader,
+        sql: Workers,
+        cpu: Workers,
+        *,
+        cache_bytes: int,
+    ) -> None:
+        self._catalogue = catalogue
+        self._contents = contents
+        self._sql = sql
+        self._cpu = cpu
+        self._made: SizedLRU[Digest, TranscodedFrame] = SizedLRU(cache_bytes)
+        self._flights: SingleFlight[Digest, TranscodedFrame] = SingleFlight("transcode")
+        self.transcoded = 0
+
+    def check(self, record: InstanceRecord, frame_numbers: Sequence[int]) -> None:
+        """Raise `NotFound` unless the instance has all these frames, counted from one."""
+        if not frame_numbers or min(frame_numbers) < 1 or max(frame_numbers) > len(record.frames):
+            raise NotFound("frame")
+
+    async def forms(self, record: InstanceRecord, frame_numbers: Sequence[int]) -> list[FrameForm]:
+        """Return the encodings in which these frames can be had, the one we would rather send first.
+
+        A rendition is offered if every frame asked for has one.
+        """
+        stored = FrameForm(stored_syntax(record), Source.STORED)
+        if record.pixel is None:
+            return [stored]
+        own = (record.transfer_syntax_uid, stored.transfer_syntax_uid)
+        possible = targets(record.transfer_syntax_uid, record.pixel)
+        forms = [FrameForm(uid, Source.MADE) for uid in possible if uid not in own]
+        # What only an archive can read is better decoded, if nothing else is asked for.
+        forms.insert(0 if _viewers_read(record.transfer_syntax_uid) or not forms else 1, stored)
+        if RENDITION_SYNTAX in possible:
+            found = await self._sql.run(self._renditions, record, frame_numbers)
+            if len(found) == len(set(frame_numbers)):
+                forms = [form for form in forms if form.transfer_syntax_uid != RENDITION_SYNTAX]
+                forms.insert(0, FrameForm(RENDITION_SYNTAX, Source.RENDITION, found))
+        return forms
+
+    def etag_digest(self, record: InstanceRecord, frame_number: int, form: FrameForm) -> Digest:
+        """Return what the bytes of the frame in this form depend on, as a digest: equal digests, equal bytes."""
+        enc = record.frames.enc_of(frame_number - 1)
+        if form.source is Source.STORED:
+            return enc
+        if form.source is Source.RENDITION:
+            return form.renditions[frame_number].digest
+        # The header takes part in decoding: a corrected Bits Stored gives other bytes.
+        return sha256(b"\0".join((enc, form.transfer_syntax_uid.encode(), repr(record.pixel).encode())))
+
+    def size_of(self, record: InstanceRecord, frame_number: int, form: FrameForm) -> int | None:
+        """Return the bytes of the frame in this form, or None if only making it tells."""
+        if form.source is Source.STORED:
+            return record.frames.lengths[frame_number - 1]
+        if form.source is Source.RENDITION:
+            return form.renditions[frame_number].length
+        if form.transfer_syntax_uid == ExplicitVRLittleEndian and record.pixel is not None:
+            decoded = decoded_description(record.transfer_syntax_uid, record.pixel)
+            return (decoded.native_frame_bits + 7) // 8
+        return None
+
+    def held(self, record: InstanceRecord, frame_number: int, form: FrameForm) -> bytes | None:
+        """Return the frame if that takes no waiting, else None."""
+        digest = self.etag_digest(record, frame_number, form)
+        if form.source is Source.MADE:
+            made = self._made.get(digest)
+            return None if made is None else made.encoded
+        return self._contents.read_nowait(record.study, digest)
+
+    async def read(self, context: Context, record: InstanceRecord, frame_number: int, form: FrameForm) -> bytes:
+        """Return a frame; `frame_number` counts from one.
+
+        Raises
+        ------
+        NotFound, MalformedDICOM, IntegrityError, UpstreamError
+        """
+        held = self.held(record, frame_number, form)
+        if held is not None:
+            return held
+        digest = self.etag_digest(record, frame_number, form)
+        if form.source is Source.STORED:
+            return await self._contents.read(context, record.study, digest)
+        if form.source is Source.RENDITION:
+            try:
+                return await self._contents.read(context, record.study, digest)
+            except NotFound:
+                pass  # renditions may be dropped at any time; made again, the frame has the same samples
+        return (await self.made(context, record, frame_number, form.transfer_syntax_uid)).encoded
+
+    async def made(self, context: Context, record: InstanceRecord, frame_number: int, target: str) -> TranscodedFrame:
+        """Return a frame transcoded to `target`, with the description that fits it.
+
+        Raises
+        ------
+        NotAcceptable, MalformedDICOM, NotFound, IntegrityError, UpstreamError
+        """
+        key = self.etag_digest(record, frame_number, FrameForm(target, Source.MADE))
+        held = self._made.get(key)
+        if held is not None:
+            return held
+        return await self._flights.run(key, partial(self._make, context, record, frame_number, target, key))
+
+    async def _make(
+        self, context: Context, record: InstanceRecord, frame_number: int, target: str, key: Digest
+    ) -> TranscodedFrame:
+        assert record.pixel is not None  # noqa: S101 - nothing is offered to be made without it
+        encoded = await self._contents.read(context, record.study, record.frames.enc_of(frame_number - 1))
+        made = await self._cpu.run(transcode, encoded, record.transfer_syntax_uid, record.pixel, target)
+        self.transcoded += 1
+        self._made.put(key, made, len(made.encoded))
+        return made
+
+    def _renditions(self, record: InstanceRecord, frame_numbers: Sequence[int]) -> dict[int, Rendition]:
+        """Return the renditions of these frames; stops at the first that has none."""
+        found: dict[int, Rendition] = {}
+        for number in frame_numbers:
+            enc = record.frames.enc_of(number - 1)
+            rendition = self._catalogue.rendition(record.study.tenant, enc, RENDITION_SYNTAX)
+            if rendition is None:
+                break
+            found[number] = rendition
+        return found
+
+
+def stored_syntax(record: InstanceRecord) -> str:
+    """Return the syntax stored frames are labelled with.
+
+    Native little-endian frames are the same bytes in every native syntax; Explicit VR Little
+    Endian is the name readers of single frames know.
+    """
+    syntax = transfer_syntax(record.transfer_syntax_uid)
+    is_plain = syntax.codec is Codec.NATIVE and not (syntax.big_endian_pixels or syntax.encapsulated)
+    return ExplicitVRLittleEndian if is_plain else record.transfer_syntax_uid
+
+
+def _viewers_read(transfer_syntax_uid: str) -> bool:
+    syntax = transfer_syntax(transfer_syntax_uid)
+    return not syntax.big_endian_pixels and not (syntax.encapsulated and syntax.media_type == OCTET_STREAM)

@@ -1,0 +1,202 @@
+"""Whole instances: as stored, or in another transfer syntax with a header that fits it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from functools import partial
+from typing import Final
+
+from nearframe.context import Context
+from nearframe.dicom import notes
+from nearframe.dicom.element import ITEM, PIXEL_DATA, SEQUENCE_DELIMITATION, UNDEFINED_LENGTH
+from nearframe.dicom.limits import Limits
+from nearframe.dicom.model import PixelDescription
+from nearframe.dicom.reencode import (
+    Changes,
+    PixelDataHere,
+    ValueSlice,
+    data_set,
+    delimiter,
+    element_header,
+    file_meta,
+)
+from nearframe.dicom.transcode import TranscodedFrame, targets
+from nearframe.dicom.transfersyntax import Codec, ExplicitVRLittleEndian, Loss, transfer_syntax
+from nearframe.query.body import Body, Held, Segment, Streamed
+from nearframe.query.contents import ContentReader
+from nearframe.query.parsed_header import parse_header
+from nearframe.query.retrieve_frames import FrameService
+from nearframe.query.stored_file import StoredFile, read_header
+from nearframe.query.workers import Workers
+from nearframe.storage.ports import InstanceRecord
+
+AS_STORED: Final = "*"
+#: What ``application/dicom`` means without a transfer syntax; see `InstanceService.target`.
+DEFAULT: Final = "default"
+
+_MAX_VALUE_BYTES: Final = 0xFFFFFFFE  # PS3.5 section 7.1: 32 bits, even
+#: What could not be understood could not be copied either.
+_UNREADABLE: Final = frozenset({notes.UNREADABLE_TAIL, notes.UNREADABLE_SEQUENCE})
+
+_PHOTOMETRIC_INTERPRETATION: Final = 0x00280004
+_PLANAR_CONFIGURATION: Final = 0x00280006
+_LOSSY_IMAGE_COMPRESSION: Final = 0x00282110
+
+
+class InstanceService:
+    """Gives whole instances."""
+
+    def __init__(self, contents: ContentReader, frames: FrameService, cpu: Workers, limits: Limits) -> None:
+        self._contents = contents
+        self._frames = frames
+        self._cpu = cpu
+        self._limits = limits
+
+    def syntaxes(self, records: Sequence[InstanceRecord]) -> list[str]:
+        """Return the transfer syntaxes in which these instances can be asked for, as stored first."""
+        stored = list(dict.fromkeys(record.transfer_syntax_uid for record in records))
+        makeable = [set(self._makeable(record)) for record in records]
+        common = sorted(set.intersection(*makeable)) if makeable else []
+        some = [ExplicitVRLittleEndian] if any(ExplicitVRLittleEndian in uids for uids in makeable) else []
+        first = stored if len(stored) == 1 else [AS_STORED, *stored]
+        return list(dict.fromkeys([*first, *some, *common]))
+
+    def target(self, record: InstanceRecord, wanted: str) -> str:
+        """Return the transfer syntax an instance goes out in.
+
+        Parameters
+        ----------
+        wanted
+            A UID, `AS_STORED`, or `DEFAULT`: then Explicit VR Little Endian, except for what
+            is lossy or cannot be decoded, which goes as stored (PS3.18 section 8.7.3.5.2).
+        """
+        stored = record.transfer_syntax_uid
+        if wanted == DEFAULT:
+            wanted = AS_STORED if _is_lossy(record) else ExplicitVRLittleEndian
+        return wanted if wanted in self._makeable(record) else stored
+
+    async def file(self, context: Context, record: InstanceRecord, target: str) -> Body:
+        """Return the Part 10 file of an instance; byte for byte as received if `target` is its own syntax."""
+        if target == record.transfer_syntax_uid:
+            return Body(
+                [StoredFile(context, self._contents, record, await read_header(context, self._contents, record))]
+            )
+        return await self._reencoded(context, record, target)
+
+    def segment(self, context: Context, record: InstanceRecord, target: str) -> Segment:
+        """Return the same, opened only when its turn comes: a study has thousands of instances."""
+
+        async def opener(start: int, stop: int | None) -> AsyncGenerator[bytes, None]:
+            body = await self.file(context, record, target)
+            async for chunk in body.open(start, stop):
+                yield chunk
+
+        return Streamed(record.file_bytes if target == record.transfer_syntax_uid else None, opener)
+
+    def _makeable(self, record: InstanceRecord) -> tuple[str, ...]:
+        """Return the syntaxes other than its own that an instance can be given in."""
+        if _UNREADABLE.intersection(record.notes):
+            return ()
+        syntax = transfer_syntax(record.transfer_syntax_uid)
+        has_pixel_data = len(record.frames) > 0 or any(entry.tag == PIXEL_DATA for entry in record.bulk)
+        if not has_pixel_data:
+            possible: tuple[str, ...] = (ExplicitVRLittleEndian,)
+        elif record.pixel is None or len(record.frames) == 0:
+            possible = (ExplicitVRLittleEndian,) if _is_copied(record) else ()
+        else:
+            possible = targets(record.transfer_syntax_uid, record.pixel)
+            if not _is_copied(record) and not _fits_native(record.pixel, len(record.frames)):
+                possible = tuple(uid for uid in possible if uid != ExplicitVRLittleEndian)
+        return tuple(uid for uid in possible if uid != syntax.uid)
+
+    async def _reencoded(self, context: Context, record: InstanceRecord, target: str) -> Body:
+        header = await parse_header(context, self._contents, self._cpu, record, self._limits)
+        copies = (target == ExplicitVRLittleEndian and _is_copied(record)) or len(record.frames) == 0
+        changes: Changes = {}
+        pixel_data: list[Segment] = []
+        if not copies:
+            example = await self._frames.made(context, record, 1, target)
+            changes = _changes(record, example)
+            pixel_data = list(self._pixel_data(context, record, target, example))
+        part10 = header.part10
+        chunks = await self._cpu.run(lambda: list(data_set(part10.dataset, changes, replaces_pixel_data=not copies)))
+        segments: list[Segment] = [Held(file_meta(part10, record.identity, target))]
+        for chunk in chunks:
+            match chunk:
+                case bytes():
+                    segments.append(Held(chunk))
+                case ValueSlice():
+                    segments.append(header.value(chunk.offset, chunk.length, chunk.word_bytes))
+                case PixelDataHere():
+                    segments += pixel_data
+        return Body(segments)
+
+    def _pixel_data(
+        self, context: Context, record: InstanceRecord, target: str, example: TranscodedFrame
+    ) -> Iterator[Segment]:
+        """Yield the Pixel Data element (PS3.5 Annex A.2 or A.4), one segment a frame."""
+        count = len(record.frames)
+        if target == ExplicitVRLittleEndian:
+            length = len(example.encoded)
+            padding = length * count % 2
+            yield Held(element_header(PIXEL_DATA, "OW", length * count + padding))
+            for number in range(1, count + 1):
+                yield Streamed(length, partial(self._native_frame, context, record, number))
+            yield Held(bytes(padding))
+            return
+        # An empty Basic Offset Table; every frame is one fragment.
+        yield Held(element_header(PIXEL_DATA, "OB", UNDEFINED_LENGTH) + delimiter(ITEM))
+        for number in range(1, count + 1):
+            yield Streamed(None, partial(self._fragment, context, record, number, target))
+        yield Held(delimiter(SEQUENCE_DELIMITATION))
+
+    async def _native_frame(
+        self, context: Context, record: InstanceRecord, number: int, start: int, stop: int | None
+    ) -> AsyncGenerator[bytes, None]:
+        made = await self._frames.made(context, record, number, ExplicitVRLittleEndian)
+        async for chunk in Held(made.encoded).open(start, stop):
+            yield chunk
+
+    async def _fragment(
+        self, context: Context, record: InstanceRecord, number: int, target: str, start: int, stop: int | None
+    ) -> AsyncGenerator[bytes, None]:
+        encoded = (await self._frames.made(context, record, number, target)).encoded
+        encoded += bytes(len(encoded) % 2)
+        yield delimiter(ITEM, len(encoded))
+        async for chunk in Held(encoded).open(0, None):
+            yield chunk
+
+
+def _changes(record: InstanceRecord, example: TranscodedFrame) -> Changes:
+    """Return what the header has to say differently of frames like this one."""
+    assert record.pixel is not None  # noqa: S101 - there would be no frames to transcode
+    changes: dict[int, tuple[str, bytes]] = {
+        _PHOTOMETRIC_INTERPRETATION: ("CS", example.pixel.photometric_interpretation.encode())
+    }
+    if record.pixel.samples_per_pixel > 1:
+        changes[_PLANAR_CONFIGURATION] = ("US", example.pixel.planar_configuration.to_bytes(2, "little"))
+    if example.lossy:
+        changes[_LOSSY_IMAGE_COMPRESSION] = ("CS", b"01")  # PS3.3 C.7.6.1.1.5: once lossy, always lossy
+    return changes
+
+
+def _is_lossy(record: InstanceRecord) -> bool:
+    if transfer_syntax(record.transfer_syntax_uid).codec is Codec.NATIVE:
+        return False  # it cannot get any larger
+    is_lossy = record.pixel is not None and record.pixel.lossy
+    return is_lossy or transfer_syntax(record.transfer_syntax_uid).loss is Loss.LOSSY
+
+
+def _is_copied(record: InstanceRecord) -> bool:
+    """Return True if native pixel data needs no decoding to become Explicit VR Little Endian.
+
+    Not the GE syntax whose pixels alone are big endian: their byte order is not that of the data set.
+    """
+    syntax = transfer_syntax(record.transfer_syntax_uid)
+    return syntax.codec is Codec.NATIVE and not syntax.encapsulated and syntax.big_endian_pixels == syntax.big_endian
+
+
+def _fits_native(pixel: PixelDescription, count: int) -> bool:
+    """Return True if `count` decoded frames, one behind the other, make a native value."""
+    bits = pixel.rows * pixel.columns * pixel.samples_per_pixel * pixel.bits_allocated
+    return (bits % 8 == 0 or count == 1) and bits * count // 8 <= _MAX_VALUE_BYTES

@@ -1,0 +1,184 @@
+"""The metadata of instances: built once per state, kept compressed, never rebuilt for a 304."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from nearframe.cache.singleflight import SingleFlight
+from nearframe.cache.sizedlru import SizedLRU
+from nearframe.errors import NotFound
+from nearframe.ids import Identity
+from nearframe.query.freshness import Freshness, Stamp
+from nearframe.query.workers import Workers
+from nearframe.storage.ports import Catalogue, StudyRef
+from nearframe.wire.contentcoding import encode
+
+_STATES_KEPT: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataScope:
+    """Whose metadata: of a study, a series or an instance.
+
+    Attributes
+    ----------
+    version
+        Of the instance; None for the current one.
+    at_seq
+        Feed sequence at which the study or series is looked at; None for now.
+    """
+
+    study: StudyRef
+    series_instance_uid: str | None = None
+    sop_instance_uid: str | None = None
+    version: int | None = None
+    at_seq: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    scope: MetadataScope
+    state: str
+    service_url: str
+    coding: str
+
+
+class MetadataService:
+    """Prepares metadata.
+
+    Parameters
+    ----------
+    link
+        Makes the path of an instance below the service's URL, for bulk data links.
+    cache_bytes
+        Prepared documents kept in memory.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        sql: Workers,
+        cpu: Workers,
+        freshness: Freshness,
+        *,
+        link: Callable[[Identity], str],
+        cache_bytes: int,
+    ) -> None:
+        self._catalogue = catalogue
+        self._sql = sql
+        self._cpu = cpu
+        self._freshness = freshness
+        self._link = link
+        self._states: SizedLRU[tuple[StudyRef, str | None], tuple[Stamp, int]] = SizedLRU(_STATES_KEPT)
+        self._documents: SizedLRU[_Key, bytes] = SizedLRU(cache_bytes)
+        self._building: SingleFlight[_Key, bytes] = SingleFlight("metadata")
+        self._epoch: str | None = None
+        self.built = 0
+
+    async def state(self, scope: MetadataScope) -> str:
+        """Return a token for the present state of `scope`: equal tokens, equal metadata.
+
+        Raises
+        ------
+        NotFound
+            If there is no such study or series.
+        """
+        if self._epoch is None:
+            self._epoch = (await self._sql.run(self._catalogue.head)).epoch
+        if scope.at_seq is not None:
+            return f"{self._epoch}.at{scope.at_seq}"
+        key = (scope.study, scope.series_instance_uid)
+        known = self._states.get(key)
+        if known is None or not known[0].valid:
+            stamp = self._freshness.stamp(scope.study)
+            known = (stamp, await self._sql.run(self._catalogue.state, *key))
+            self._states.put(key, known, 1)
+        version = "" if scope.version is None else f".v{scope.version}"
+        return f"{self._epoch}.{known[1]}{version}"
+
+    def held(self, scope: MetadataScope, state: str, service_url: str, coding: str) -> bytes | None:
+        """Return a prepared document if it is in memory."""
+        return self._documents.get(_Key(scope, state, service_url, coding))
+
+    async def json(self, scope: MetadataScope, state: str, service_url: str, coding: str) -> bytes:
+        """Return the metadata as a DICOM JSON array, in a content coding.
+
+        Parameters
+        ----------
+        state
+            What `state` returned; the document is remembered under it.
+        service_url
+            What bulk data links start with.
+        coding
+            One of `CODINGS`, or ``identity``.
+
+        Raises
+        ------
+        NotFound
+            If the scope holds no instance.
+        """
+        key = _Key(scope, state, service_url, coding)
+        held = self._documents.get(key)
+        return held if held is not None else await self._building.run(key, partial(self._build, key))
+
+    async def instances(self, scope: MetadataScope, service_url: str) -> list[bytes]:
+        """Return the metadata of each instance as a DICOM JSON object."""
+        rows = await self._rows(scope)
+        return await self._cpu.run(_linked, rows, scope.version, service_url, self._link)
+
+    async def _build(self, key: _Key) -> bytes:
+        rows = await self._rows(key.scope)
+        document = await self._cpu.run(_document, rows, key.scope.version, key.service_url, self._link, key.coding)
+        self.built += 1
+        self._documents.put(key, document, len(document))
+        return document
+
+    async def _rows(self, scope: MetadataScope) -> list[tuple[Identity, bytes]]:
+        rows = await self._sql.run(
+            self._catalogue.metadata,
+            scope.study,
+            scope.series_instance_uid,
+            scope.sop_instance_uid,
+            version=scope.version,
+            at_seq=scope.at_seq,
+        )
+        if not rows:
+            raise NotFound("instance")
+        return rows
+
+
+def _linked(
+    rows: Iterable[tuple[Identity, bytes]], version: int | None, service_url: str, link: Callable[[Identity], str]
+) -> list[bytes]:
+    """Make the bulk data links of each row absolute.
+
+    They stand in compact JSON as ``"BulkDataURI":"bulkdata/…"``; inside a string value the
+    quotes would be escaped, so no value can be taken for a link.
+    """
+    suffix = b"" if version is None else f"?version={version}".encode()
+    linked = []
+    for identity, row in rows:
+        url = json.dumps(f"{service_url}{link(identity)}/", ensure_ascii=False)[1:-1].encode()
+        head, *links = row.split(_LINK)
+        for at, rest in enumerate(links if suffix else ()):
+            path, quote, tail = rest.partition(b'"')
+            links[at] = path + suffix + quote + tail
+        linked.append((b'"BulkDataURI":"' + url + b"bulkdata/").join([head, *links]))
+    return linked
+
+
+_LINK: Final = b'"BulkDataURI":"bulkdata/'
+
+
+def _document(
+    rows: Iterable[tuple[Identity, bytes]],
+    version: int | None,
+    service_url: str,
+    link: Callable[[Identity], str],
+    coding: str,
+) -> bytes:
+    return encode(b"[" + b",".join(_linked(rows, version, service_url, link)) + b"]", coding)
