@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from contextlib import closing
 from enum import Enum, auto
 
 from nearframe import tasks
 from nearframe.context import Context
+from nearframe.dicom.limits import Limits
 from nearframe.dicomweb.ports import FailedInstance, IncomingPart, StoredInstance, StoreReport
 from nearframe.errors import Busy, LimitExceeded, NearframeError, NoSpace, StorageError, UnsupportedMedia
+from nearframe.origin.assemble import JSON_TYPES, XML_TYPES, Assembly, NotAssembled
 from nearframe.origin.ingest import Ingest, NotTaken
 from nearframe.origin.spool import Spool, Spooled
 
@@ -21,41 +24,55 @@ class _Kind(Enum):
     """What a part holds."""
 
     INSTANCE = auto()
+    JSON = auto()
+    XML = auto()
+    BULK = auto()
     OTHER = auto()
 
 
-_KINDS = {
-    "": _Kind.INSTANCE,  # of the type the whole request names
-    "application/dicom": _Kind.INSTANCE,
-    "application/octet-stream": _Kind.INSTANCE,  # what a sender says that looks at no content
-}
+def _kind_of(headers: Mapping[str, str]) -> _Kind:
+    essence = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if essence == "application/dicom":
+        return _Kind.INSTANCE
+    if essence in JSON_TYPES:
+        return _Kind.JSON
+    if essence in XML_TYPES:
+        return _Kind.XML
+    if "content-location" in headers:
+        return _Kind.BULK
+    # No type: of the type the whole request names. Octets: what a sender says that looks at no content.
+    return _Kind.INSTANCE if essence in ("", "application/octet-stream") else _Kind.OTHER
 
 
 class Store:
     """The `dicomweb.ports.StoreService` of an origin."""
 
-    def __init__(self, ingest: Ingest, spool: Spool) -> None:
-        self._ingest = ingest
+    def __init__(self, ingest: Ingest, spool: Spool, limits: Limits | None = None) -> None:
         self.spool = spool
+        self._ingest = ingest
+        self._limits = limits or Limits()
 
     async def store(self, ctx: Context, parts: AsyncIterator[IncomingPart], study: str | None) -> StoreReport:
         """See `dicomweb.ports.StoreService.store`."""
-        request = _Request(self._ingest, self.spool, ctx, study)
-        try:
-            async for part in parts:
-                await request.add(part)
-        except NearframeError:
-            await request.finish()  # what was complete is stored all the same
-            raise
-        return _report(await request.finish())
+        with closing(Assembly(self.spool, self._limits)) as assembly:
+            request = _Request(self._ingest, self.spool, assembly, ctx, study)
+            try:
+                async for part in parts:
+                    await request.add(part)
+            except NearframeError:
+                await request.finish()  # what was complete is stored all the same
+                raise
+            await request.add_assembled()
+            return _report(await request.finish())
 
 
 class _Request:
     """The instances of one request, in the order received."""
 
-    def __init__(self, ingest: Ingest, spool: Spool, ctx: Context, study: str | None) -> None:
+    def __init__(self, ingest: Ingest, spool: Spool, assembly: Assembly, ctx: Context, study: str | None) -> None:
         self._ingest = ingest
-        self.spool = spool
+        self._spool = spool
+        self._assembly = assembly
         self._ctx = ctx
         self._study = study
         self._room = asyncio.Semaphore(PARTS_AT_ONCE)
@@ -63,10 +80,29 @@ class _Request:
 
     async def add(self, part: IncomingPart) -> None:
         """Receive a part, and begin to store it; returns when the next may come."""
-        if _kind_of(part.headers) is _Kind.INSTANCE:
-            await self._instance(part)
-        else:
-            self._refuse(UnsupportedMedia("a part of a kind that holds no DICOM"))
+        try:
+            match _kind_of(part.headers):
+                case _Kind.INSTANCE:
+                    await self._receive(part)
+                case _Kind.JSON:
+                    await self._assembly.add_metadata(part, is_xml=False)
+                case _Kind.XML:
+                    await self._assembly.add_metadata(part, is_xml=True)
+                case _Kind.BULK:
+                    await self._assembly.add_bulk(part)
+                case _Kind.OTHER:
+                    raise UnsupportedMedia("a part of a kind that holds no DICOM")
+        except (StorageError, LimitExceeded, UnsupportedMedia) as error:
+            self._refuse(NotTaken(error))  # about this part; anything else ends the request
+
+    async def add_assembled(self) -> None:
+        """Begin to store what came as metadata and bulk data."""
+        async for file in self._assembly.files():
+            if isinstance(file, NotAssembled):
+                self._refuse(NotTaken(file.error, file.identity))
+            else:
+                await self._room.acquire()
+                self._begin(file)
 
     async def finish(self) -> list[StoredInstance | NotTaken]:
         """Return what became of each instance, once it is known."""
@@ -74,17 +110,16 @@ class _Request:
             await asyncio.wait(self._outcomes)
         return [outcome.result() for outcome in self._outcomes]
 
-    async def _instance(self, part: IncomingPart) -> None:
+    async def _receive(self, part: IncomingPart) -> None:
         await self._room.acquire()
         try:
-            spooled = await self.spool.receive(part.body, _declared_bytes(part.headers))
-        except (StorageError, LimitExceeded) as error:  # about this part; anything else ends the request
-            self._room.release()
-            self._refuse(error)
-            return
+            spooled = await self._spool.receive(part.body, _declared_bytes(part.headers))
         except BaseException:
             self._room.release()
             raise
+        self._begin(spooled)
+
+    def _begin(self, spooled: Spooled) -> None:
         # A task of its own: it ends even if the request does not.
         self._outcomes.append(tasks.spawn(self._take(spooled), name="take"))
 
@@ -94,15 +129,10 @@ class _Request:
         finally:
             self._room.release()
 
-    def _refuse(self, error: NearframeError) -> None:
-        outcome: asyncio.Future[StoredInstance | NotTaken] = asyncio.get_running_loop().create_future()
-        outcome.set_result(NotTaken(error))
-        self._outcomes.append(outcome)
-
-
-def _kind_of(headers: Mapping[str, str]) -> _Kind:
-    essence = headers.get("content-type", "").partition(";")[0].strip().lower()
-    return _KINDS.get(essence, _Kind.OTHER)
+    def _refuse(self, outcome: NotTaken) -> None:
+        known: asyncio.Future[StoredInstance | NotTaken] = asyncio.get_running_loop().create_future()
+        known.set_result(outcome)
+        self._outcomes.append(known)
 
 
 def _declared_bytes(headers: Mapping[str, str]) -> int:
