@@ -14,6 +14,7 @@
     │   ├── RangeNotSatisfiable                                                       416
     │   ├── Gone                a feed cursor of another epoch: resynchronise         410
     │   ├── Refused             policy forbids it (DELETE is off)                     403
+    │   ├── LoopDetected        the request has been through this node before         508
     │   └── ConfigurationError  a setting is wrong; names the setting and the remedy  exit 2
     ├── AccessError             who may see what                                      401 / 403, exit 2
     ├── IntegrityError          bytes do not match digest, tag or proof: never retried,
@@ -154,6 +155,12 @@ class Refused(RequestError):
 
     http_status = 403
     failure_reason = 0x0124
+
+
+class LoopDetected(RequestError):
+    """The request has been through this node before: two nodes are each other's upstream."""
+
+    http_status = 508
 
 
 class ConfigurationError(RequestError):

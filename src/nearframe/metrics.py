@@ -88,6 +88,11 @@ INGEST_BYTES = _counter("ingest_bytes", "bytes", "Bytes of objects taken apart a
 INGEST_COMMITS = _counter("ingest_commits", "groups", "Groups of instances made durable together.")
 INGEST_SECONDS = _latency("ingest", "From the last byte of an instance to its being durable.")
 
+SYNC_SENT = _counter(
+    "sync_sent", "items", "Feed pages, manifests, deltas, headers, frames and rendition lists sent to nodes.", "kind"
+)
+SYNC_SENT_BYTES = _counter("sync_sent_bytes", "bytes", "Their bytes, as sent.", "kind")
+
 
 # -- counting --------------------------------------------------------------------------------
 

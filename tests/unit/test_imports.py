@@ -18,6 +18,7 @@ FLOORS = (
     ("listener",),
     ("query",),
     ("dicomweb",),
+    ("sync",),
     ("origin", "edge", "importer"),
     ("web",),
     ("app",),

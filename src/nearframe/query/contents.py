@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Protocol
 
 from nearframe.context import Context
+from nearframe.errors import NotFound
 from nearframe.ids import Digest
 from nearframe.query.workers import Workers
 from nearframe.storage.ports import ContentStore, StudyRef
@@ -35,6 +36,10 @@ class ContentReader(Protocol):
         """
         ...
 
+    async def size(self, context: Context, study: StudyRef, digest: Digest) -> int:
+        """Return the bytes of a content; raises as `read` does."""
+        ...
+
     def stream(
         self, context: Context, study: StudyRef, digest: Digest, start: int = 0, stop: int | None = None
     ) -> AsyncIterator[bytes]:
@@ -58,6 +63,12 @@ class LocalContents:
         if start == 0 and stop is None and (held := self._store.read_nowait(study, digest)) is not None:
             return held
         return await self._workers.run(self._store.read, study, digest, start, stop)
+
+    async def size(self, context: Context, study: StudyRef, digest: Digest) -> int:
+        size = await self._workers.run(self._store.size_of, study, digest)
+        if size is None:
+            raise NotFound("content")
+        return size
 
     async def stream(
         self, context: Context, study: StudyRef, digest: Digest, start: int = 0, stop: int | None = None

@@ -253,6 +253,20 @@ class FeedCursor:
     def __str__(self) -> str:
         return f"{self.epoch}:{self.seq}"
 
+    @classmethod
+    def parse(cls, text: str) -> FeedCursor:
+        """Read what `str` wrote.
+
+        Raises
+        ------
+        ValueError
+            If `text` is anything else.
+        """
+        epoch, colon, seq = text.rpartition(":")
+        if not (colon and epoch and seq.isascii() and seq.isdigit() and len(seq) < 20):
+            raise ValueError("a cursor is an epoch and a number, joined by a colon")
+        return cls(epoch, int(seq))
+
 
 @dataclass(frozen=True, slots=True)
 class OutboxEvent:
@@ -447,6 +461,10 @@ class Catalogue(Protocol):
 
     def seq_of_root(self, study: StudyRef, root: Digest) -> int | None:
         """Return the latest sequence at which the study had this root, or None."""
+        ...
+
+    def root_at(self, study: StudyRef, seq: int) -> Digest | None:
+        """Return the root saved for a sequence of the study, or None."""
         ...
 
     def announce(self, kind: str, tenant: str, identity: Identity | None, detail: DICOMJSON) -> int:

@@ -14,7 +14,7 @@ A receiver takes its old manifest, takes out `drop`, puts in `add`, writes the b
 manifest, applies `patch` (RFC 6902), and has the body of the new one. Then it finds the
 header of every instance of the new manifest, counted in *its* order: by applying the edit
 that names it to the old header; or from the blobs; or it is the old header. Blobs are one
-zstd frame over ``u32 LE length, bytes`` of each, in order, with the old headers that `base`
+zstd frame over a stream of headers (`headerstream`), in order, with the old headers that `base`
 names, joined, as dictionary. The digests of the headers complete the manifest, whose root
 must be `to`: so a thousand new header digests cost nothing on the line and are proved.
 
@@ -24,10 +24,8 @@ What an edit is, the sender and receiver of headers know (`dicom/headeredit`); h
 from __future__ import annotations
 
 import base64
-import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import TypeAlias
 
 import zstandard
@@ -37,6 +35,7 @@ from nearframe.ids import DIGEST_BYTES, Digest, parse_digest
 from nearframe.units import MIB
 from nearframe.wire.canonical import JSON, JSONObject
 from nearframe.wire.document import decode_document, encode_document
+from nearframe.wire.headerstream import HeaderStreamReader, frame_header
 from nearframe.wire.jsonpatch import apply_patch, diff
 from nearframe.wire.manifest import InstanceEntry, Manifest
 from nearframe.wire.manifestjson import add_pix, enc_columns, manifest_body, manifest_from_body, pix_columns
@@ -49,14 +48,8 @@ MAX_BLOB_BYTES = 32 * MIB
 # Old headers used as dictionary: zstd looks back this far at every level.
 MAX_DICTIONARY_BYTES = MIB
 _BLOB_LEVEL = 12
-_LENGTH = struct.Struct("<I")
 
-# The attributes that say how a frame's bytes are samples (PS3.3 C.7.6.3): as long as neither
-# they nor the bytes change, the samples do not.
-_PIXEL_DESCRIPTION = (
-    *("00280002", "00280004", "00280006", "00280008", "00280010", "00280011"),
-    *("00280100", "00280101", "00280102", "00280103"),
-)
+_UNKNOWN = bytes(DIGEST_BYTES)
 
 #: Ranges of indices, ``start`` included and ``stop`` not, ascending and apart.
 Runs: TypeAlias = tuple[tuple[int, int], ...]
@@ -128,6 +121,14 @@ def indices_of(runs: Runs, count: int) -> Iterator[int]:
         seen = stop
 
 
+def read_runs(value: JSON) -> Runs:
+    """Read ranges from JSON; raises TypeError or ValueError if it is anything else."""
+    runs = tuple((start, stop) for start, stop in value)
+    if any(type(index) is not int for run in runs for index in run):
+        raise TypeError("an index is an integer")
+    return runs
+
+
 # -- manifests ---------------------------------------------------------------------------------
 
 
@@ -145,8 +146,10 @@ def compare(old: Manifest, new: Manifest) -> Delta:
     return Delta(old.root, new.root, dropped, _added_body(new.study_instance_uid, added), patch)
 
 
-def patched_body(old: Manifest, delta: Delta) -> JSONObject:
-    """Return the body of the new manifest.
+def patched(old: Manifest, delta: Delta) -> Manifest:
+    """Return the new manifest with the headers of the old one, zeros where an instance is new.
+
+    Pixel digests are taken over where neither the frames nor their description changed.
 
     Raises
     ------
@@ -159,31 +162,28 @@ def patched_body(old: Manifest, delta: Delta) -> JSONObject:
         raise IntegrityError("a delta was made for another manifest")
     added = _added_entries(old, delta.added)
     body = apply_patch(_rooted(old.root, _between(old, delta.dropped, added)), delta.patch)
-    if not isinstance(body, dict) or body.pop("root", None) != delta.new_root.hex():
+    if not isinstance(body, dict) or body.get("root") != delta.new_root.hex():
         raise IntegrityError("a delta's patch leads to another root than the delta")
-    return body
+    unknown = [([_UNKNOWN] * len(encs), [bytes(len(enc)) for enc in encs]) for encs in enc_columns(body)]
+    manifest = manifest_from_body(body, unknown)
+    known = {entry.place: entry for entry in (*old.entries, *added)}
+    befores = [known.get(entry.place) for entry in manifest.entries]
+    hdrs = [_UNKNOWN if before is None else before.hdr for before in befores]
+    return _with_columns(manifest, hdrs, list(map(_pix_as_before, manifest.entries, befores)))
 
 
-def complete(old: Manifest, delta: Delta, body: JSONObject, hdrs: Sequence[Digest]) -> Manifest:
-    """Return the new manifest, given the digest of every header in its order.
+def proved(manifest: Manifest, delta: Delta, hdrs: Sequence[Digest]) -> Manifest:
+    """Return the patched manifest with these headers, in its order.
 
     Raises
     ------
     IntegrityError
-        If the manifest does not add up to the delta's root.
+        If it does not add up to the delta's root.
     """
-    rest = iter(hdrs)
-    columns = [(list(islice(rest, len(encs))), [bytes(len(enc)) for enc in encs]) for encs in enc_columns(body)]
-    manifest = manifest_from_body(body, columns)
-    if manifest.root != delta.new_root:
+    whole = _with_columns(manifest, hdrs, [entry.frames.pix for entry in manifest.entries])
+    if whole.root != delta.new_root:
         raise IntegrityError("a delta does not lead to its root")
-    known = {entry.place: entry for entry in (*old.entries, *_added_entries(old, delta.added))}
-    return _take_over_pix(manifest, known)
-
-
-def instance_count(body: JSONObject) -> int:
-    """Return the number of instances in a body."""
-    return sum(map(len, enc_columns(body)))
+    return whole
 
 
 def _between(old: Manifest, dropped: Runs, added: Iterable[InstanceEntry]) -> Manifest:
@@ -208,40 +208,35 @@ def _added_body(study_instance_uid: str, entries: Sequence[InstanceEntry]) -> JS
 
 
 def _added_entries(old: Manifest, body: JSONObject | None) -> tuple[InstanceEntry, ...]:
-    """Return the entries of the new instances, their `hdr` not known yet."""
     if body is None:
         return ()
-    columns = [([bytes(DIGEST_BYTES)] * len(pix), pix) for pix in pix_columns(body)]
-    added = manifest_from_body(body, columns)
+    added = manifest_from_body(body, [([_UNKNOWN] * len(pix), pix) for pix in pix_columns(body)])
     if added.study_instance_uid != old.study_instance_uid:
         raise MalformedRequest("a delta adds instances of another study")
     return added.entries
 
 
-def _take_over_pix(manifest: Manifest, known: Mapping[tuple[str, str], InstanceEntry]) -> Manifest:
-    """Fill in the pixel digests of instances whose frames and pixel description are as they were."""
-    tables, rest = [], iter(manifest.entries)
-    for table in manifest.series:
-        pix = [_pix_as_before(entry, known.get(entry.place)) for entry in islice(rest, len(table))]
-        tables.append(replace(table, pix=tuple(pix)))
-    return replace(manifest, series=tuple(tables))
-
-
 def _pix_as_before(entry: InstanceEntry, before: InstanceEntry | None) -> bytes:
-    same = (
-        before is not None
-        and before.frames.enc == entry.frames.enc
-        and all(before.metadata.get(tag) == entry.metadata.get(tag) for tag in _PIXEL_DESCRIPTION)
-    )
-    return before.frames.pix if before is not None and same else entry.frames.pix
+    if before is None or (before.frames.enc, before.pixel) != (entry.frames.enc, entry.pixel):
+        return entry.frames.pix
+    return before.frames.pix
+
+
+def _with_columns(manifest: Manifest, hdrs: Sequence[Digest], pix: Sequence[bytes]) -> Manifest:
+    tables, start = [], 0
+    for table in manifest.series:
+        stop = start + len(table)
+        tables.append(replace(table, hdr=tuple(hdrs[start:stop]), pix=tuple(pix[start:stop])))
+        start = stop
+    return replace(manifest, series=tuple(tables))
 
 
 # -- headers -----------------------------------------------------------------------------------
 
 
 def pack_blobs(blobs: Sequence[bytes], dictionary: bytes) -> bytes:
-    """Return headers as one zstd frame over their lengths and bytes."""
-    plain = b"".join(_LENGTH.pack(len(blob)) + blob for blob in blobs)
+    """Return headers as one zstd frame over a stream of headers."""
+    plain = b"".join(map(frame_header, blobs))
     return zstandard.ZstdCompressor(level=_BLOB_LEVEL, dict_data=_raw_dictionary(dictionary)).compress(plain)
 
 
@@ -255,15 +250,9 @@ def unpack_blobs(data: bytes, dictionary: bytes) -> Iterator[bytes]:
     LimitExceeded
         If they are more than `MAX_BLOB_BYTES`.
     """
-    plain = memoryview(_decompress(data, dictionary))
-    while plain:
-        if len(plain) < _LENGTH.size:
-            raise MalformedRequest("the headers of a delta are cut")
-        (length,) = _LENGTH.unpack_from(plain)
-        blob, plain = plain[_LENGTH.size : _LENGTH.size + length], plain[_LENGTH.size + length :]
-        if len(blob) != length:
-            raise MalformedRequest("the headers of a delta are cut")
-        yield bytes(blob)
+    reader = HeaderStreamReader(max_bytes=MAX_BLOB_BYTES)
+    yield from reader.feed(_decompress(data, dictionary))
+    reader.close()
 
 
 def _decompress(data: bytes, dictionary: bytes) -> bytes:
@@ -326,21 +315,14 @@ def _read_delta(document: JSONObject) -> Delta:
     return Delta(
         old_root=parse_digest(document["from"]),
         new_root=parse_digest(document["to"]),
-        dropped=_read_runs(document.get("drop", [])),
+        dropped=read_runs(document.get("drop", [])),
         added=document.get("add"),
         patch=list(document.get("patch", [])),
-        edits=tuple((edit, _read_runs(runs)) for edit, runs in document.get("edits", [])),
+        edits=tuple((edit, read_runs(runs)) for edit, runs in document.get("edits", [])),
         blobs=blobs
         and HeaderBlobs(
-            at=_read_runs(blobs["at"]),
-            base=_read_runs(blobs["base"]),
+            at=read_runs(blobs["at"]),
+            base=read_runs(blobs["base"]),
             data=base64.b64decode(blobs["data"], validate=True),
         ),
     )
-
-
-def _read_runs(value: JSON) -> Runs:
-    runs = tuple((start, stop) for start, stop in value)
-    if any(type(index) is not int for run in runs for index in run):
-        raise TypeError("an index is an integer")
-    return runs

@@ -19,7 +19,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from nearframe.ids import DIGEST_BYTES, Digest, Identity, normalise_uid
-from nearframe.wire.canonical import JSONObject, canonical_json
+from nearframe.wire.canonical import JSON, JSONObject, canonical_json
 from nearframe.wire.columns import pack_attributes, pack_column, shared_attributes, unpack_attributes, unpack_column
 from nearframe.wire.frametable import FrameTable
 from nearframe.wire.merkle import leaf, leaves, merkle_root, subtree
@@ -27,7 +27,9 @@ from nearframe.wire.merkle import leaf, leaves, merkle_root, subtree
 VERSION = 1
 
 #: Members of a series that are neither attributes nor the digests of its headers and frames.
-LAYOUT = ("version", "tsuid", "len", "ids", "bulk", "pieces", "notes")
+LAYOUT = ("version", "tsuid", "len", "pixel", "ids", "bulk", "pieces", "notes")
+#: Those of them that are arrays always.
+PER_INSTANCE = ("ids", "bulk", "pieces", "notes")
 
 
 class BulkPiece(NamedTuple):
@@ -47,6 +49,9 @@ class InstanceEntry:
     ----------
     version
         Number of the current version.
+    pixel
+        How the bytes of a frame are samples, as an object of the Image Pixel attributes; None
+        where there is no picture. Said here since a deflated header does not show it.
     pieces
         For each piece of the file, in order: index into the frames, or ``-1 - k`` for bulk
         piece `k`.
@@ -60,6 +65,7 @@ class InstanceEntry:
     hdr: Digest
     frames: FrameTable
     metadata: JSONObject
+    pixel: JSONObject | None = None
     bulk: tuple[BulkPiece, ...] = ()
     pieces: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
@@ -134,24 +140,28 @@ class SeriesTable:
         """
         count, layout = len(self), self.layout
         shared = {**study_common, **self.common}
-        columns = [unpack_column(layout[name], count) for name in ("version", "tsuid", "len")]
+        columns = [unpack_column(layout.get(name), count) for name in ("version", "tsuid", "len", "pixel")]
         rows = zip(unpack_attributes(self.vary, count), *columns, strict=True)
-        for i, (attributes, version, transfer_syntax_uid, lengths) in enumerate(rows):
+        for i, (attributes, version, transfer_syntax_uid, lengths, pixel) in enumerate(rows):
             frame_count = len(self.enc[i]) // DIGEST_BYTES
             metadata = dict(sorted({**shared, **attributes}.items()))
             sop_class_uid, sop_instance_uid = layout["ids"][i] if "ids" in layout else _implied_ids(metadata)
             yield InstanceEntry(
                 identity=Identity(
-                    _string(sop_class_uid), _string(sop_instance_uid), self.series_instance_uid, study_instance_uid
+                    string_or_fail(sop_class_uid),
+                    string_or_fail(sop_instance_uid),
+                    self.series_instance_uid,
+                    study_instance_uid,
                 ),
                 version=_natural(version),
-                transfer_syntax_uid=_string(transfer_syntax_uid),
+                transfer_syntax_uid=string_or_fail(transfer_syntax_uid),
                 hdr=self.hdr[i],
                 frames=FrameTable(self.enc[i], self.pix[i], _unpack_lengths(lengths, frame_count)),
                 metadata=metadata,
+                pixel=None if pixel is None else object_or_fail(pixel),
                 bulk=tuple(map(_unpack_bulk, layout["bulk"][i])) if "bulk" in layout else (),
                 pieces=tuple(map(_integer, layout["pieces"][i])) if "pieces" in layout else _plain_pieces(frame_count),
-                notes=tuple(map(_string, layout["notes"][i])) if "notes" in layout else (),
+                notes=tuple(map(string_or_fail, layout["notes"][i])) if "notes" in layout else (),
             )
 
 
@@ -225,6 +235,8 @@ def _layout(ordered: Sequence[InstanceEntry]) -> JSONObject:
         "tsuid": pack_column([entry.transfer_syntax_uid for entry in ordered]),
         "len": pack_column([_pack_lengths(entry.frames.lengths) for entry in ordered]),
     }
+    if any(entry.pixel is not None for entry in ordered):
+        layout["pixel"] = pack_column([entry.pixel for entry in ordered])
     if any(_implied_ids(entry.metadata) != _ids(entry.identity) for entry in ordered):
         layout["ids"] = [_ids(entry.identity) for entry in ordered]
     if any(entry.bulk for entry in ordered):
@@ -274,12 +286,20 @@ def _pack_bulk(piece: BulkPiece) -> list[int | str]:
 
 def _unpack_bulk(packed: Sequence[int | str]) -> BulkPiece:
     kind, tag, digest, length = packed
-    return BulkPiece(_natural(kind), _natural(tag), digests_from_text(_string(digest)), _natural(length))
+    return BulkPiece(_natural(kind), _natural(tag), digests_from_text(string_or_fail(digest)), _natural(length))
 
 
-def _string(value: object) -> str:
+def string_or_fail(value: object) -> str:
+    """Return `value`, or raise TypeError."""
     if not isinstance(value, str):
         raise TypeError("not a string")
+    return value
+
+
+def object_or_fail(value: JSON) -> JSONObject:
+    """Return `value`, or raise TypeError."""
+    if not isinstance(value, dict):
+        raise TypeError("not an object")
     return value
 
 

@@ -16,12 +16,15 @@ from nearframe.wire.canonical import JSON, JSONObject
 from nearframe.wire.document import decode_document, encode_document
 from nearframe.wire.manifest import (
     LAYOUT,
+    PER_INSTANCE,
     VERSION,
     Manifest,
     SeriesTable,
     digests_from_text,
     digests_to_text,
+    object_or_fail,
     split_digests,
+    string_or_fail,
 )
 
 MEDIA_TYPE = "application/vnd.nearframe.manifest+json"
@@ -75,7 +78,7 @@ def manifest_from_body(body: JSON, columns: Sequence[DigestColumns]) -> Manifest
         if body["v"] != VERSION:
             raise MalformedRequest("the manifest has another version")
         tables = [_read_series(*pair) for pair in zip(body["series"], columns, strict=True)]
-        manifest = Manifest(_string(body["study"]), _object(body["common"]), tuple(tables))
+        manifest = Manifest(string_or_fail(body["study"]), object_or_fail(body["common"]), tuple(tables))
         _ = manifest.entries  # reads every column: what does not fit together shows here
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise MalformedRequest("the columns of a manifest do not fit together") from error
@@ -159,29 +162,17 @@ def _read_series(member: JSONObject, columns: DigestColumns) -> SeriesTable:
     hdr, pix = columns
     enc = tuple(digests_from_text(text) for text in member["enc"])
     layout = {name: member[name] for name in LAYOUT if name in member}
-    per_instance = [layout[name] for name in ("ids", "bulk", "pieces", "notes") if name in layout]
+    per_instance = [layout[name] for name in PER_INSTANCE if name in layout]
     if any(len(column) != len(enc) for column in (hdr, pix, *per_instance)):
         raise ValueError("the columns of a series differ in length")
     if any(len(ours) != len(theirs) for ours, theirs in zip(enc, pix, strict=True)):
         raise ValueError("pix does not fit enc")
     return SeriesTable(
-        series_instance_uid=_string(member["uid"]),
-        common=_object(member["common"]),
-        vary=_object(member["vary"]),
+        series_instance_uid=string_or_fail(member["uid"]),
+        common=object_or_fail(member["common"]),
+        vary=object_or_fail(member["vary"]),
         layout=layout,
         hdr=tuple(hdr),
         enc=enc,
         pix=tuple(pix),
     )
-
-
-def _string(value: JSON) -> str:
-    if not isinstance(value, str):
-        raise TypeError("not a string")
-    return value
-
-
-def _object(value: JSON) -> JSONObject:
-    if not isinstance(value, dict):
-        raise TypeError("not an object")
-    return value

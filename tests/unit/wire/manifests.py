@@ -51,6 +51,7 @@ def instance_entries(draw: st.DrawFn, sop_instance_uid: str) -> InstanceEntry:
         hdr=draw(digests),
         frames=frames,
         metadata=dict(sorted(metadata.items())),
+        pixel=draw(st.none() | st.sampled_from([{"rows": 2}, {"rows": 3}])),
         bulk=() if plain else tuple(draw(st.lists(bulk_pieces, max_size=2))),
         pieces=tuple(range(len(frames))) if plain else tuple(draw(st.lists(st.integers(-3, 3), max_size=3))),
         notes=() if plain else tuple(draw(st.lists(st.sampled_from(["wrong_vr", "no_meta_header"]), max_size=2))),
@@ -99,5 +100,6 @@ def _ct_slice(rng: random.Random, shared: dict[str, Any], number: int, *, with_p
         hdr=rng.randbytes(32),
         frames=FrameTable.of([(rng.randbytes(32), pix, 524288)]),
         metadata=dict(sorted(metadata.items())),
+        pixel={"rows": 512, "columns": 512, "bits_allocated": 16, "bits_stored": 12},
         pieces=(0,),
     )

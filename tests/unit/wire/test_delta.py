@@ -17,13 +17,12 @@ from nearframe.wire.delta import (
     Delta,
     HeaderBlobs,
     compare,
-    complete,
     decode_delta,
     encode_delta,
     indices_of,
-    instance_count,
     pack_blobs,
-    patched_body,
+    patched,
+    proved,
     runs_of,
     unpack_blobs,
 )
@@ -34,9 +33,7 @@ from tests.unit.wire.manifests import STUDY, ct_series, studies
 
 def apply(old: Manifest, delta: Delta, new: Manifest) -> Manifest:
     """Apply a delta as one would who knows the new headers."""
-    body = patched_body(old, delta)
-    assert instance_count(body) == len(new.entries)
-    return complete(old, delta, body, [entry.hdr for entry in new.entries])
+    return proved(patched(old, delta), delta, [entry.hdr for entry in new.entries])
 
 
 def renamed(entry: InstanceEntry, name: str = "Doe^Janet") -> InstanceEntry:
@@ -95,17 +92,24 @@ def test_pixel_digests_are_taken_over() -> None:
 
 def test_pixel_digests_are_not_taken_over_to_other_samples() -> None:
     entries = ct_series(1, with_pix=True)
-    changed = replace(entries[0], metadata=entries[0].metadata | {"00280103": {"vr": "US", "Value": [1]}})
+    changed = replace(entries[0], pixel={"rows": 512, "columns": 512, "pixel_representation": 1})
     old, new = Manifest.of(STUDY, entries), Manifest.of(STUDY, [changed])
     (entry,) = apply(old, compare(old, new), new).entries
     assert entry.frames.pix_of(0) is None
+
+
+def test_headers_stay_as_they_were_until_they_are_known() -> None:
+    entries = ct_series(3)
+    old, new = Manifest.of(STUDY, entries[:2]), Manifest.of(STUDY, map(renamed, entries))
+    hdrs = {entry.place: entry.hdr for entry in patched(old, compare(old, new)).entries}
+    assert [hdrs[entry.place] for entry in entries] == [entries[0].hdr, entries[1].hdr, bytes(32)]
 
 
 def test_a_delta_for_another_manifest_is_refused() -> None:
     entries = ct_series(3)
     old, new = Manifest.of(STUDY, entries[:2]), Manifest.of(STUDY, entries)
     with pytest.raises(IntegrityError):
-        patched_body(new, compare(old, new))
+        patched(new, compare(old, new))
 
 
 def test_a_delta_that_leads_elsewhere_is_refused() -> None:
@@ -113,14 +117,12 @@ def test_a_delta_that_leads_elsewhere_is_refused() -> None:
     old, new = Manifest.of(STUDY, entries), Manifest.of(STUDY, map(renamed, entries))
     delta = compare(old, new)
     with pytest.raises(IntegrityError, match="root"):
-        patched_body(old, replace(delta, new_root=bytes(32)))
-    body = patched_body(old, delta)
+        patched(old, replace(delta, new_root=bytes(32)))
     with pytest.raises(IntegrityError, match="root"):
-        complete(old, delta, body, [bytes(31) + b"x"] * 3)
+        proved(patched(old, delta), delta, [bytes(31) + b"x"] * 3)
     forged = [*delta.patch[:2], {"op": "replace", "path": "/common/00100010/Value/0/Alphabetic", "value": "Roe"}]
-    body = patched_body(old, replace(delta, patch=forged))
     with pytest.raises(IntegrityError, match="root"):
-        complete(old, delta, body, [entry.hdr for entry in new.entries])
+        apply(old, replace(delta, patch=forged), new)
 
 
 @pytest.mark.parametrize("dropped", [((0, 4),), ((-1, 1),), ((1, 1),), ((1, 2), (0, 1)), ((0, 2), (1, 3))])
@@ -128,7 +130,7 @@ def test_runs_that_do_not_fit_are_refused(dropped: Any) -> None:
     entries = ct_series(3)
     old = Manifest.of(STUDY, entries)
     with pytest.raises(MalformedRequest):
-        patched_body(old, replace(compare(old, old), dropped=dropped))
+        patched(old, replace(compare(old, old), dropped=dropped))
 
 
 @given(st.sets(st.integers(0, 30)))

@@ -222,6 +222,10 @@ class SQLCatalogue:
         with self.database.read() as connection:
             return feed.seq_of_root(connection, study, root)
 
+    def root_at(self, study: StudyRef, seq: int) -> Digest | None:
+        with self.database.read() as connection:
+            return feed.root_at(connection, study, seq)
+
     def announce(self, kind: str, tenant: str, identity: Identity | None, detail: DICOMJSON) -> int:
         with self.database.write() as connection:
             changes = Changes(connection)

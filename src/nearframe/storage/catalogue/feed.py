@@ -62,6 +62,17 @@ def seq_of_root(connection: sa.Connection, study: StudyRef, root: Digest) -> int
     return connection.execute(statement).scalar()
 
 
+def root_at(connection: sa.Connection, study: StudyRef, seq: int) -> Digest | None:
+    """Return the root saved for a study's `seq`."""
+    statement = (
+        sa.select(_root.root)
+        .join_from(schema.study, schema.study_root, _root.study_id == _study.id)
+        .where(_study.tenant == study.tenant, _study.study_instance_uid == study.study_instance_uid)
+        .where(_root.seq == seq)
+    )
+    return connection.execute(statement).scalar()
+
+
 def is_known(connection: sa.Connection, consumer: str) -> bool:
     """Return whether a consumer of the outbox has a cursor."""
     return connection.execute(sa.select(_consumer.event_id).where(_consumer.name == consumer)).first() is not None

@@ -280,6 +280,9 @@ class TestFeed:
         for seq in (1, 5, 3):
             catalogue.save_root(study_ref(), seq, root)
         assert catalogue.seq_of_root(study_ref(), root) == 5
+        assert catalogue.root_at(study_ref(), 5) == root
+        assert catalogue.root_at(study_ref(), 1) is None
+        assert catalogue.root_at(study_ref(7), 5) is None
         assert catalogue.seq_of_root(study_ref(tenant="other"), root) is None
         catalogue.save_root(study_ref(7), 1, root)
         assert catalogue.seq_of_root(study_ref(7), root) is None

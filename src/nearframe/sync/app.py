@@ -1,0 +1,64 @@
+"""The routes below ``/api`` that other nodes talk to, from one table.
+
+Everything about a study is asked through the study: an answer never tells whether a
+content is held for another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeAlias
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from nearframe.context import Context
+from nearframe.dicomweb.boundary import Answerer, PathApp
+from nearframe.dicomweb.call import Gate
+from nearframe.errors import LoopDetected
+from nearframe.sync import contents, studies
+from nearframe.sync.services import SyncServices
+from nearframe.wire.via import names_in_via
+
+Handler: TypeAlias = Callable[[SyncServices, Context, Request], Awaitable[Response]]
+
+_STUDY: Final = "/api/studies/{study}"
+
+#: Name, method, path, handler.
+ROUTES: Final[tuple[tuple[str, str, str, Handler], ...]] = (
+    ("sync_feed", "GET", "/api/feed", studies.feed),
+    ("sync_manifest", "GET", _STUDY + "/manifest", studies.manifest),
+    ("sync_delta", "GET", _STUDY + "/delta", studies.delta),
+    ("sync_renditions", "GET", _STUDY + "/renditions", studies.renditions),
+    ("sync_headers", "POST", _STUDY + "/headers", contents.headers),
+    ("sync_content", "GET", _STUDY + "/contents/{digest}", contents.content),
+    ("sync_contents", "POST", _STUDY + "/contents", contents.contents),
+)
+
+
+def sync_routes(services: SyncServices, gate: Gate) -> list[Route]:
+    """Return the routes, to be put into a node's application.
+
+    Parameters
+    ----------
+    gate
+        Says who makes a request; asked before anything is looked up.
+    """
+    return [
+        Route(path, PathApp({method: (name, _answerer(services, gate, handler))}, _options))
+        for name, method, path, handler in ROUTES
+    ]
+
+
+def _answerer(services: SyncServices, gate: Gate, handler: Handler) -> Answerer:
+    async def answer(request: Request) -> Response:
+        if services.node_name in names_in_via(request.headers.getlist("via")):
+            raise LoopDetected("this node would ask itself: two nodes name each other as upstream; correct one")
+        return await handler(services, gate(request.scope), request)
+
+    return answer
+
+
+async def _options(_: Request) -> Response:
+    return Response(status_code=204)

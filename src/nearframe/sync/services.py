@@ -1,0 +1,46 @@
+"""The services behind the routes between nodes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nearframe.metrics import SYNC_SENT, SYNC_SENT_BYTES, Metrics
+from nearframe.query.contents import ContentReader
+from nearframe.query.deltas import Deltas
+from nearframe.query.feedwatch import FeedWatch
+from nearframe.query.manifests import Manifests
+from nearframe.query.workers import Workers
+from nearframe.storage.ports import Catalogue, ContentStore
+
+#: Kinds of what is sent: the label of both metrics.
+FEED, MANIFEST, DELTA, HEADER, FRAME, RENDITIONS = "feed", "manifest", "delta", "header", "frame", "renditions"
+
+
+@dataclass(frozen=True, slots=True)
+class SyncServices:
+    """What a node lets other nodes do.
+
+    Attributes
+    ----------
+    store
+        Holds every header of the node's studies, at an origin as at an edge.
+    contents
+        Frames and bulk data: an edge fetches what it does not hold.
+    node_name
+        What this node writes into ``Via``: unique, and no name of a place or person.
+    """
+
+    catalogue: Catalogue
+    store: ContentStore
+    contents: ContentReader
+    feed: FeedWatch
+    manifests: Manifests
+    deltas: Deltas
+    workers: Workers
+    metrics: Metrics
+    node_name: str
+
+    def sent(self, kind: str, items: int, size: int) -> None:
+        """Count what goes out."""
+        self.metrics.add(SYNC_SENT, items, kind=kind)
+        self.metrics.add(SYNC_SENT_BYTES, size, kind=kind)

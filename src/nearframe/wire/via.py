@@ -1,0 +1,16 @@
+"""The ``Via`` header (RFC 9110 section 7.6.3): who a request has been through."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+def names_in_via(values: Iterable[str]) -> list[str]:
+    """Return the names of the nodes in ``Via`` headers, in order; comments and what is malformed are left out."""
+    members = (member.split() for value in values for member in value.split(","))
+    return [words[1] for words in members if len(words) >= 2]
+
+
+def with_via(values: Iterable[str], name: str) -> str:
+    """Return the header of a request that this node passes on; `name` is a token."""
+    return ", ".join([*values, f"1.1 {name}"])
