@@ -14,9 +14,9 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from nearframe.cache.budget import Budget
 from nearframe.errors import BackendFailed, LimitExceeded, MalformedDICOM, NoSpace
-from nearframe.origin.budget import Budget
-from nearframe.origin.scratch import EncryptedFile
+from nearframe.storage.scratch import EncryptedFile
 from nearframe.units import GIB, MIB
 
 CHUNK_BYTES = MIB  # one encryption and one write; also the most that `Spooled.chunks` yields at once

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from nearframe.errors import BackendFailed, Busy, LimitExceeded, MalformedDICOM, NoSpace
-from nearframe.origin.scratch import EncryptedFile
 from nearframe.origin.spool import Spool, SpoolLimits
+from nearframe.storage.scratch import EncryptedFile
 from nearframe.units import KIB, MIB
 
 SMALL = SpoolLimits(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nearframe.origin.scratch import EncryptedFile
+from nearframe.storage.scratch import EncryptedFile
 
 DATA = bytes(range(256)) * 1200
 

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
+from nearframe.cache.budget import Budget
 from nearframe.errors import Busy
-from nearframe.origin.budget import Budget
 
 LONG_S = 30.0
 
