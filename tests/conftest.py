@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import nearframe as nearframe  # before numpy: it limits the threads numpy starts
 from tests.postgres import running_server, server_binaries
 
 REPOSITORY = Path(__file__).parents[1]
