@@ -14,7 +14,10 @@ The canonical form, all little endian::
     pixel representation        u8       2 for floating point
     planar configuration        u8       always 0
     colour model                16 bytes ASCII, padded with zeros
-    samples                     as stored, interleaved; one-bit samples packed, first pixel lowest
+    SHA-256 of the samples      32 bytes; as stored, interleaved; one-bit samples packed, first pixel lowest
+
+The samples go in by their own digest, because that of a native frame is known already: it
+is `enc`, and taking in an image hashes its pixels once less.
 
 The colour model is that of the decoded samples, not of the encoding: RGB for YBR_RCT (a
 reversible transform inside JPEG 2000), YBR_FULL for YBR_FULL_422 (stored chrominance
@@ -33,7 +36,6 @@ PS3.3 C.7.6.3.1, PS3.5 section 8.1.1, ADR 0003.
 
 from __future__ import annotations
 
-import hashlib
 import struct
 
 import numpy as np
@@ -41,14 +43,14 @@ import numpy as np
 from nearframe.dicom.codecs import colour_model, decode_frame, is_reversible
 from nearframe.dicom.model import PixelDescription
 from nearframe.dicom.native import Samples, encode_native, sample_dtype
-from nearframe.ids import Digest
+from nearframe.ids import Digest, sha256
 
 _HEADER = struct.Struct("<8sII6B16s")
 _MAGIC = b"nf-pix-1"
 _FLOATING_POINT = 2
 
 
-def pix_digest(samples: Samples, pixel: PixelDescription) -> Digest:
+def pix_digest(samples: Samples, pixel: PixelDescription, sample_digest: Digest | None = None) -> Digest:
     """Return the digest of decoded samples.
 
     Parameters
@@ -57,20 +59,19 @@ def pix_digest(samples: Samples, pixel: PixelDescription) -> Digest:
         As `codecs.decode_frame` returns them, at full resolution. Not copied if contiguous.
     pixel
         The object's own description, or the decoded one: both give the same digest.
+    sample_digest
+        SHA-256 of the samples in their canonical layout, if it is known.
     """
-    state = hashlib.sha256(_canonical_header(samples, pixel))
-    if pixel.bits_allocated == 1:
-        state.update(encode_native(samples, pixel))
-    else:
-        stored = np.ascontiguousarray(samples, dtype=sample_dtype(pixel))
-        state.update(stored.reshape(-1).view(np.uint8).data)
-    return state.digest()
+    return sha256(_canonical_header(samples, pixel) + (sample_digest or _sample_digest(samples, pixel)))
 
 
-def pix_of_frame(encoded: bytes, transfer_syntax_uid: str, pixel: PixelDescription) -> Digest | None:
+def pix_of_frame(
+    encoded: bytes, transfer_syntax_uid: str, pixel: PixelDescription, enc: Digest | None = None
+) -> Digest | None:
     """Return `pix` of an encoded frame, or None if it is lossy: then two decoders disagree on its samples.
 
-    Native little-endian frames are hashed where they lie.
+    Native little-endian frames are hashed where they lie, or not at all if `enc`, the SHA-256
+    of `encoded`, is known.
 
     Raises
     ------
@@ -79,7 +80,22 @@ def pix_of_frame(encoded: bytes, transfer_syntax_uid: str, pixel: PixelDescripti
     """
     if not is_reversible(encoded, transfer_syntax_uid, pixel):
         return None
-    return pix_digest(decode_frame(encoded, transfer_syntax_uid, pixel), pixel)
+    samples = decode_frame(encoded, transfer_syntax_uid, pixel)
+    return pix_digest(samples, pixel, enc if _is_view_of(samples, encoded) else None)
+
+
+def _is_view_of(samples: Samples, encoded: bytes) -> bool:
+    """Return True if the canonical layout of `samples` is `encoded` itself: nothing was copied, nothing left out."""
+    if samples.nbytes != len(encoded) or not samples.flags.c_contiguous:
+        return False
+    return np.may_share_memory(samples, np.frombuffer(encoded, np.uint8))
+
+
+def _sample_digest(samples: Samples, pixel: PixelDescription) -> Digest:
+    if pixel.bits_allocated == 1:
+        return sha256(encode_native(samples, pixel))
+    stored = np.ascontiguousarray(samples, dtype=sample_dtype(pixel))
+    return sha256(stored.reshape(-1).view(np.uint8).data)
 
 
 def _canonical_header(samples: Samples, pixel: PixelDescription) -> bytes:

@@ -44,5 +44,5 @@ class Settler:
 
     def _pix(self, study: StudyRef, enc: Digest, transfer_syntax_uid: str, pixel: PixelDescription) -> Digest | None:
         with suppress(MalformedDICOM, LimitExceeded, NotAcceptable):
-            return pix_of_frame(self._contents.read(study, enc), transfer_syntax_uid, pixel)
+            return pix_of_frame(self._contents.read(study, enc), transfer_syntax_uid, pixel, enc)
         return None

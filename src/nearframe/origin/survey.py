@@ -110,7 +110,8 @@ class _Pass:
             return
         # A frame that is not what the header says is stored all the same: it has no `pix`.
         with suppress(MalformedDICOM, LimitExceeded):
-            pix = pix_of_frame(data, self._instance.transfer_syntax_uid, self._native)
+            enc = self._enc[index].digest()
+            pix = pix_of_frame(data, self._instance.transfer_syntax_uid, self._native, enc)
             if pix is not None:
                 self._found.pix[index] = pix
 

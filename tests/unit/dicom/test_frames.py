@@ -21,7 +21,8 @@ def test_digest_is_that_of_the_documented_form() -> None:
     # Digests are stored: a change here makes every known frame unknown.
     header = b"nf-pix-1" + struct.pack("<II6B", 2, 3, 1, 16, 16, 15, 0, 0) + b"MONOCHROME2".ljust(16, b"\0")
     samples = np.arange(6, dtype="<u2").reshape(2, 3)
-    assert pix_digest(samples, grey(2, 3)) == hashlib.sha256(header + samples.tobytes()).digest()
+    inner = hashlib.sha256(samples.tobytes()).digest()
+    assert pix_digest(samples, grey(2, 3)) == hashlib.sha256(header + inner).digest()
 
 
 def test_transfer_syntax_does_not_matter() -> None:
@@ -96,6 +97,28 @@ def test_native_frames_are_hashed_where_they_lie() -> None:
     encoded = PICTURE.tobytes()
     samples = decode_frame(encoded, ts.ExplicitVRLittleEndian, grey(16, 20))
     assert np.shares_memory(samples, np.frombuffer(encoded, np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("encoded", "transfer_syntax_uid", "pixel", "spared"),
+    [
+        (PICTURE.tobytes(), ts.ExplicitVRLittleEndian, grey(16, 20), True),
+        (RGB.tobytes(), ts.ImplicitVRLittleEndian, colour(16, 20), True),
+        (PICTURE.tobytes() + b"\0\0", ts.ExplicitVRLittleEndian, grey(16, 20), False),
+        (PICTURE.astype(">u2").tobytes(), ts.ExplicitVRBigEndian, grey(16, 20), False),
+        (RGB.tobytes(), ts.ExplicitVRLittleEndian, colour(16, 20, planar_configuration=1), False),
+        (RGB.tobytes()[:640], ts.ExplicitVRLittleEndian, colour(16, 20, "YBR_FULL_422"), False),
+        (b"\x55\x01", ts.ExplicitVRLittleEndian, grey(3, 3, bits_allocated=1, bits_stored=1), False),
+        (jpeg_ls(PICTURE), ts.JPEGLSLossless, grey(16, 20), False),
+    ],
+)
+def test_a_known_digest_spares_the_second_hash_and_changes_nothing(
+    encoded: bytes, transfer_syntax_uid: str, pixel: PixelDescription, spared: bool
+) -> None:
+    plain = pix_of_frame(encoded, transfer_syntax_uid, pixel)
+    assert pix_of_frame(encoded, transfer_syntax_uid, pixel, hashlib.sha256(encoded).digest()) == plain
+    trusted = pix_of_frame(encoded, transfer_syntax_uid, pixel, bytes(32)) != plain
+    assert trusted == spared
 
 
 def test_floating_point_frames() -> None:
