@@ -32,7 +32,7 @@ class Bench:
 
     folder: Path
     pairs: int
-    seconds: float
+    seconds: int
 
     def place(self, name: str) -> Path:
         path = self.folder / name
@@ -68,7 +68,7 @@ def with_base(base: str, paths: list[str]) -> list[str]:
 def frames(bench: Bench) -> Iterator[Row]:
     """8, 128 and 512 KB frames over HTTP/1.1 without TLS, against Orthanc and nginx."""
     with contextlib.ExitStack() as stack:
-        ours = stack.enter_context(peers.origin(bench.place("frames-ours"), options=["--renditions", "off"]))
+        ours = stack.enter_context(peers.origin(bench.place("frames-ours"), options=["--no-renditions"]))
         orthanc = stack.enter_context(peers.orthanc(bench.place("frames-orthanc")))
         static = bench.place("frames-static")
         nginx = stack.enter_context(peers.nginx(bench.place("frames-nginx"), static))
@@ -111,7 +111,7 @@ def tls(bench: Bench) -> Iterator[Row]:
     series = corpus.noise_multiframe(bench.place("noise"), 20, 100, 320, "320")
     with contextlib.ExitStack() as stack:
         ours = stack.enter_context(
-            peers.origin(bench.place("tls-plain"), options=["--renditions", "off", "--perceptual", "off"])
+            peers.origin(bench.place("tls-plain"), options=["--no-renditions", "--no-perceptual"])
         )
         put(ours, series)
     static = bench.place("tls-static")
@@ -124,9 +124,7 @@ def tls(bench: Bench) -> Iterator[Row]:
     paths = [frame_path(series, instance, frame) for instance in series.instances for frame in range(1, 101)]
     with contextlib.ExitStack() as stack:
         ours = stack.enter_context(
-            peers.origin(
-                bench.folder / "tls-plain", tls=certificate, options=["--renditions", "off", "--perceptual", "off"]
-            )
+            peers.origin(bench.folder / "tls-plain", tls=certificate, options=["--no-renditions", "--no-perceptual"])
         )
         nginx = stack.enter_context(peers.nginx(bench.place("tls-nginx"), static, certificate))
         for protocol, bar in (("HTTP/1.1", 1.0), ("HTTP/2", 1.3)):
@@ -158,7 +156,7 @@ def metadata(bench: Bench) -> Iterator[Row]:
     series = corpus.ct_series(bench.place("ct600"), 600, 128, "600")
     large = corpus.noise_multiframe(bench.place("large"), 1, 88, 724, "88")
     with contextlib.ExitStack() as stack:
-        ours = stack.enter_context(peers.origin(bench.place("meta-ours"), options=["--renditions", "off"]))
+        ours = stack.enter_context(peers.origin(bench.place("meta-ours"), options=["--no-renditions"]))
         orthanc = stack.enter_context(peers.orthanc(bench.place("meta-orthanc")))
         for server in (ours, orthanc):
             put(server, series)
@@ -247,10 +245,12 @@ def main() -> int:
     options = parser.parse_args()
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="nearframe-bench-") as folder:
-        bench = Bench(Path(folder), 3 if options.quick else options.pairs, 0.5 if options.quick else 2)
+        bench = Bench(Path(folder), 3 if options.quick else options.pairs, 1 if options.quick else 2)
         for name in options.workload or WORKLOADS:
             print(f"running {name} …", file=sys.stderr)
-            rows += WORKLOADS[name](bench)
+            for row in WORKLOADS[name](bench):
+                rows.append(row)
+                print(f"  {row.name}: {row.ratio:.2f}x {row.bar}", file=sys.stderr, flush=True)
     if not options.json:
         print(versions())
     report(rows, as_json=options.json)

@@ -32,9 +32,7 @@ end
 """
 
 
-def wrk(
-    base: str, paths: Sequence[str], *, accept: str, connections: int = 8, seconds: float = 2, seed: int = 1
-) -> Work:
+def wrk(base: str, paths: Sequence[str], *, accept: str, connections: int = 8, seconds: int = 2, seed: int = 1) -> Work:
     """Ask for random `paths` over HTTP/1.1 keep-alive connections, one thread."""
     with tempfile.TemporaryDirectory() as folder:
         listing, script = Path(folder, "paths"), Path(folder, "wrk.lua")
@@ -43,7 +41,7 @@ def wrk(
         script.write_text(
             _WRK_SCRIPT % {"paths": listing, "accept": accept.replace('"', '\\"'), "seed": seed, "host": parts.netloc}
         )
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "-s", str(script), base]
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script), base]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
     counts = json.loads(done.stdout.strip().splitlines()[-1])
     if counts["bad"] or not counts["requests"]:

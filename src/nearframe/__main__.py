@@ -1,0 +1,7 @@
+"""``python -m nearframe``."""
+
+import sys
+
+from nearframe.cli import main
+
+sys.exit(main())

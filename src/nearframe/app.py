@@ -1,0 +1,248 @@
+"""The composition root: settings become a node, and a node starts and stops in order.
+
+::
+
+    PackStore, Catalogue ── Workers ── query services ── DICOMweb ─┐
+         │                                                         ├─ one ASGI application ── listener
+         └─ origin: ingest, background ──────────────── /api ──────┘
+            edge:   replication, fetching ───────────── /api
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from nearframe import log, tasks
+from nearframe.config import Settings
+from nearframe.context import Context, local_admin
+from nearframe.dicom.limits import Limits
+from nearframe.dicomweb.address import ROOT, resource
+from nearframe.dicomweb.app import dicomweb_app
+from nearframe.dicomweb.ports import RemoveService, StoreService
+from nearframe.dicomweb.services import Services
+from nearframe.errors import MalformedRequest
+from nearframe.ids import Identity
+from nearframe.metrics import CONTENT_TYPE, Metrics
+from nearframe.origin.ingest import Ingest
+from nearframe.origin.spool import Spool, SpoolLimits
+from nearframe.origin.store import Store
+from nearframe.query.contents import ContentReader, LocalContents
+from nearframe.query.deltas import Deltas
+from nearframe.query.feedwatch import FeedWatch
+from nearframe.query.freshness import Freshness
+from nearframe.query.headeredits import Part10Edits
+from nearframe.query.manifests import Manifests
+from nearframe.query.records import InstanceRecords
+from nearframe.query.remove import CatalogueRemoval
+from nearframe.query.retrieve_bulkdata import BulkDataService
+from nearframe.query.retrieve_frames import FrameService
+from nearframe.query.retrieve_instances import InstanceService
+from nearframe.query.retrieve_metadata import MetadataService
+from nearframe.query.retrieve_rendered import RenderedService
+from nearframe.query.search import SearchService
+from nearframe.query.searches import Searches
+from nearframe.query.workers import Workers
+from nearframe.storage.catalogue import SQLCatalogue, open_catalogue
+from nearframe.storage.packs import PackSettings, PackStore
+from nearframe.sync.app import sync_routes
+from nearframe.sync.services import SyncServices
+from nearframe.web import viewer
+from nearframe.web.pages import Pages
+
+_log = log.logger(__name__)
+
+TENANT_HEADER: Final = b"nearframe-tenant"
+_MAX_TENANT_CHARS: Final = 64
+_SQL_THREADS: Final = 4
+#: Other processes may write to a shared catalogue; this one tells its caches at once.
+_FRESHNESS_S: Final = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """What both roles stand on."""
+
+    settings: Settings
+    metrics: Metrics
+    packs: PackStore
+    catalogue: SQLCatalogue
+    freshness: Freshness
+    sql: Workers
+    cpu: Workers
+    disk: Workers
+    limits: Limits
+
+    def gate(self, scope: Scope) -> Context:
+        """Say who makes a request. Until custody lands: a process of this machine, for the tenant it names."""
+        for name, value in scope["headers"]:
+            if name == TENANT_HEADER:
+                tenant = value.decode("latin-1").strip()
+                if not tenant.isprintable() or not 0 < len(tenant) <= _MAX_TENANT_CHARS:
+                    raise MalformedRequest(f"a tenant's name has 1 to {_MAX_TENANT_CHARS} characters")
+                return local_admin(tenant)
+        return local_admin(self.settings.tenant)
+
+
+@asynccontextmanager
+async def open_core(settings: Settings) -> AsyncIterator[Core]:
+    """Open store and catalogue; close them in order."""
+    async with AsyncExitStack() as stack:
+        settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        sql = await stack.enter_async_context(_workers("sql", _SQL_THREADS))
+        cpu = await stack.enter_async_context(_workers("cpu", settings.codec_threads))
+        disk = await stack.enter_async_context(_workers("disk", _SQL_THREADS))
+        sizes = PackSettings(settings.segment_bytes, settings.chunk_bytes, settings.disk_reserve_bytes)
+        packs = await disk.run(PackStore, settings.home, sizes)
+        stack.push_async_callback(disk.run, packs.close)
+        catalogue = await sql.run(open_catalogue, settings.database_url or settings.home / "catalogue.sqlite")
+        stack.push_async_callback(sql.run, catalogue.close)
+        core = Core(settings, Metrics(), packs, catalogue, Freshness(), sql, cpu, disk, limits_of(settings))
+        watch = tasks.spawn(_watch_changes(core), name="watch changes")
+        stack.push_async_callback(tasks.cancel, [watch])
+        yield core
+
+
+def limits_of(settings: Settings) -> Limits:
+    """Return the guard that the settings describe."""
+    return Limits(
+        max_instance_bytes=settings.max_instance_bytes,
+        max_header_bytes=settings.max_header_bytes,
+        max_elements=settings.max_elements,
+        max_nesting=settings.max_nesting,
+        max_inflated_bytes=settings.max_inflated_bytes,
+        max_inflate_ratio=settings.max_inflate_ratio,
+        max_parse_seconds=settings.max_parse_seconds,
+    )
+
+
+def services_of(
+    core: Core, contents: ContentReader, store: StoreService | None, remove: RemoveService | None
+) -> Services:
+    """Put the services together that DICOMweb serves."""
+    settings, sql, cpu, catalogue = core.settings, core.sql, core.cpu, core.catalogue
+    frames = FrameService(catalogue, contents, sql, cpu, cache_bytes=settings.frame_cache_bytes)
+    bulkdata = BulkDataService(contents, cpu, core.limits)
+    return Services(
+        records=InstanceRecords(catalogue, sql, core.freshness, settings.record_cache_entries),
+        freshness=core.freshness,
+        searches=Searches(SearchService(catalogue, settings.search_limit), sql, core.freshness),
+        instances=InstanceService(contents, frames, cpu, core.limits),
+        frames=frames,
+        metadata=MetadataService(
+            catalogue, sql, cpu, core.freshness, link=_link, cache_bytes=settings.metadata_cache_bytes
+        ),
+        bulkdata=bulkdata,
+        rendered=RenderedService(catalogue, contents, bulkdata, sql, cpu, cache_bytes=settings.frame_cache_bytes),
+        cpu=cpu,
+        store=store,
+        remove=remove,
+    )
+
+
+async def sync_services(core: Core, contents: ContentReader) -> SyncServices:
+    """Put the services together that other nodes follow this one by."""
+    cache_bytes = core.settings.metadata_cache_bytes
+    manifests = Manifests(core.catalogue, core.cpu, cache_bytes)
+    deltas = Deltas(core.catalogue, core.packs, manifests, Part10Edits(), core.cpu, cache_bytes // 4)
+    epoch = (await core.sql.run(core.catalogue.head)).epoch
+    return SyncServices(
+        catalogue=core.catalogue,
+        store=core.packs,
+        contents=contents,
+        feed=FeedWatch(core.catalogue, core.sql),
+        manifests=manifests,
+        deltas=deltas,
+        workers=core.cpu,
+        metrics=core.metrics,
+        node_name=f"nearframe-{epoch[:8]}",
+    )
+
+
+class NodeApp:
+    """Everything a node answers: DICOMweb by its own router, the rest by one table."""
+
+    def __init__(self, dicomweb: ASGIApp, routes: Iterable[BaseRoute]) -> None:
+        self._dicomweb = dicomweb
+        self._others = Router(list(routes), redirect_slashes=False)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        if path.startswith(ROOT) or path == "/openapi.json":
+            await self._dicomweb(scope, receive, send)
+        else:
+            await self._others(scope, receive, send)
+
+
+def node_routes(core: Core, role: str, viewer_folder: Path | None = None) -> list[BaseRoute]:
+    """Return what every node answers besides its API: health, metrics, pages. Pages come last."""
+
+    async def health(request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def metrics(request: Request) -> Response:
+        return Response(core.metrics.exposition(), media_type=CONTENT_TYPE)
+
+    pages = Pages(role, viewer_folder or viewer.installed())
+    return [Route("/healthz", health), Route("/metrics", metrics), *pages.routes()]
+
+
+def local_contents(core: Core) -> LocalContents:
+    """Return the reader of this node's own packs."""
+    return LocalContents(core.packs, core.disk)
+
+
+def _link(identity: Identity) -> str:
+    return resource(identity.study_instance_uid, identity.series_instance_uid, identity.sop_instance_uid)
+
+
+async def _watch_changes(core: Core) -> None:
+    while True:
+        await core.freshness.follow_once(core.catalogue, core.sql)
+        await asyncio.sleep(_FRESHNESS_S)
+
+
+@asynccontextmanager
+async def _workers(name: str, threads: int) -> AsyncIterator[Workers]:
+    workers = Workers(name, threads)
+    try:
+        yield workers
+    finally:
+        workers.close()
+
+
+@asynccontextmanager
+async def open_origin(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Metrics]]:
+    """Open an origin: the archive. The value is what it answers, and its metrics."""
+    async with open_core(settings) as core:
+        ingest = Ingest(core.packs, core.catalogue, core.metrics, limits=core.limits, threads=settings.ingest_threads)
+        store = Store(ingest, Spool(settings.home / "spool", _spool_limits(settings)))
+        records = InstanceRecords(core.catalogue, core.sql, core.freshness, settings.record_cache_entries)
+        allowed = settings.delete_policy == "remove"
+        remove = CatalogueRemoval(core.catalogue, records, core.sql, core.freshness, allowed=allowed)
+        contents = local_contents(core)
+        services = services_of(core, contents, store, remove)
+        sync = await sync_services(core, contents)
+        routes = [*sync_routes(sync, core.gate), *node_routes(core, "origin")]
+        try:
+            yield NodeApp(dicomweb_app(services, settings, core.gate), routes), core.metrics
+        finally:
+            await core.disk.run(ingest.close)
+
+
+def _spool_limits(settings: Settings) -> SpoolLimits:
+    return SpoolLimits(
+        threshold_bytes=settings.spool_memory_threshold,
+        memory_bytes=settings.ingest_memory_bytes,
+        reserve_bytes=settings.disk_reserve_bytes,
+        max_instance_bytes=settings.max_instance_bytes,
+    )

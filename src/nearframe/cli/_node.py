@@ -1,0 +1,54 @@
+"""Running a node: settings, signals, one line that says where it answers."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+import uvloop
+from starlette.types import ASGIApp
+
+from nearframe import log
+from nearframe.cli._output import Subparsers, add_parser
+from nearframe.cli._settings import add_settings, settings_from
+from nearframe.config import Settings
+from nearframe.listener import serve, tune_allocator
+from nearframe.listener.server import require_insecure_loopback
+from nearframe.metrics import Metrics
+
+#: Opens a node: what it answers, and its metrics.
+Opener = Callable[[Settings], AbstractAsyncContextManager[tuple[ASGIApp, Metrics]]]
+
+
+def add_node_parser(
+    subparsers: Subparsers, role: str, what: str, groups: tuple[str, ...], opener: Opener
+) -> argparse.ArgumentParser:
+    """Add the command that runs a node of one role until it is told to stop."""
+    parser = add_parser(subparsers, role, what)
+    add_settings(parser, groups)
+    parser.set_defaults(run=lambda options: _run(role, settings_from(options), opener))
+    return parser
+
+
+def _run(role: str, settings: Settings, opener: Opener) -> int:
+    require_insecure_loopback(settings)
+    log.configure(settings.log_level, settings.log_format)
+    tune_allocator()
+    uvloop.run(_serve(role, settings, opener))
+    return 0
+
+
+async def _serve(role: str, settings: Settings, opener: Opener) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    async with opener(settings) as (app, metrics):
+        await serve(app, settings, metrics, ready=lambda url: _announce(role, url), stop=stop)
+
+
+def _announce(role: str, url: str) -> None:
+    print(f"nearframe {role} answers at {url}/ (DICOMweb below {url}/dicomweb)", flush=True)

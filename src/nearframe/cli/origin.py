@@ -1,0 +1,13 @@
+"""``nearframe origin``: run an archive."""
+
+from __future__ import annotations
+
+from nearframe.app import open_origin
+from nearframe.cli._node import add_node_parser
+from nearframe.cli._output import Subparsers
+
+_GROUPS = ("node", "network", "storage", "limits", "work", "search", "caches")
+
+
+def add_subparser(subparsers: Subparsers) -> None:
+    add_node_parser(subparsers, "origin", "run an origin: the archive", _GROUPS, open_origin)
