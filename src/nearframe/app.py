@@ -26,12 +26,11 @@ from nearframe import log, tasks
 from nearframe.config import Settings
 from nearframe.context import Context, local_admin
 from nearframe.dicom.limits import Limits
-from nearframe.dicomweb.address import ROOT, resource
+from nearframe.dicomweb.address import ROOT
 from nearframe.dicomweb.app import dicomweb_app
 from nearframe.dicomweb.ports import RemoveService, StoreService
-from nearframe.dicomweb.services import Services
+from nearframe.dicomweb.services import Services, services
 from nearframe.errors import MalformedRequest
-from nearframe.ids import Identity
 from nearframe.metrics import CONTENT_TYPE, Metrics
 from nearframe.origin.ingest import Ingest
 from nearframe.origin.spool import Spool, SpoolLimits
@@ -44,13 +43,6 @@ from nearframe.query.headeredits import Part10Edits
 from nearframe.query.manifests import Manifests
 from nearframe.query.records import InstanceRecords
 from nearframe.query.remove import CatalogueRemoval
-from nearframe.query.retrieve_bulkdata import BulkDataService
-from nearframe.query.retrieve_frames import FrameService
-from nearframe.query.retrieve_instances import InstanceService
-from nearframe.query.retrieve_metadata import MetadataService
-from nearframe.query.retrieve_rendered import RenderedService
-from nearframe.query.search import SearchService
-from nearframe.query.searches import Searches
 from nearframe.query.workers import Workers
 from nearframe.storage.catalogue import SQLCatalogue, open_catalogue
 from nearframe.storage.packs import PackSettings, PackStore
@@ -129,21 +121,14 @@ def services_of(
     core: Core, contents: ContentReader, store: StoreService | None, remove: RemoveService | None
 ) -> Services:
     """Put the services together that DICOMweb serves."""
-    settings, sql, cpu, catalogue = core.settings, core.sql, core.cpu, core.catalogue
-    frames = FrameService(catalogue, contents, sql, cpu, cache_bytes=settings.frame_cache_bytes)
-    bulkdata = BulkDataService(contents, cpu, core.limits)
-    return Services(
-        records=InstanceRecords(catalogue, sql, core.freshness, settings.record_cache_entries),
+    return services(
+        core.catalogue,
+        contents,
+        core.settings,
+        limits=core.limits,
         freshness=core.freshness,
-        searches=Searches(SearchService(catalogue, settings.search_limit), sql, core.freshness),
-        instances=InstanceService(contents, frames, cpu, core.limits),
-        frames=frames,
-        metadata=MetadataService(
-            catalogue, sql, cpu, core.freshness, link=_link, cache_bytes=settings.metadata_cache_bytes
-        ),
-        bulkdata=bulkdata,
-        rendered=RenderedService(catalogue, contents, bulkdata, sql, cpu, cache_bytes=settings.frame_cache_bytes),
-        cpu=cpu,
+        sql=core.sql,
+        cpu=core.cpu,
         store=store,
         remove=remove,
     )
@@ -201,10 +186,6 @@ def local_contents(core: Core) -> LocalContents:
     return LocalContents(core.packs, core.disk)
 
 
-def _link(identity: Identity) -> str:
-    return resource(identity.study_instance_uid, identity.series_instance_uid, identity.sop_instance_uid)
-
-
 async def _watch_changes(core: Core) -> None:
     while True:
         await core.freshness.follow_once(core.catalogue, core.sql)
@@ -230,11 +211,11 @@ async def open_origin(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Metric
         allowed = settings.delete_policy == "remove"
         remove = CatalogueRemoval(core.catalogue, records, core.sql, core.freshness, allowed=allowed)
         contents = local_contents(core)
-        services = services_of(core, contents, store, remove)
+        dicomweb = services_of(core, contents, store, remove)
         sync = await sync_services(core, contents)
         routes = [*sync_routes(sync, core.gate), *node_routes(core, "origin")]
         try:
-            yield NodeApp(dicomweb_app(services, settings, core.gate), routes), core.metrics
+            yield NodeApp(dicomweb_app(dicomweb, settings, core.gate), routes), core.metrics
         finally:
             await core.disk.run(ingest.close)
 

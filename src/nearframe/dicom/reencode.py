@@ -19,6 +19,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from nearframe.dicom.build import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from nearframe.dicom.bulk import PIXEL_DATA_TAGS
 from nearframe.dicom.dicomjson import swap_words
 from nearframe.dicom.element import (
     EXTENDED_OFFSET_TABLE,
@@ -41,10 +43,6 @@ from nearframe.units import KIB
 #: Larger values are referred to, not copied into the plan.
 COPIED_BYTES: Final = 16 * KIB
 _SHORT_FORM_MAX_BYTES: Final = 0xFFFE
-
-#: A UUID-derived UID (PS3.5 Annex B.2): names this writer in files it makes.
-IMPLEMENTATION_CLASS_UID: Final = "2.25.242388066175661319696466278735262975207"
-IMPLEMENTATION_VERSION_NAME: Final = "NEARFRAME"
 
 _GROUP_LENGTH: Final = 0x00020000
 _META_VERSION: Final = 0x00020001
@@ -80,15 +78,13 @@ Changes: TypeAlias = Mapping[int, tuple[str, bytes]]
 def file_meta(part10: Part10, identity: Identity, transfer_syntax_uid: str) -> bytes:
     """Return preamble, prefix and File Meta Information for the object in another transfer syntax.
 
-    What the received meta information says stays, but for the transfer syntax and who wrote it.
+    What the received meta information says stays, but for the transfer syntax, who wrote it,
+    and the object's own identifiers, which some writers get wrong.
     """
-    values: dict[int, tuple[str, bytes]] = {
-        _META_VERSION: ("OB", b"\0\1"),
-        _MEDIA_SOP_CLASS: ("UI", identity.sop_class_uid.encode("ascii", "replace")),
-        _MEDIA_SOP_INSTANCE: ("UI", identity.sop_instance_uid.encode("ascii", "replace")),
-    }
-    for element in part10.meta.elements:
-        values[element.tag] = (element.vr, part10.meta.value(element))
+    values = {element.tag: (element.vr, part10.meta.value(element)) for element in part10.meta.elements}
+    values.setdefault(_META_VERSION, ("OB", b"\0\1"))
+    values[_MEDIA_SOP_CLASS] = ("UI", identity.sop_class_uid.encode("ascii", "replace"))
+    values[_MEDIA_SOP_INSTANCE] = ("UI", identity.sop_instance_uid.encode("ascii", "replace"))
     values[_TRANSFER_SYNTAX] = ("UI", transfer_syntax_uid.encode())
     values[_IMPLEMENTATION_CLASS] = ("UI", IMPLEMENTATION_CLASS_UID.encode())
     values[_IMPLEMENTATION_VERSION] = ("SH", IMPLEMENTATION_VERSION_NAME.encode())
@@ -173,7 +169,7 @@ class _Writer:
         yield delimiter(ITEM_DELIMITATION)
 
     def _value(self, element: Element, word_bytes: int) -> Iterator[Chunk]:
-        if element.length > COPIED_BYTES:
+        if element.length > COPIED_BYTES or element.tag in PIXEL_DATA_TAGS:  # frames of any size leave the header
             yield ValueSlice(element.value_offset, element.length, word_bytes)
             return
         value = self._dataset.value(element)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import Any, Final, TypeAlias
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, TypeAlias
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -47,7 +47,7 @@ class PathApp:
         response.raw_headers.append(NOSNIFF)
         elapsed_ms = (time.perf_counter() - started) * 1000
         response.raw_headers.append((b"server-timing", b"app;dur=%.2f" % elapsed_ms))
-        await response(scope, receive, _without_body(send) if scope["method"] == "HEAD" else send)
+        await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
         method = request.method
@@ -57,7 +57,7 @@ class PathApp:
             name, answerer = self._methods[method]
         else:
             return problem(405, "Method Not Allowed", f"this resource answers {self._allow}", {"Allow": self._allow})
-        request.scope["route_name"] = name
+        name_route(request.scope, name)
         response = await guarded(request, name, answerer)
         if method == "OPTIONS":
             response.headers["Allow"] = self._allow
@@ -83,11 +83,9 @@ async def guarded(request: Request, name: str, answerer: Answerer) -> Response:
 async def unknown(scope: Scope, receive: Receive, send: Send) -> None:
     """Answer a request to a path that is not ours."""
     response = problem(404, "Not Found", "nothing is at this path; GET /dicomweb/ lists what there is")
-    await response(scope, receive, _without_body(send) if scope["method"] == "HEAD" else send)
+    await response(scope, receive, send)
 
 
-def _without_body(send: Send) -> Send:
-    async def send_head(message: MutableMapping[str, Any]) -> None:
-        await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
-
-    return send_head
+def name_route(scope: Scope, name: str) -> None:
+    """Tell the listener which route a request took: for metrics."""
+    scope.setdefault("state", {})["route"] = name

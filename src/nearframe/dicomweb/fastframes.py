@@ -3,8 +3,8 @@
 The first request for a frame is planned in the ordinary way: catalogue, negotiation,
 labels. The plan is kept under the exact path and Accept header, and while the study's
 stamp holds a repeated request costs a few look-ups and the content itself: no routing, no
-parsing. Authorisation comes first, here as everywhere. Requests with a Range or a query
-string take the ordinary way.
+parsing. Authorisation comes first, here as everywhere. Requests with a query string
+or several ranges take the ordinary way.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -21,15 +21,18 @@ from nearframe.cache.sizedlru import SizedLRU
 from nearframe.context import Context
 from nearframe.dicomweb.address import ROOT
 from nearframe.dicomweb.answers import REVALIDATE, etag_matches
-from nearframe.dicomweb.boundary import NOSNIFF
+from nearframe.dicomweb.boundary import NOSNIFF, name_route
 from nearframe.dicomweb.call import Gate
 from nearframe.dicomweb.frames import FrameAnswer, plan
 from nearframe.dicomweb.problems import problem_of
 from nearframe.dicomweb.services import Services
 from nearframe.errors import AccessError, NearframeError
+from nearframe.ids import Digest
 from nearframe.query.freshness import Stamp
 from nearframe.query.retrieve_frames import Source
+from nearframe.units import MIB
 from nearframe.wire.accept import parse_accept
+from nearframe.wire.byterange import requested_ranges
 
 #: UIDs as they should be; those with other characters take the ordinary way.
 _PATH: Final = re.compile(
@@ -38,11 +41,11 @@ _PATH: Final = re.compile(
 _PLANS_KEPT: Final = 10_000  # some 2 KB each
 #: A rendition may have been made meanwhile that would be sent instead of the stored frame.
 _REPLAN_S: Final = 30.0
-#: Below this a body goes out in one piece: copying it costs less than two further writes.
-_JOIN_BYTES: Final = 256 * 1024
+#: Below this a body goes out in one piece: copying it costs less than watching a client between pieces.
+_JOIN_BYTES: Final = 8 * MIB
 
-_STARTED_CACHED: Final = (b"cache-status", b"nearframe; hit")
-_STARTED_READ: Final = (b"cache-status", b"nearframe; fwd=miss")
+_HIT: Final = (b"cache-status", b"nearframe; hit")
+_MISS: Final = (b"cache-status", b"nearframe; fwd=miss")
 
 
 class _Key(NamedTuple):
@@ -53,15 +56,42 @@ class _Key(NamedTuple):
 
 @dataclass(slots=True)
 class _Plan:
-    """An answer but for the payload; `replan_at` is monotonic time."""
+    """An answer but for the payload.
+
+    Attributes
+    ----------
+    digest
+        Of the payload, where it is a content.
+    head, tail
+        What goes before and behind the payload; with its first use the length is known, and
+        `head` and `headers` are complete.
+    replan_at
+        Monotonic time.
+    """
 
     stamp: Stamp
     study_instance_uid: str
     answer: FrameAnswer
+    digest: Digest | None
     etag: bytes
     validators: list[tuple[bytes, bytes]]
-    headers: list[tuple[bytes, bytes]]
     replan_at: float
+    tail: bytes
+    size: int = 0
+    head: bytes = b""
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+
+
+class _Wanted(NamedTuple):
+    """The headers that matter here; empty where absent."""
+
+    accept: bytes
+    if_none_match: bytes
+    range: bytes
+    if_range: bytes
+
+
+_NOTHING: Final = _Wanted(b"", b"", b"", b"")
 
 
 class FastFrames:
@@ -72,87 +102,141 @@ class FastFrames:
     ) -> None:
         self._app = app
         self._frames = services.frames
+        self._contents = services.contents
         self._records = services.records
         self._gate = gate
         self._monotonic = monotonic
         self._plans: SizedLRU[_Key, _Plan] = SizedLRU(_PLANS_KEPT)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if (
-            scope["type"] != "http"
-            or scope["method"] != "GET"
-            or scope["query_string"]
-            or "/frames/" not in scope["path"]
-        ):
+        if scope["type"] != "http" or scope["method"] != "GET" or scope["query_string"]:
             await self._app(scope, receive, send)
             return
-        accept = if_none_match = b""
-        for name, value in scope["headers"]:
-            if name == b"accept":
-                accept = accept + b", " + value if accept else value
-            elif name == b"if-none-match":
-                if_none_match = value
-            elif name == b"range":
-                await self._app(scope, receive, send)
-                return
+        path: str = scope["path"]
+        match = None if "/frames/" not in path else _PATH.fullmatch(path)
+        wanted = _NOTHING if match is None else _wanted(scope)
+        if match is None or b"," in wanted.range:
+            await self._app(scope, receive, send)
+            return
+        name_route(scope, "retrieve_frames")
         try:
-            context = self._gate(scope)
-            key = _Key(context.tenant, scope["path"], accept)
-            found = self._plans.get(key)
-            if found is None or not found.stamp.valid or self._monotonic() >= found.replan_at:
-                match = _PATH.fullmatch(key.path)
-                if match is None:
-                    await self._app(scope, receive, send)
-                    return
-                found = await self._plan(context, key, *match.groups())
-            elif not context.scope.admits(found.study_instance_uid):
-                raise AccessError("this study is outside what the session may reach")
-            scope["route_name"] = "retrieve_frames"
-            if if_none_match and (if_none_match == found.etag or _matches(if_none_match, found.etag)):
-                await _send(send, 304, found.validators, b"")
-                return
-            payload = self._frames.held(found.answer.record, found.answer.frame_numbers[0], found.answer.form)
-            status = _STARTED_CACHED
-            if payload is None:
-                status = _STARTED_READ
-                answer = found.answer
-                payload = await self._frames.read(context, answer.record, answer.frame_numbers[0], answer.form)
+            await self._answer(self._gate(scope), send, match, wanted)
         except NearframeError as error:
             response = problem_of(error)
             response.raw_headers.append(NOSNIFF)
             await response(scope, receive, send)
-            return
-        await _send_frame(send, found, payload, status)
 
-    async def _plan(self, context: Context, key: _Key, study: str, series: str, instance: str, frame: str) -> _Plan:
+    async def _answer(self, context: Context, send: Send, match: re.Match[str], wanted: _Wanted) -> None:
+        if not context.scope.admits(match[1]):
+            raise AccessError("this study is outside what the session may reach")
+        key = _Key(context.tenant, match[0], wanted.accept)
+        found = self._plans.get(key)
+        if found is None or not found.stamp.valid or self._monotonic() >= found.replan_at:
+            found = await self._plan(context, key, match)
+        if wanted.if_none_match and _matches(wanted.if_none_match, found.etag):
+            await _send(send, 304, found.validators, b"")
+            return
+        answer = found.answer
+        if found.digest is not None:
+            payload = self._contents.read_nowait(answer.record.study, found.digest)
+        else:
+            payload = self._frames.held(answer.record, answer.frame_numbers[0], answer.form)
+        status = _HIT
+        if payload is None:
+            status = _MISS
+            payload = await self._frames.read(context, answer.record, answer.frame_numbers[0], answer.form)
+        if not found.size:
+            _complete(found, len(payload))
+        if wanted.range:
+            await _send_ranges(send, found, payload, status, wanted)
+        else:
+            await _send_whole(send, found, payload, status)
+
+    async def _plan(self, context: Context, key: _Key, match: re.Match[str]) -> _Plan:
+        study, series, instance, frame = match.groups()
         stamp = self._records.freshness.stamp(self._records.study(context, study))
         record = await self._records.find(context, study, series, instance)
         answer = await plan(self._frames, record, (int(frame),), parse_accept(key.accept.decode("latin-1") or None))
-        validators = [
-            (b"etag", answer.etag.encode()),
-            (b"cache-control", REVALIDATE.encode()),
-            (b"vary", b"Accept"),
-            NOSNIFF,
-        ]
-        headers = [*validators, (b"content-type", answer.content_type.encode()), (b"accept-ranges", b"bytes")]
-        settled = answer.form.source is Source.RENDITION
-        replan_at = float("inf") if settled else self._monotonic() + _REPLAN_S
-        planned = _Plan(stamp, study, answer, answer.etag.encode(), validators, headers, replan_at)
+        etag = answer.etag.encode()
+        validators = [(b"etag", etag), (b"cache-control", REVALIDATE.encode()), (b"vary", b"Accept"), NOSNIFF]
+        # What is made later may be better; what is best already stays.
+        is_settled = answer.form.source is Source.RENDITION
+        planned = _Plan(
+            stamp=stamp,
+            study_instance_uid=study,
+            answer=answer,
+            digest=None
+            if answer.form.source is Source.MADE
+            else self._frames.etag_digest(record, int(frame), answer.form),
+            etag=etag,
+            validators=validators,
+            replan_at=float("inf") if is_settled else self._monotonic() + _REPLAN_S,
+            tail=answer.tail,
+        )
         self._plans.put(key, planned, 1)
         return planned
 
 
-async def _send_frame(send: Send, planned: _Plan, payload: bytes, status: tuple[bytes, bytes]) -> None:
-    head, tail = planned.answer.head(0, len(payload)), planned.answer.tail
-    length = len(head) + len(payload) + len(tail)
-    headers = [*planned.headers, (b"content-length", b"%d" % length), status]
-    if length <= _JOIN_BYTES or not head:
-        await _send(send, 200, headers, head + payload + tail if head else payload)
+def _wanted(scope: Scope) -> _Wanted:
+    accept = if_none_match = range_ = if_range = b""
+    for name, value in scope["headers"]:
+        if name == b"accept":
+            accept = accept + b", " + value if accept else value
+        elif name == b"if-none-match":
+            if_none_match = if_none_match + b", " + value if if_none_match else value
+        elif name == b"range":
+            range_ = value
+        elif name == b"if-range":
+            if_range = value
+    return _Wanted(accept, if_none_match, range_, if_range)
+
+
+def _complete(planned: _Plan, payload_bytes: int) -> None:
+    """Fill in what depends on the length of the payload, which never changes under one plan."""
+    planned.head = planned.answer.head(0, payload_bytes)
+    planned.size = len(planned.head) + payload_bytes + len(planned.tail)
+    planned.headers = [
+        *planned.validators,
+        (b"content-type", planned.answer.content_type.encode()),
+        (b"accept-ranges", b"bytes"),
+        (b"content-length", b"%d" % planned.size),
+    ]
+
+
+async def _send_whole(send: Send, planned: _Plan, payload: bytes, status: tuple[bytes, bytes]) -> None:
+    headers = [*planned.headers, status]
+    if planned.size <= _JOIN_BYTES or not planned.head:
+        body = b"".join((planned.head, payload, planned.tail)) if planned.head else payload
+        await _send(send, 200, headers, body)
         return
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": head, "more_body": True})
+    await send({"type": "http.response.body", "body": planned.head, "more_body": True})
     await send({"type": "http.response.body", "body": payload, "more_body": True})
-    await send({"type": "http.response.body", "body": tail})
+    await send({"type": "http.response.body", "body": planned.tail})
+
+
+async def _send_ranges(
+    send: Send, planned: _Plan, payload: bytes, status: tuple[bytes, bytes], wanted: _Wanted
+) -> None:
+    """Send the one range that progressive viewers ask for, or the whole if it does not apply."""
+    ranges = requested_ranges(
+        wanted.range.decode("latin-1"),
+        planned.size,
+        if_range=wanted.if_range.decode("latin-1") or None,
+        etag=planned.etag.decode("latin-1"),
+    )
+    if len(ranges) != 1:
+        await _send_whole(send, planned, payload, status)
+        return
+    (one,) = ranges
+    body = b"".join((planned.head, payload, planned.tail))[one.start : one.stop]
+    headers = [header for header in planned.headers if header[0] != b"content-length"]
+    headers += [
+        (b"content-length", b"%d" % len(body)),
+        (b"content-range", one.content_range(planned.size).encode()),
+        status,
+    ]
+    await _send(send, 206, headers, body)
 
 
 async def _send(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
@@ -161,4 +245,4 @@ async def _send(send: Send, status: int, headers: list[tuple[bytes, bytes]], bod
 
 
 def _matches(if_none_match: bytes, etag: bytes) -> bool:
-    return etag_matches(if_none_match.decode("latin-1"), etag.decode("latin-1"))
+    return if_none_match == etag or etag_matches(if_none_match.decode("latin-1"), etag.decode("latin-1"))

@@ -35,6 +35,7 @@ class Services:
     """
 
     records: InstanceRecords
+    contents: ContentReader
     freshness: Freshness
     searches: Searches
     instances: InstanceService
@@ -74,6 +75,7 @@ def services(
     bulkdata = BulkDataService(contents, cpu, limits)
     return Services(
         records=InstanceRecords(catalogue, sql, freshness, settings.record_cache_entries),
+        contents=contents,
         freshness=freshness,
         searches=Searches(SearchService(catalogue, settings.search_limit), sql, freshness),
         instances=InstanceService(contents, frames, cpu, limits),

@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from nearframe.units import KIB
+from nearframe.units import MIB
 
 #: Slices of bytes in memory are handed on in pieces of this size, so that a slow client holds little.
-CHUNK_BYTES = 256 * KIB
+CHUNK_BYTES = MIB
 
 
 class Segment(Protocol):

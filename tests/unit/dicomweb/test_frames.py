@@ -11,27 +11,14 @@ from pydicom.uid import UID
 
 from nearframe.ids import sha256
 from nearframe.wire.mediatype import parse_media_type
-from nearframe.wire.multipart import MAX_WRITTEN_HEADER_BYTES
 from tests.archive import TEST_FILES, Stocked, path_of, rewritten
+from tests.multiparts import split_parts
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 OHIF = "multipart/related; type=application/octet-stream; transfer-syntax=*"
 ELE = "1.2.840.10008.1.2.1"
 HTJ2K = "1.2.840.10008.1.2.4.202"
-
-
-def split_parts(body: bytes, content_type: str) -> list[tuple[str, bytes]]:
-    """Take a multipart body apart the way Cornerstone does: by the blank line and the boundary."""
-    boundary = parse_media_type(content_type).parameters["boundary"].encode()
-    assert body.startswith(b"--" + boundary + b"\r\nContent-Type: ")
-    assert body.endswith(b"\r\n--" + boundary + b"--\r\n")
-    parts = []
-    for part in body.removesuffix(b"--\r\n").split(b"--" + boundary)[1:-1]:
-        head, _, payload = part.partition(b"\r\n\r\n")
-        assert len(head) < MAX_WRITTEN_HEADER_BYTES
-        parts.append((head.decode().strip(), payload.removesuffix(b"\r\n")))
-    return parts
 
 
 async def test_a_viewers_request_gets_the_stored_frame_labelled(stocked: Stocked) -> None:
@@ -235,6 +222,7 @@ async def test_the_uids_must_belong_together(stocked: Stocked) -> None:
 async def test_a_changed_instance_shows_at_once_and_the_old_version_stays(stocked: Stocked) -> None:
     dataset = pydicom.dcmread(TEST_FILES / "MR_small.dcm")
     dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = UID("2.25.4711")
+    dataset.StudyInstanceUID = UID("2.25.4710")
     (first,) = await stocked.archive.add(rewritten(dataset))
     path = path_of(first) + "/frames/1"
     before = await stocked.get(path, OHIF)

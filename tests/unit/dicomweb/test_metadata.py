@@ -1,0 +1,163 @@
+"""Metadata: complete, compressed once, revalidated for nothing."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from typing import Any
+from xml.etree import ElementTree
+
+import imagecodecs
+import pydicom
+import pytest
+import zstandard
+from pydicom.uid import UID
+
+from tests.archive import FILES, TEST_FILES, Stocked, path_of, rewritten
+from tests.multiparts import split_parts
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+NATIVE_DICOM_MODEL = "{http://dicom.nema.org/PS3.19/models/NativeDICOM}NativeDicomModel"
+
+
+def series_of(path: str) -> str:
+    return path.rsplit("/instances", 1)[0]
+
+
+@pytest.mark.parametrize("name", FILES)
+async def test_every_level_gives_the_whole_header(stocked: Stocked, name: str) -> None:
+    path = stocked.path(name)
+    answers = [
+        await stocked.get(level + "/metadata", "application/dicom+json")
+        for level in (path, series_of(path), path.rsplit("/series", 1)[0])
+    ]
+    for answer in answers:
+        assert answer.status_code == 200
+        assert answer.headers["content-type"] == "application/dicom+json"
+        assert answer.headers["cache-control"] == "private, no-cache"
+        assert answer.headers["vary"] == "Accept, Accept-Encoding"
+        (instance,) = answer.json()
+        assert instance["00080018"]["Value"] == [stocked.instances[name].identity.sop_instance_uid]
+    expected = pydicom.dcmread(TEST_FILES / name)
+    missing = {f"{e.tag:08X}" for e in expected if e.tag.element != 0} - set(answers[0].json()[0])
+    assert missing <= {"FFFCFFFC"}
+
+
+def links(node: Any) -> list[str]:
+    if isinstance(node, list):
+        return [link for one in node for link in links(one)]
+    if not isinstance(node, dict):
+        return []
+    own = [node["BulkDataURI"]] if isinstance(node.get("BulkDataURI"), str) else []
+    return own + [link for one in node.values() for link in links(one)]
+
+
+@pytest.mark.parametrize("name", FILES)
+async def test_every_link_leads_somewhere(stocked: Stocked, name: str) -> None:
+    answer = await stocked.get(stocked.path(name) + "/metadata", "application/dicom+json")
+    for link in links(answer.json()):
+        assert link.startswith(f"http://archive.test{stocked.path(name)}/bulkdata/")
+        value = await stocked.get(link, 'multipart/related; type="*/*"')
+        assert value.status_code == 200
+        assert len(value.content) > 100
+
+
+async def test_small_tables_stand_in_the_metadata_itself(stocked: Stocked) -> None:
+    """The first picture must not wait for a palette or an overlay."""
+    palette = (await stocked.get(stocked.path("examples_palette.dcm") + "/metadata")).json()[0]
+    assert all("InlineBinary" in palette[tag] for tag in ("00281201", "00281202", "00281203"))
+    overlay = (await stocked.get(stocked.path("examples_overlay.dcm") + "/metadata")).json()[0]
+    assert "InlineBinary" in overlay["60003000"]
+
+
+DECODERS: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": gzip.decompress,
+    "zstd": lambda data: zstandard.ZstdDecompressor().decompress(data),
+    "br": lambda data: bytes(imagecodecs.brotli_decode(data)),
+}
+
+
+@pytest.mark.parametrize("coding", DECODERS)
+async def test_codings(stocked: Stocked, coding: str) -> None:
+    path = stocked.path("examples_ybr_color.dcm") + "/metadata"
+    plain = await stocked.get(path, "application/dicom+json")
+    request = stocked.client.build_request("GET", path, headers={"Accept-Encoding": coding})
+    coded = await stocked.client.send(request, stream=True)
+    body = b"".join([chunk async for chunk in coded.aiter_raw()])
+    assert coded.headers["content-encoding"] == coding
+    assert coded.headers["content-length"] == str(len(body))
+    assert coded.headers["etag"] != plain.headers["etag"]
+    assert DECODERS[coding](body) == plain.content
+
+
+async def test_a_304_builds_nothing(stocked: Stocked) -> None:
+    path = stocked.path("CT_small.dcm") + "/metadata"
+    etag = (await stocked.get(path)).headers["etag"]
+    built = stocked.archive.services.metadata.built
+    again = await stocked.get(path, If_None_Match=etag)
+    assert (again.status_code, again.content) == (304, b"")
+    assert again.headers["etag"] == etag
+    assert stocked.archive.services.metadata.built == built
+
+
+async def test_a_document_is_built_once_for_each_state(stocked: Stocked) -> None:
+    dataset = pydicom.dcmread(TEST_FILES / "MR_small.dcm")
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = UID("2.25.4712")
+    dataset.StudyInstanceUID = UID("2.25.4713")
+    (first,) = await stocked.archive.add(rewritten(dataset))
+    path = series_of(path_of(first)) + "/metadata"
+    before = await stocked.get(path)
+    built = stocked.archive.services.metadata.built
+    assert (await stocked.get(path)).content == before.content
+    assert stocked.archive.services.metadata.built == built
+    dataset.PatientName = "Corrected^Name"
+    await stocked.archive.add(rewritten(dataset))
+    after = await stocked.get(path, If_None_Match=before.headers["etag"])
+    assert after.status_code == 200
+    assert after.json()[0]["00100010"]["Value"] == [{"Alphabetic": "Corrected^Name"}]
+    old = await stocked.get(path_of(first) + "/metadata?version=1")
+    assert old.json()[0]["00100010"] == before.json()[0]["00100010"]
+
+
+async def test_a_value_that_looks_like_a_link_is_none(stocked: Stocked) -> None:
+    dataset = pydicom.dcmread(TEST_FILES / "MR_small.dcm")
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = UID("2.25.4714")
+    dataset.StudyInstanceUID = UID("2.25.4715")
+    dataset.ImageComments = 'x"BulkDataURI":"bulkdata/7FE00010"'
+    (stored,) = await stocked.archive.add(rewritten(dataset))
+    found = (await stocked.get(path_of(stored) + "/metadata")).json()[0]
+    assert found["00204000"]["Value"] == [dataset.ImageComments]
+
+
+JUNK = "application/dicom+json, multipart/related; type=application/octet-stream; transfer-syntax=*; transfer-syntax=*"
+
+
+@pytest.mark.parametrize(
+    "accept", [None, "*/*", "application/json", JUNK, 'multipart/related; type="*/*"', "a/b, */*;q=0.1"]
+)
+async def test_json_for_everyone(stocked: Stocked, accept: str | None) -> None:
+    answer = await stocked.get(stocked.path("CT_small.dcm") + "/metadata", accept)
+    assert answer.status_code == 200
+    assert "json" in answer.headers["content-type"]
+    assert len(answer.json()) == 1
+
+
+async def test_xml(stocked: Stocked) -> None:
+    path = stocked.path("CT_small.dcm") + "/metadata"
+    answer = await stocked.get(path, 'multipart/related; type="application/dicom+xml"')
+    ((head, document),) = split_parts(answer.content, answer.headers["content-type"])
+    assert head.splitlines()[0] == "Content-Type: application/dicom+xml"
+    assert ElementTree.fromstring(document).tag == NATIVE_DICOM_MODEL  # noqa: S314 - our own
+    single = await stocked.get(path, "application/dicom+xml")
+    assert single.content == document
+    assert (await stocked.get(path, "text/html")).status_code == 406
+
+
+async def test_head(stocked: Stocked) -> None:
+    path = stocked.path("CT_small.dcm") + "/metadata"
+    head = await stocked.client.head(path)
+    assert head.headers["content-length"] == str(len((await stocked.get(path)).content))
+    assert head.content == b""
+    assert json.loads((await stocked.get(path)).content)
