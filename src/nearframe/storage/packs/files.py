@@ -8,14 +8,37 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+from nearframe.errors import BackendFailed, NoSpace
 from nearframe.storage.ports import Buffer
 
 #: The kernel's flag for "from the page cache or not at all"; 0 where the platform has none.
 _NOWAIT = getattr(os, "RWF_NOWAIT", 0)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextmanager
+def disk_errors(needed_bytes: int = 0) -> Iterator[None]:
+    """Turn the system's errors into ours.
+
+    Raises
+    ------
+    NoSpace
+        If the disk is full, or the quota used up; `needed_bytes` goes into the message.
+    BackendFailed
+        For any other error of the disk.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise NoSpace(needed_bytes, 0) from error
+        name = errno.errorcode.get(error.errno or 0, type(error).__name__)
+        raise BackendFailed(f"the disk refused an operation ({name})") from error
 
 
 class StoredFile(Protocol):

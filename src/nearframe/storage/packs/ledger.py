@@ -17,7 +17,7 @@ earlier, dead copy under another key may turn up beside it: then there are two, 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -217,6 +217,11 @@ class Ledger:
         entry = None if wrap is None else self._entry_of(content_id, wrap.key_tag)
         return None if wrap is None or entry is None else (entry, wrap)
 
+    def has_content(self, header: RecordHeader) -> bool:
+        """True if the content that a record speaks of is in a pack."""
+        entry = self._entry_of(header.content_id, header.key_tag)
+        return entry is not None and entry.segment != NOWHERE
+
     def contents_of(self, study_key_id: bytes) -> Iterator[bytes]:
         """Yield the ids of the contents that a study holds."""
         for key, _ in self._index.with_prefix(Table.WRAPS, study_key_id):
@@ -265,14 +270,6 @@ class Ledger:
         """A pack is taken in as far as `covered_bytes`, whatever its end holds."""
         self._grow(segment, covered_bytes)
 
-    def retire(self, segment: int) -> None:
-        """Nothing of a pack is needed any more; its file is about to be removed."""
-        self._put_segment(segment, SegmentUse(Role.RETIRED, 0))
-
-    def forget_segment(self, segment: int) -> None:
-        """A pack's file is gone, durably."""
-        self._index.delete(Table.SEGMENTS, _NUMBER.pack(segment))
-
     def mark_damaged(self, content_id: bytes, key_tag: bytes, segment: int, offset: int) -> bool:
         """Keep a content out of every answer, if it is still the copy at this place."""
         entry = self._entry_of(content_id, key_tag)
@@ -295,6 +292,65 @@ class Ledger:
         for study_key_id in self._index.stored_groups(Table.WRAPS, KEY_ID_BYTES):
             if self._keys.by_id(study_key_id) is None:
                 self.forget_study(study_key_id)
+
+    # -- compaction ------------------------------------------------------------------------
+
+    def survivor(
+        self, header: RecordHeader, segment: int, offset: int, leaving: Collection[int]
+    ) -> RecordHeader | None:
+        """Return what must be kept of a record when the packs `leaving` go, or None.
+
+        A content whose wrap has ended loses the wrap; a wrap whose content stands elsewhere
+        stays without it.
+        """
+        if header.type is RecordType.DROP:
+            drop = self._drop(header.wrap_nonce)
+            needed = drop is not None and drop.segment == segment and self._is_needed(drop, leaving)
+            return header if needed else None
+        wrap = self.wrap(header.study_key_id, header.content_id) if header.has_wrap else None
+        carries_wrap = wrap is not None and (wrap.nonce, wrap.carrier) == (header.wrap_nonce, segment)
+        entry = self.entry_at(header, segment, offset)
+        if entry is not None and not entry.damaged:
+            return header if carries_wrap else header.without_wrap()
+        return header.only_wrap() if carries_wrap else None
+
+    def entry_at(self, header: RecordHeader, segment: int, offset: int) -> Entry | None:
+        """Return the entry of the content that stands at this place, if someone holds it."""
+        if header.type is not RecordType.CONTENT:
+            return None
+        entry = self._entry_of(header.content_id, header.key_tag)
+        return entry if entry is not None and (entry.segment, entry.offset) == (segment, offset) else None
+
+    def retire(self, leaving: Collection[int]) -> None:
+        """Nothing of these packs is needed any more; their files are about to be removed."""
+        for nonce, data in list(self._index.with_prefix(Table.DROPS, b"")):
+            drop = Drop.decode(data)
+            if not self._is_needed(drop, leaving):
+                self._index.delete(Table.DROPS, nonce)
+                self._add_live(drop.segment, -HEADER_BYTES)
+        for segment in leaving:
+            self._put_segment(segment, SegmentUse(Role.RETIRED, 0))
+
+    def displace(self, header: RecordHeader, segment: int, offset: int) -> None:
+        """A damaged content goes with its pack: it is nowhere until stored again."""
+        entry = self.entry_at(header, segment, offset)
+        if entry is not None:
+            self._count(entry, -1)
+            self._put_entry(header.content_id, replace(entry, segment=NOWHERE, offset=0))
+
+    def forget_segment(self, segment: int) -> None:
+        """A pack's file is gone, durably."""
+        self._index.delete(Table.SEGMENTS, _NUMBER.pack(segment))
+
+    def _drop(self, wrap_nonce: bytes) -> Drop | None:
+        data = self._index.get(Table.DROPS, wrap_nonce)
+        return None if data is None else Drop.decode(data)
+
+    def _is_needed(self, drop: Drop, leaving: Collection[int]) -> bool:
+        if drop.carrier in leaving:
+            return False
+        carrier = self.segment(drop.carrier)
+        return carrier is not None and carrier.role is not Role.RETIRED
 
     # -- replay ----------------------------------------------------------------------------
 
@@ -361,7 +417,7 @@ class Ledger:
 
     def _add_wrap(self, header: RecordHeader, segment: int) -> None:
         study_key_id, content_id = header.study_key_id, header.content_id
-        if self._index.get(Table.DROPS, header.wrap_nonce) is not None or self._keys.by_id(study_key_id) is None:
+        if self._drop(header.wrap_nonce) is not None or self._keys.by_id(study_key_id) is None:
             return
         known = self.wrap(study_key_id, content_id)
         own_record = header.type is RecordType.WRAP
@@ -386,9 +442,9 @@ class Ledger:
         self._put_entry(content_id, replace(entry, references=entry.references + 1))
 
     def _add_drop(self, header: RecordHeader, segment: int) -> None:
-        known = self._index.get(Table.DROPS, header.wrap_nonce)
+        known = self._drop(header.wrap_nonce)
         if known is not None:
-            self._add_live(Drop.decode(known).segment, -HEADER_BYTES)
+            self._add_live(known.segment, -HEADER_BYTES)
         self._index.put(Table.DROPS, header.wrap_nonce, Drop(header.carrier, segment).encode())
         self._add_live(segment, HEADER_BYTES)
         wrap = self.wrap(header.study_key_id, header.content_id)

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from nearframe.errors import IntegrityError
+from nearframe.ids import sha256_of
 from nearframe.storage.packs.files import StoredFile
+from nearframe.storage.packs.keys import StudyKeys
 from nearframe.storage.packs.record import HEADER_BYTES, Coding, RecordHeader
 from nearframe.storage.packs.seal import Form, decompress, open_chunk
 
@@ -82,3 +84,16 @@ def _read_chunk(key: AESGCM, form: Form, file: StoredFile, offset: int, chunk: i
     if file.read_into(offset + HEADER_BYTES + at, sealed) != length:
         raise IntegrityError("a pack ends inside a content")
     return open_chunk(key, form, chunk, sealed)
+
+
+def check_content(keys: StudyKeys, content_key: bytes, form: Form, file: StoredFile, offset: int) -> None:
+    """Open a whole content and compare it with the id it is stored under.
+
+    Raises
+    ------
+    IntegrityError
+        If it does not open, or is not what was announced when it was stored.
+    """
+    digest = sha256_of(read_range(AESGCM(content_key), form, file, offset))
+    if keys.content_id(digest) != form.content_id:
+        raise IntegrityError("a stored content is not what was announced when it was stored")

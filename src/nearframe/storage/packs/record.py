@@ -38,7 +38,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum, IntFlag
 from typing import Final
 
@@ -128,6 +128,27 @@ class RecordHeader:
     @property
     def has_wrap(self) -> bool:
         return self.type is RecordType.WRAP or (self.type is RecordType.CONTENT and Flags.WRAPPED in self.flags)
+
+    def without_wrap(self) -> RecordHeader:
+        """Return the header of the same content, which carries no wrap."""
+        return replace(
+            self,
+            flags=self.flags & ~Flags.WRAPPED,
+            study_key_id=bytes(KEY_ID_BYTES),
+            wrap_nonce=bytes(WRAP_NONCE_BYTES),
+            wrapped=bytes(WRAPPED_BYTES),
+        )
+
+    def only_wrap(self) -> RecordHeader:
+        """Return the header of a record that holds the wrap alone."""
+        return RecordHeader(
+            RecordType.WRAP,
+            content_id=self.content_id,
+            key_tag=self.key_tag,
+            study_key_id=self.study_key_id,
+            wrap_nonce=self.wrap_nonce,
+            wrapped=self.wrapped,
+        )
 
     def encode(self) -> bytes:
         """Return the header as bytes."""

@@ -14,8 +14,8 @@ from typing import Final
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from nearframe import log
 from nearframe.errors import IntegrityError
+from nearframe.log import logger
 from nearframe.storage.packs.files import StoredFile
 from nearframe.storage.packs.index import Index, Table
 from nearframe.storage.packs.keys import KeyRing
@@ -37,7 +37,7 @@ _REBUILDING: Final = b"rebuilding"
 #: Entries read again between two transactions: bounds memory while everything is.
 _BATCH_ENTRIES: Final = 100_000
 
-_log = log.logger(__name__)
+_log = logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Recovered:
 
     Attributes
     ----------
-    last_log
+    log
         The log to go on with, if there is one.
     records
         Records that the index did not know.
@@ -54,7 +54,7 @@ class Recovered:
         Bytes cut off the end of the newest log.
     """
 
-    last_log: LogSegment | None
+    log: LogSegment | None
     next_number: int
     records: int
     torn_bytes: int
@@ -96,19 +96,27 @@ class _Recovery:
         """Return the role of every pack there is, in order of number."""
         roles: dict[int, Role] = {}
         for number in present:
-            try:
-                roles[number] = known[number].role if number in known else self._role_of(number)
-            except IntegrityError as error:
-                # A power cut may leave the name of a new log without its contents; anything else is damage.
-                _log.error("pack_unreadable", segment=number, error=error)
+            if number in known:
+                roles[number] = known[number].role
+            elif (role := self._role_of(number)) is not None:
+                roles[number] = role
         return roles
 
-    def _role_of(self, number: int) -> Role:
+    def _role_of(self, number: int) -> Role | None:
+        file = self._segments.reader(number)
+        if file.size() <= FILE_HEADER_BYTES:
+            # A power cut while a log was started: there is nothing in it, perhaps not even its header.
+            self._segments.remove([number])
+            return None
         data = bytearray(FILE_HEADER_BYTES)
-        done = self._segments.reader(number).read_into(0, memoryview(data))
-        role, stated = decode_file_header(bytes(data[:done]))
-        if stated != number:
-            raise IntegrityError("a pack file has the name of another")
+        file.read_into(0, memoryview(data))
+        try:
+            role, stated = decode_file_header(bytes(data))
+            if stated != number:
+                raise IntegrityError("a pack file has the name of another")
+        except IntegrityError as error:
+            _log.error("pack_header_damaged", segment=number, error=error)
+            return Role.WHOLE  # its records speak for themselves
         return role
 
     def _finish_compactions(self, roles: dict[int, Role], known: dict[int, SegmentUse]) -> None:
@@ -127,7 +135,8 @@ class _Recovery:
         logs = [number for number, role in roles.items() if role is Role.LOG]
         newest_log = max(logs, default=None)
         last_log = None
-        for number, role in roles.items():
+        # The newest log comes last: a wrap there is whole only if its content is anywhere.
+        for number, role in sorted(roles.items(), key=lambda item: (item[0] == newest_log, item[0])):
             use = known.get(number)
             if use is None:
                 self._ledger.register(number, role)
@@ -159,6 +168,8 @@ class _Recovery:
         return end
 
     def _is_whole(self, file: StoredFile, offset: int, header: RecordHeader) -> bool:
+        if header.type is RecordType.WRAP:
+            return self._ledger.has_content(header)
         if header.type is not RecordType.CONTENT:
             return True  # the CRC of the header covers all that counts
         keys = self._keys.by_id(header.study_key_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from nearframe.storage.packs.files import Files, StoredFile
@@ -70,20 +70,10 @@ class Segments:
         file.sync()
         return LogSegment(number, file, length)
 
-    @contextlib.contextmanager
-    def publishing(self, number: int) -> Iterator[StoredFile]:
-        """Write a pack that readers and recovery see whole and durable after the block, or not at all."""
-        try:
-            file = self._files.create(_unpublished_name(number))
-            file.write_at(0, [encode_file_header(Role.WHOLE, number)])
-            yield file
-            file.sync()
-            self._files.rename(_unpublished_name(number), _name(number))
-            self._files.sync()
-        except BaseException:
-            with contextlib.suppress(OSError):
-                self._files.remove(_unpublished_name(number))
-            raise
+    def draft(self, number: int) -> DraftSegment:
+        """Start a pack that readers and recovery do not see before it is published."""
+        name = f"{number:08d}{_UNPUBLISHED}"
+        return DraftSegment(number, self._files, name, self._files.create(name))
 
     def remove(self, numbers: Sequence[int]) -> None:
         """Remove packs, durably. Readers that hold one read on."""
@@ -114,13 +104,19 @@ class LogSegment:
         self.length = self.synced_length = length
         self._file = file
 
+    def has_room(self, length: int, limit: int) -> bool:
+        """True if a record fits below `limit`; an empty log has room for any."""
+        return self.length == FILE_HEADER_BYTES or self.length + length <= limit
+
     def append(self, buffers: Sequence[Buffer]) -> int:
-        """Write a record and return its offset; on OSError the log is as before."""
+        """Write a record and return its offset.
+
+        After an OSError the log is as before: the next record overwrites what was left behind.
+        """
         offset = self.length
         try:
             self._file.write_at(offset, buffers)
         except OSError:
-            # Part of it may be there. If cutting fails too, the next record overwrites it.
             with contextlib.suppress(OSError):
                 self._file.truncate(offset)
             raise
@@ -140,9 +136,53 @@ class LogSegment:
             self._file.sync()
 
 
+class DraftSegment:
+    """A pack written aside by one thread: whole and durable once published, or never there.
+
+    Attributes
+    ----------
+    length
+        Where the next record goes.
+    """
+
+    def __init__(self, number: int, files: Files, name: str, file: StoredFile) -> None:
+        self.number = number
+        self.length = FILE_HEADER_BYTES
+        self._files = files
+        self._name = name
+        self._file = file
+        self._published = False
+
+    def append(self, buffers: Sequence[Buffer]) -> int:
+        """Write bytes and return where they start."""
+        offset = self.length
+        self._file.write_at(offset, buffers)
+        self.length = offset + sum(map(len, buffers))
+        return offset
+
+    def rewrite(self, offset: int, data: bytes) -> None:
+        """Write over what was appended."""
+        self._file.write_at(offset, [data])
+
+    def sync(self) -> None:
+        """Write out what there is, so that `publish` is quick."""
+        self._file.sync()
+
+    def publish(self) -> None:
+        """Make the pack visible to recovery, whole and durable."""
+        self._file.write_at(0, [encode_file_header(Role.WHOLE, self.number)])
+        self._file.sync()
+        self._files.rename(self._name, _name(self.number))
+        self._files.sync()
+        self._published = True
+
+    def discard(self) -> None:
+        """Remove the file under either name, unless it was published."""
+        if not self._published:
+            for name in (self._name, _name(self.number)):
+                with contextlib.suppress(OSError):
+                    self._files.remove(name)
+
+
 def _name(number: int) -> str:
     return f"{number:08d}{_SUFFIX}"
-
-
-def _unpublished_name(number: int) -> str:
-    return f"{number:08d}{_UNPUBLISHED}"

@@ -6,10 +6,9 @@ import fcntl
 import os
 import secrets
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -19,13 +18,13 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from nearframe import log
 from nearframe.errors import BackendFailed, Busy, ConfigurationError, IntegrityError, NotFound
 from nearframe.ids import Digest
-from nearframe.storage.packs.files import Files, LocalFiles, StoredFile
+from nearframe.storage.packs.compaction import Compacted, Compactor
+from nearframe.storage.packs.files import Files, LocalFiles, StoredFile, disk_errors
 from nearframe.storage.packs.index import Index
 from nearframe.storage.packs.keys import SLOT_BYTES, KeyRing, SlotKeyRing, StudyKeys, load_root_key
 from nearframe.storage.packs.ledger import Entry, Ledger, Wrap
 from nearframe.storage.packs.opening import form_of, read_cached, read_range
 from nearframe.storage.packs.record import (
-    FILE_HEADER_BYTES,
     KEY_TAG_BYTES,
     NONCE_PREFIX_BYTES,
     Coding,
@@ -35,6 +34,7 @@ from nearframe.storage.packs.record import (
     Role,
 )
 from nearframe.storage.packs.recovery import recover
+from nearframe.storage.packs.scrub import Scrubber, ScrubReport
 from nearframe.storage.packs.seal import Form, compress, seal, sealed_length
 from nearframe.storage.packs.segments import Segments
 from nearframe.storage.packs.writer import Writer
@@ -50,6 +50,14 @@ _COMPRESS_BYTES: Final = 16 * MIB
 _MOVED_ATTEMPTS: Final = 8
 
 _log = log.logger(__name__)
+
+
+def _at_once(_nbytes: int) -> None:
+    pass
+
+
+def _unheard(_report: ScrubReport) -> None:
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +149,7 @@ class PackStore:
         keys: KeyRing | None = None,
     ) -> None:
         self._settings = settings or PackSettings()
-        with ExitStack() as undo:
+        with ExitStack() as undo, disk_errors():
             self._owner: int | None = _own(home)
             undo.callback(os.close, self._owner)
             self._segments = Segments(files or LocalFiles(home / "packs"))
@@ -155,13 +163,14 @@ class PackStore:
                 self._index,
                 self._ledger,
                 next_number=self.recovered.next_number,
-                last_log=self.recovered.last_log,
+                current=self.recovered.log,
                 segment_bytes=self._settings.segment_bytes,
                 reserve_bytes=self._settings.reserve_bytes,
             )
             undo.pop_all()
         self._storing: set[bytes] = set()
         self._stored = threading.Condition(self._writer.lock)
+        self._upkeep_lock = threading.Lock()
         self._dedupe_hits = 0
         self._integrity_failures = 0
 
@@ -174,16 +183,27 @@ class PackStore:
         self.close()
 
     def close(self) -> None:
-        """Sync, bring the index up to date, let go of the directory. Safe to call twice."""
+        """Sync, bring the index up to date, and let go of the directory. Safe to call twice."""
         if self._owner is None:
             return
         try:
             self.sync(self.mark())
-            self._writer.close()
+            self.flush()
         finally:
-            self._index.close()
-            os.close(self._owner)
-            self._owner = None
+            self.abandon()
+
+    def flush(self) -> None:
+        """Bring the index up to what is durable; otherwise it follows by itself."""
+        self._writer.flush()
+
+    def abandon(self) -> None:
+        """Let go of the directory as a crash would, with nothing synced or flushed: for drills."""
+        if self._owner is None:
+            return
+        self._writer.stop()
+        self._index.close()
+        os.close(self._owner)
+        self._owner = None
 
     def stats(self) -> PackStats:
         """Return what the store holds; takes time with the number of packs, not of contents."""
@@ -234,7 +254,7 @@ class PackStore:
 
     def shred(self, study: StudyRef) -> None:
         with self._writer.lock:
-            with self._writer.disk_errors(0):
+            with disk_errors(0):
                 key_id = self._keys.shred(study)
             if key_id is not None:
                 self._ledger.forget_study(key_id)
@@ -302,10 +322,71 @@ class PackStore:
                 self._integrity_failures += 1
         _log.error("content_damaged", segment=held.entry.segment, offset=held.entry.offset)
 
+    # -- upkeep ----------------------------------------------------------------------------
+
+    def compact(self, max_live_share: float = 0.5, pace: Callable[[int], None] = _at_once) -> Compacted:
+        """Rewrite the packs of which at most that share is alive, beside readers and writers.
+
+        Parameters
+        ----------
+        pace
+            Called with the bytes of every piece copied; may sleep.
+
+        Raises
+        ------
+        NoSpace
+            If the disk has no room for the survivors of one pack; what was done before stays done.
+        Busy
+            If compaction or scrub runs already.
+        """
+        with self._upkeep():
+            size = self._settings.segment_bytes
+            return Compactor(self._segments, self._ledger, self._writer, size, pace).run(max_live_share)
+
+    def scrub(
+        self, progress: Callable[[ScrubReport], None] = _unheard, pace: Callable[[int], None] = _at_once
+    ) -> ScrubReport:
+        """Read and prove every record; keep what is damaged out of use.
+
+        Parameters
+        ----------
+        progress
+            Called from time to time with the report so far.
+        pace
+            Called with the bytes of every record; may sleep.
+
+        Raises
+        ------
+        Busy
+            If compaction or scrub runs already.
+        """
+        with self._upkeep():
+            return Scrubber(self._segments, self._ledger, self._keys, self._writer, progress=progress, pace=pace).run()
+
+    def damaged(self) -> Iterator[tuple[StudyRef, Digest]]:
+        """Yield what studies hold and cannot read: to be fetched again and appended."""
+        for content_id, entry in self._ledger.entries():
+            if entry.readable:
+                continue
+            for key_id in self._ledger.holders_of(content_id, entry):
+                keys, wrap = self._keys.by_id(key_id), self._ledger.wrap(key_id, content_id)
+                study = self._keys.study_of(key_id)
+                if keys is not None and wrap is not None and study is not None:
+                    yield study, keys.unwrap(content_id, wrap.key_tag, wrap.nonce, wrap.wrapped)[1]
+
+    @contextmanager
+    def _upkeep(self) -> Iterator[None]:
+        if not self._upkeep_lock.acquire(blocking=False):
+            raise Busy("the packs are being compacted or scrubbed already")
+        try:
+            yield
+        finally:
+            self._upkeep_lock.release()
+
     # -- storing ---------------------------------------------------------------------------
 
     def _ensure_keys(self, study: StudyRef) -> StudyKeys:
-        with self._writer.disk_errors(SLOT_BYTES):
+        with disk_errors(SLOT_BYTES):
             return self._keys.ensure(study)
 
     @contextmanager
@@ -419,16 +500,19 @@ class PackStore:
     def _store_apart(self, keys: StudyKeys, header: RecordHeader, sealed: Iterator[bytes]) -> None:
         """Write a large content as a pack of its own; the lock is held only to publish it."""
         self._writer.check_space(header.length)
-        number = self._writer.reserve_number()
-        with self._writer.disk_errors(header.length), self._segments.publishing(number) as file:
-            offset = FILE_HEADER_BYTES
-            for part in chain([header.encode()], sealed):
-                file.write_at(offset, [part])
-                offset += len(part)
+        with disk_errors(header.length):
+            draft = self._segments.draft(self._writer.reserve_number())
+            try:
+                offset = draft.append([header.encode()])
+                for part in sealed:
+                    draft.append([part])
+                draft.publish()
+            finally:
+                draft.discard()
         with self._writer.lock:
             self._check_not_shredded(keys)
-            self._ledger.register(number, Role.WHOLE)
-            self._writer.publish(header, number, FILE_HEADER_BYTES)
+            self._ledger.register(draft.number, Role.WHOLE)
+            self._writer.publish(header, draft.number, offset)
 
     def _check_not_shredded(self, keys: StudyKeys) -> None:
         if self._keys.by_id(keys.key_id) is None:

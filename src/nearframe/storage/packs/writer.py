@@ -8,24 +8,23 @@ What is durable when, and what a failure leaves::
     flush    durable -> LMDB, by a thread of its own; never before an acknowledgement
 
 A failed fdatasync is not asked again: the kernel reports an error once and may have dropped
-the pages. The log is cut where it was last synced, a new one is started, what was said since
-is forgotten, and every caller whose `mark` is older gets `BackendFailed`.
+the pages. The log is cut where it was last synced and left, what was said since is forgotten,
+and every caller whose `mark` is older gets `BackendFailed`. The next record starts a new log.
 """
 
 from __future__ import annotations
 
-import errno
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Final
 
 from nearframe import log
 from nearframe.errors import BackendFailed, NoSpace, StorageError
+from nearframe.storage.packs.files import disk_errors
 from nearframe.storage.packs.groupcommit import GroupCommit
 from nearframe.storage.packs.index import Index
 from nearframe.storage.packs.ledger import Ledger
-from nearframe.storage.packs.record import FILE_HEADER_BYTES, RecordHeader, Role
+from nearframe.storage.packs.record import RecordHeader, Role
 from nearframe.storage.packs.segments import LogSegment, Segments
 from nearframe.storage.ports import Buffer
 
@@ -33,7 +32,7 @@ from nearframe.storage.ports import Buffer
 #: much to read again after a crash.
 _FLUSH_ENTRIES: Final = 8192
 _FLUSH_BYTES: Final = 64 << 20
-_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_LOST: Final = "the disk did not keep what was written; nothing since the last sync is stored"
 
 _log = log.logger(__name__)
 
@@ -48,7 +47,7 @@ class Writer:
         ledger: Ledger,
         *,
         next_number: int,
-        last_log: LogSegment | None,
+        current: LogSegment | None,
         segment_bytes: int,
         reserve_bytes: int,
     ) -> None:
@@ -65,16 +64,15 @@ class Writer:
         self._group = GroupCommit(self._commit)
         self._flush_wanted = threading.Event()
         self._closing = False
-        self._log = self._start_log() if last_log is None else last_log
+        self._current = current  # the log that takes records; None until the next one starts it
         self._flusher = threading.Thread(target=self._flush_when_wanted, name="pack-index", daemon=True)
         self._flusher.start()
 
-    def close(self) -> None:
-        """Bring LMDB up to date and stop. What is not synced is not waited for."""
+    def stop(self) -> None:
+        """End the thread that brings LMDB up to date."""
         self._closing = True
         self._flush_wanted.set()
         self._flusher.join()
-        self.flush()
 
     def mark(self) -> int:
         """Return a value for `sync`, to be taken before the first append of a batch."""
@@ -92,7 +90,7 @@ class Writer:
             sequence = self._sequence
         self._group.settle(sequence)
         if self.sync_failures != since:
-            raise BackendFailed("the disk did not keep what was written; nothing since the last sync is stored")
+            raise BackendFailed(_LOST)
 
     def flush(self) -> None:
         """Move what is durable into LMDB."""
@@ -131,11 +129,10 @@ class Writer:
         """
         if not into_reserve:
             self.check_space(header.length)
-        with self.disk_errors(header.length):
-            if self._log.length + header.length > self._segment_bytes and self._log.length > FILE_HEADER_BYTES:
-                self.roll()
-            offset = self._log.append([header.encode(), *body])
-        self.publish(header, self._log.number, offset)
+        with disk_errors(header.length):
+            current = self._log_for(header.length)
+            offset = current.append([header.encode(), *body])
+        self.publish(header, current.number, offset)
 
     def publish(self, header: RecordHeader, segment: int, offset: int) -> None:
         """Take a record into the ledger that stands in a pack."""
@@ -143,51 +140,63 @@ class Writer:
         self._sequence += 1
         self._unflushed_bytes += header.length
 
-    def roll(self) -> None:
-        """Sync the log and start the next one."""
-        try:
-            self._log.sync()
-        except OSError as error:
-            self._lose()
-            raise BackendFailed(
-                "the disk did not keep what was written; nothing since the last sync is stored"
-            ) from error
+    def settle(self) -> None:
+        """Make everything durable that was written or published, without letting go of the lock.
+
+        Raises
+        ------
+        BackendFailed
+            If the disk did not keep it.
+        """
+        if self._current is not None:
+            try:
+                self._current.sync()
+            except OSError as error:
+                self._lose(self._current)
+                raise BackendFailed(_LOST) from error
         self._index.end_sync()
         self._index.settle()
-        self._log = self._start_log()
+
+    def roll(self) -> None:
+        """Settle, and end the log: what is written next has a higher pack number."""
+        self.settle()
+        self._current = None
 
     @property
-    def log_number(self) -> int:
-        """Number of the log."""
-        return self._log.number
+    def log_number(self) -> int | None:
+        """Number of the log that takes records, if there is one."""
+        return None if self._current is None else self._current.number
 
-    def _start_log(self) -> LogSegment:
-        number = self._next_number
-        self._next_number += 1
-        started = self._segments.create_log(number)
-        self._ledger.register(number, Role.LOG)
-        return started
+    def _log_for(self, length: int) -> LogSegment:
+        current = self._current
+        if current is not None and not current.has_room(length, self._segment_bytes):
+            self.roll()
+        if self._current is None:
+            self._current = self._segments.create_log(self.reserve_number())
+            self._ledger.register(self._current.number, Role.LOG)
+        return self._current
 
-    def _lose(self) -> None:
+    def _lose(self, failed: LogSegment) -> None:
         """Forget what is not durable and leave the log whose fdatasync failed."""
         self.sync_failures += 1
         self._index.forget()
-        self._log.abandon()
-        _log.error("sync_failed", segment=self._log.number, kept_bytes=self._log.synced_length)
-        self._log = self._start_log()
+        failed.abandon()
+        self._current = None
+        _log.error("sync_failed", segment=failed.number, kept_bytes=failed.synced_length)
 
     # -- group commit ----------------------------------------------------------------------
 
     def _commit(self) -> int:
         with self.lock:
-            sequence, failures, current = self._sequence, self.sync_failures, self._log
+            sequence, failures, current = self._sequence, self.sync_failures, self._current
             self._index.begin_sync()
         try:
-            current.sync()
+            if current is not None:
+                current.sync()
         except OSError:
             with self.lock:
-                if self.sync_failures == failures:
-                    self._lose()
+                if current is not None and self.sync_failures == failures:
+                    self._lose(current)
                 return self._sequence
         with self.lock:
             # Between the two a roll may have failed: then this layer is forgotten already.
@@ -207,15 +216,3 @@ class Writer:
                 self.flush()
             except StorageError as error:
                 _log.error("index_flush_failed", error=error)
-
-    @contextmanager
-    def disk_errors(self, needed_bytes: int) -> Iterator[None]:
-        """Turn the system's errors into ours."""
-        try:
-            yield
-        except OSError as error:
-            if error.errno in _FULL:
-                raise NoSpace(needed_bytes, 0) from error
-            raise BackendFailed(
-                f"the disk refused a write ({errno.errorcode.get(error.errno or 0, 'OSError')})"
-            ) from error

@@ -1,0 +1,247 @@
+"""Compaction: what is alive in sparse packs moves to a new one, and the packs go.
+
+Safe at every step, and beside readers and writers::
+
+    1. copy    survivors go into a draft, sealed as they are; nobody sees it
+    2. revise  under the lock: what ended while copying is voided in the draft
+    3. publish the draft is synced and renamed: from here it, and not its sources, counts.
+               Its first record names the sources; recovery removes them
+    4. switch  still under the lock: the index points to the copies
+    5. remove  once LMDB says so, the sources are unlinked
+
+A crash before 3 leaves the sources, after it the copies. Readers that hold a source's file
+read on; those that come late find it gone and ask the index again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from nearframe.errors import BackendFailed
+from nearframe.log import logger
+from nearframe.storage.packs.files import StoredFile, disk_errors
+from nearframe.storage.packs.ledger import Ledger, SegmentUse
+from nearframe.storage.packs.record import (
+    FILE_HEADER_BYTES,
+    HEADER_BYTES,
+    RecordHeader,
+    RecordType,
+    Role,
+    encode_replaces,
+)
+from nearframe.storage.packs.scan import read_records
+from nearframe.storage.packs.segments import DraftSegment, Segments
+from nearframe.storage.packs.writer import Writer
+
+_COPY_BYTES: Final = 1 << 20
+#: Sources of one draft: bounds what is held under the lock, together with the pack size.
+_MAX_SOURCES: Final = 64
+
+_log = logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Compacted:
+    """What a compaction did.
+
+    Attributes
+    ----------
+    removed, written
+        Packs.
+    freed_bytes
+        By how much the packs became smaller.
+    skipped
+        Packs left alone because their records do not add up to what the index says: scrub them.
+    """
+
+    removed: int = 0
+    written: int = 0
+    freed_bytes: int = 0
+    skipped: int = 0
+
+    def __add__(self, other: Compacted) -> Compacted:
+        return Compacted(
+            self.removed + other.removed,
+            self.written + other.written,
+            self.freed_bytes + other.freed_bytes,
+            self.skipped + other.skipped,
+        )
+
+
+@dataclass(slots=True)
+class _Copy:
+    """A record of a source, and what the draft has of it: None for nothing."""
+
+    original: RecordHeader
+    segment: int
+    offset: int
+    kept: RecordHeader | None
+    kept_offset: int = 0
+
+
+class Compactor:
+    """Compacts the packs of one store. One thread at a time.
+
+    Parameters
+    ----------
+    pace
+        Called with the bytes of every piece copied; may sleep.
+    """
+
+    def __init__(
+        self, segments: Segments, ledger: Ledger, writer: Writer, segment_bytes: int, pace: Callable[[int], None]
+    ) -> None:
+        self._segments = segments
+        self._ledger = ledger
+        self._writer = writer
+        self._segment_bytes = segment_bytes
+        self._pace = pace
+
+    def run(self, max_live_share: float) -> Compacted:
+        """Compact the packs of which at most that share is alive.
+
+        Raises
+        ------
+        NoSpace
+            If the disk has no room for the survivors of one group.
+        """
+        self._remove_retired()
+        done = Compacted()
+        for sources in self._choose(max_live_share):
+            try:
+                done += self._compact(sources)
+            except BackendFailed as error:
+                _log.error("compaction_failed", segments=len(sources), error=error)
+                done += Compacted(skipped=len(sources))
+        return done
+
+    def _choose(self, max_live_share: float) -> list[list[int]]:
+        """Return groups of packs, the survivors of each of which fit one pack."""
+        with self._writer.lock:
+            packs = self._ledger.segments()
+            packs.pop(self._writer.log_number or 0, None)
+        groups: list[list[int]] = []
+        room = 0
+        for number, use in sorted(packs.items()):
+            if use.live_bytes > max_live_share * use.covered_bytes:
+                continue
+            if not groups or use.live_bytes > room or len(groups[-1]) == _MAX_SOURCES:
+                groups.append([])
+                room = self._segment_bytes
+            groups[-1].append(number)
+            room -= use.live_bytes
+        return groups
+
+    def _compact(self, sources: Sequence[int]) -> Compacted:
+        # The disk's reserve may be used: more is freed right after.
+        with disk_errors(self._segment_bytes):
+            draft = self._segments.draft(self._writer.reserve_number())
+            try:
+                draft.append(_buffers(*encode_replaces(sources)))
+                copies = self._copy(draft, sources)
+                draft.sync()
+                with self._writer.lock:
+                    uses = self._uses(sources)
+                    if not self._adds_up(copies, uses):
+                        return Compacted(skipped=len(sources))
+                    self._revise(draft, copies, sources)
+                    if is_needed := _is_needed(copies):
+                        self._writer.roll()
+                        draft.publish()
+                    self._switch(draft if is_needed else None, copies, sources)
+            finally:
+                draft.discard()
+        self._remove_retired()
+        before = sum(use.covered_bytes for use in uses.values())
+        return Compacted(len(sources), int(is_needed), before - (draft.length if is_needed else 0))
+
+    def _copy(self, draft: DraftSegment, sources: Sequence[int]) -> list[_Copy]:
+        copies: list[_Copy] = []
+        for segment in sources:
+            file = self._segments.reader(segment)
+            for offset, header in read_records(file, FILE_HEADER_BYTES, file.size()):
+                kept = self._ledger.survivor(header, segment, offset, sources)
+                copy = _Copy(header, segment, offset, kept)
+                if kept is not None:
+                    copy.kept_offset = draft.append([kept.encode()])
+                    self._copy_body(draft, file, offset + HEADER_BYTES, kept.stored_length)
+                copies.append(copy)
+        return copies
+
+    def _copy_body(self, draft: DraftSegment, file: StoredFile, offset: int, length: int) -> None:
+        buffer = memoryview(bytearray(min(length, _COPY_BYTES)))
+        for at in range(0, length, _COPY_BYTES):
+            piece = buffer[: min(length - at, _COPY_BYTES)]
+            file.read_into(offset + at, piece)
+            draft.append([piece])
+            self._pace(len(piece))
+
+    # -- the lock is held ------------------------------------------------------------------
+
+    def _uses(self, sources: Sequence[int]) -> dict[int, SegmentUse]:
+        return {number: use for number in sources if (use := self._ledger.segment(number)) is not None}
+
+    def _adds_up(self, copies: list[_Copy], uses: dict[int, SegmentUse]) -> bool:
+        """True if every content that the index has in the sources was found there.
+
+        A header that does not read any more is not found; removing its pack would lose the content.
+        """
+        found = {
+            (copy.segment, copy.offset)
+            for copy in copies
+            if self._ledger.entry_at(copy.original, copy.segment, copy.offset) is not None
+        }
+        expected = sum(use.contents for use in uses.values())
+        if len(found) != expected:
+            _log.error("compaction_skipped", segments=len(uses), contents=expected, found=len(found))
+        return len(found) == expected
+
+    def _revise(self, draft: DraftSegment, copies: list[_Copy], sources: Sequence[int]) -> None:
+        """Bring the draft up to what happened while it was written."""
+        for copy in copies:
+            if copy.kept is None:
+                continue
+            kept = self._ledger.survivor(copy.original, copy.segment, copy.offset, sources)
+            if kept != copy.kept:
+                # The body stays where it is, so the record keeps its length.
+                revised = replace(kept or RecordHeader(RecordType.VOID), stored_length=copy.kept.stored_length)
+                draft.rewrite(copy.kept_offset, revised.encode())
+                copy.kept = revised
+
+    def _switch(self, draft: DraftSegment | None, copies: list[_Copy], sources: Sequence[int]) -> None:
+        if draft is not None:
+            self._ledger.register(draft.number, Role.WHOLE)
+            for copy in copies:
+                if copy.kept is not None:
+                    self._ledger.apply(copy.kept, draft.number, copy.kept_offset)
+            self._ledger.cover(draft.number, draft.length)
+        for copy in copies:
+            self._ledger.displace(copy.original, copy.segment, copy.offset)
+        self._ledger.retire(sources)
+        self._writer.settle()
+
+    # -- the lock is not held --------------------------------------------------------------
+
+    def _remove_retired(self) -> None:
+        """Remove the files of packs that LMDB no longer points to."""
+        self._writer.flush()
+        with self._writer.lock:
+            retired = [number for number, use in self._ledger.segments().items() if use.role is Role.RETIRED]
+        if not retired:
+            return
+        with disk_errors(0):
+            self._segments.remove(retired)
+        with self._writer.lock:
+            for number in retired:
+                self._ledger.forget_segment(number)
+
+
+def _is_needed(copies: list[_Copy]) -> bool:
+    """True if the draft must be published: for its survivors, or because drops end together with what they ended."""
+    return any(copy.kept is not None or copy.original.type is RecordType.DROP for copy in copies)
+
+
+def _buffers(header: RecordHeader, body: bytes) -> list[bytes]:
+    return [header.encode(), body]
