@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
-from nearframe.storage.packs.store import PackSettings, PackStats, PackStore
+from nearframe.storage.packs.compaction import Compacted
+from nearframe.storage.packs.intake import PackSettings
+from nearframe.storage.packs.scrub import ScrubReport
+from nearframe.storage.packs.store import PackStats, PackStore
 
-__all__ = ["PackSettings", "PackStats", "PackStore"]
+__all__ = ["Compacted", "PackSettings", "PackStats", "PackStore", "ScrubReport"]

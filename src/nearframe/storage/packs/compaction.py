@@ -16,13 +16,13 @@ read on; those that come late find it gone and ask the index again.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from nearframe.errors import BackendFailed
 from nearframe.log import logger
 from nearframe.storage.packs.files import StoredFile, disk_errors
-from nearframe.storage.packs.ledger import Ledger, SegmentUse
+from nearframe.storage.packs.ledger import Ledger
 from nearframe.storage.packs.record import (
     FILE_HEADER_BYTES,
     HEADER_BYTES,
@@ -33,6 +33,7 @@ from nearframe.storage.packs.record import (
 )
 from nearframe.storage.packs.scan import read_records
 from nearframe.storage.packs.segments import DraftSegment, Segments
+from nearframe.storage.packs.tables import SegmentUse
 from nearframe.storage.packs.writer import Writer
 
 _COPY_BYTES: Final = 1 << 20
@@ -206,7 +207,7 @@ class Compactor:
             kept = self._ledger.survivor(copy.original, copy.segment, copy.offset, sources)
             if kept != copy.kept:
                 # The body stays where it is, so the record keeps its length.
-                revised = replace(kept or RecordHeader(RecordType.VOID), stored_length=copy.kept.stored_length)
+                revised = (kept or RecordHeader(RecordType.VOID))._replace(stored_length=copy.kept.stored_length)
                 draft.rewrite(copy.kept_offset, revised.encode())
                 copy.kept = revised
 
@@ -228,7 +229,7 @@ class Compactor:
         """Remove the files of packs that LMDB no longer points to."""
         self._writer.flush()
         with self._writer.lock:
-            retired = [number for number, use in self._ledger.segments().items() if use.role is Role.RETIRED]
+            retired = [number for number, use in self._ledger.segments().items() if use.role == Role.RETIRED]
         if not retired:
             return
         with disk_errors(0):

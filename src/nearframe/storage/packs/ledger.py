@@ -1,25 +1,14 @@
 """What the records mean: contents, who holds them, and how much of each pack is alive.
 
 One function, `Ledger.apply`, takes a record in, whether it was just written or is read
-again after a crash. Tables (see `index`)::
-
-    contents   content id                        -> one or, rarely, more `Entry`
-    wraps      study key id, content id          -> `Wrap`
-    holders    content id, key tag, study key id -> nothing: studies beyond the entry's own `holder`
-    drops      wrap nonce                        -> `Drop`
-    segments   pack number                       -> `SegmentUse`
-
-A content has one entry. While packs are read again in no meaningful order, the record of an
-earlier, dead copy under another key may turn up beside it: then there are two, until
-`finish_replay` removes what no wrap holds.
+again after a crash. A content has one entry. While packs are read again in no meaningful
+order, the record of an earlier, dead copy under another key may turn up beside it: then
+there are two, until `finish_replay` removes what no wrap holds.
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
-from typing import Final
 
 from nearframe.storage.packs.index import Index, Table
 from nearframe.storage.packs.keys import KeyRing
@@ -27,167 +16,22 @@ from nearframe.storage.packs.record import (
     FILE_HEADER_BYTES,
     HEADER_BYTES,
     KEY_ID_BYTES,
-    Coding,
     RecordHeader,
     RecordType,
     Role,
 )
-from nearframe.storage.packs.seal import Form
-
-#: The number of no pack: a content whose place is not known, or lost.
-NOWHERE: Final = 0
-_NO_HOLDER: Final = bytes(KEY_ID_BYTES)
-
-_ENTRY = struct.Struct("<8s8sIQQQ16sIBBBB")
-_WRAP = struct.Struct("<8s12s80sIB")
-_DROP = struct.Struct("<II")
-_SEGMENT_USE = struct.Struct("<BQQIQ")
-_NUMBER = struct.Struct(">I")
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """Where a sealed content is, and how many studies hold it.
-
-    Attributes
-    ----------
-    segment, offset
-        Pack, and where in it the record starts. `NOWHERE` if the bytes are lost.
-    holder
-        One of the studies that hold it, by key id.
-    damaged
-        The bytes did not open: kept out of every answer until stored again.
-    """
-
-    key_tag: bytes
-    nonce_prefix: bytes
-    segment: int
-    offset: int
-    plain_length: int
-    stored_length: int
-    holder: bytes
-    references: int
-    kind: int
-    coding: Coding
-    chunk_log2: int
-    damaged: bool
-
-    @property
-    def readable(self) -> bool:
-        return self.segment != NOWHERE and not self.damaged
-
-    @property
-    def record_length(self) -> int:
-        return HEADER_BYTES + self.stored_length
-
-    def form(self, content_id: bytes) -> Form:
-        return Form(
-            content_id,
-            self.nonce_prefix,
-            self.kind,
-            self.coding,
-            self.chunk_log2,
-            self.plain_length,
-            self.stored_length,
-        )
-
-    def encode(self) -> bytes:
-        return _ENTRY.pack(
-            self.key_tag,
-            self.nonce_prefix,
-            self.segment,
-            self.offset,
-            self.plain_length,
-            self.stored_length,
-            self.holder,
-            self.references,
-            self.kind,
-            self.coding,
-            self.chunk_log2,
-            self.damaged,
-        )
-
-    @classmethod
-    def decode(cls, data: bytes) -> Entry:
-        tag, prefix, segment, offset, plain, stored, holder, count, kind, coding, log2, damaged = _ENTRY.unpack(data)
-        return cls(
-            tag, prefix, segment, offset, plain, stored, holder, count, kind, Coding(coding), log2, bool(damaged)
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Wrap:
-    """A content key under a study's data key.
-
-    Attributes
-    ----------
-    carrier
-        The pack of the record that carries it.
-    own_record
-        That record is there for it alone; otherwise it came with the content.
-    """
-
-    key_tag: bytes
-    nonce: bytes
-    wrapped: bytes
-    carrier: int
-    own_record: bool
-
-    def encode(self) -> bytes:
-        return _WRAP.pack(self.key_tag, self.nonce, self.wrapped, self.carrier, self.own_record)
-
-    @classmethod
-    def decode(cls, data: bytes) -> Wrap:
-        key_tag, nonce, wrapped, carrier, own_record = _WRAP.unpack(data)
-        return cls(key_tag, nonce, wrapped, carrier, bool(own_record))
-
-
-@dataclass(frozen=True, slots=True)
-class Drop:
-    """The end of a wrap: needed as long as the pack that carries the wrap exists.
-
-    Attributes
-    ----------
-    carrier
-        The pack of the ended wrap.
-    segment
-        The pack of the record that ends it.
-    """
-
-    carrier: int
-    segment: int
-
-    def encode(self) -> bytes:
-        return _DROP.pack(self.carrier, self.segment)
-
-    @classmethod
-    def decode(cls, data: bytes) -> Drop:
-        return cls(*_DROP.unpack(data))
-
-
-@dataclass(frozen=True, slots=True)
-class SegmentUse:
-    """How far a pack is taken into the index, and how much of that is alive.
-
-    Attributes
-    ----------
-    contents, plain_bytes
-        Contents that stand here, and their bytes before sealing and compression.
-    """
-
-    role: Role
-    covered_bytes: int
-    live_bytes: int = 0
-    contents: int = 0
-    plain_bytes: int = 0
-
-    def encode(self) -> bytes:
-        return _SEGMENT_USE.pack(self.role, self.covered_bytes, self.live_bytes, self.contents, self.plain_bytes)
-
-    @classmethod
-    def decode(cls, data: bytes) -> SegmentUse:
-        role, *numbers = _SEGMENT_USE.unpack(data)
-        return cls(Role(role), *numbers)
+from nearframe.storage.packs.tables import (
+    NO_HOLDER,
+    NOWHERE,
+    Drop,
+    Entry,
+    SegmentUse,
+    Wrap,
+    decode_entries,
+    decode_number,
+    encode_entries,
+    encode_number,
+)
 
 
 class Ledger:
@@ -229,7 +73,7 @@ class Ledger:
 
     def holders_of(self, content_id: bytes, entry: Entry) -> Iterator[bytes]:
         """Yield the key ids of the studies that hold a content."""
-        if entry.holder != _NO_HOLDER:
+        if entry.holder != NO_HOLDER:
             yield entry.holder
         if entry.references > 1:
             for key, _ in self._index.with_prefix(Table.HOLDERS, content_id + entry.key_tag):
@@ -238,16 +82,16 @@ class Ledger:
     def segments(self) -> dict[int, SegmentUse]:
         """Return the packs that the index knows."""
         found = self._index.with_prefix(Table.SEGMENTS, b"")
-        return {_NUMBER.unpack(key)[0]: SegmentUse.decode(value) for key, value in found}
+        return {decode_number(key): SegmentUse.decode(value) for key, value in found}
 
     def segment(self, number: int) -> SegmentUse | None:
-        data = self._index.get(Table.SEGMENTS, _NUMBER.pack(number))
+        data = self._index.get(Table.SEGMENTS, encode_number(number))
         return None if data is None else SegmentUse.decode(data)
 
     def entries(self) -> Iterator[tuple[bytes, Entry]]:
         """Yield every content there is, with its id."""
         for content_id, data in self._index.with_prefix(Table.CONTENTS, b""):
-            yield content_id, Entry.decode(data[-_ENTRY.size :])
+            yield content_id, decode_entries(data)[-1]
 
     # -- records ---------------------------------------------------------------------------
 
@@ -261,10 +105,10 @@ class Ledger:
         if header.type is RecordType.DROP:
             self._add_drop(header, segment)
 
-    def register(self, segment: int, role: Role) -> None:
+    def register(self, segment: int, role: int) -> None:
         """Know a new pack, whose file is durable."""
         use = SegmentUse(role, FILE_HEADER_BYTES)
-        self._index.put_durable(Table.SEGMENTS, _NUMBER.pack(segment), use.encode())
+        self._index.put_durable(Table.SEGMENTS, encode_number(segment), use.encode())
 
     def cover(self, segment: int, covered_bytes: int) -> None:
         """A pack is taken in as far as `covered_bytes`, whatever its end holds."""
@@ -275,7 +119,7 @@ class Ledger:
         entry = self._entry_of(content_id, key_tag)
         if entry is None or entry.damaged or (entry.segment, entry.offset) != (segment, offset):
             return False
-        self._put_entry(content_id, replace(entry, damaged=True))
+        self._put_entry(content_id, entry._replace(damaged=True))
         return True
 
     def forget_study(self, study_key_id: bytes) -> int:
@@ -308,7 +152,7 @@ class Ledger:
             needed = drop is not None and drop.segment == segment and self._is_needed(drop, leaving)
             return header if needed else None
         wrap = self.wrap(header.study_key_id, header.content_id) if header.has_wrap else None
-        carries_wrap = wrap is not None and (wrap.nonce, wrap.carrier) == (header.wrap_nonce, segment)
+        carries_wrap = wrap is not None and (wrap.wrap_nonce, wrap.carrier) == (header.wrap_nonce, segment)
         entry = self.entry_at(header, segment, offset)
         if entry is not None and not entry.damaged:
             return header if carries_wrap else header.without_wrap()
@@ -336,11 +180,11 @@ class Ledger:
         entry = self.entry_at(header, segment, offset)
         if entry is not None:
             self._count(entry, -1)
-            self._put_entry(header.content_id, replace(entry, segment=NOWHERE, offset=0))
+            self._put_entry(header.content_id, entry._replace(segment=NOWHERE, offset=0))
 
     def forget_segment(self, segment: int) -> None:
         """A pack's file is gone, durably."""
-        self._index.delete(Table.SEGMENTS, _NUMBER.pack(segment))
+        self._index.delete(Table.SEGMENTS, encode_number(segment))
 
     def _drop(self, wrap_nonce: bytes) -> Drop | None:
         data = self._index.get(Table.DROPS, wrap_nonce)
@@ -350,7 +194,7 @@ class Ledger:
         if drop.carrier in leaving:
             return False
         carrier = self.segment(drop.carrier)
-        return carrier is not None and carrier.role is not Role.RETIRED
+        return carrier is not None and carrier.role != Role.RETIRED
 
     # -- replay ----------------------------------------------------------------------------
 
@@ -380,19 +224,17 @@ class Ledger:
             offset=offset,
             plain_length=header.plain_length,
             stored_length=header.stored_length,
-            holder=_NO_HOLDER if known is None else known.holder,
+            holder=NO_HOLDER if known is None else known.holder,
             references=0 if known is None else known.references,
             kind=header.kind,
             coding=header.coding,
             chunk_log2=header.chunk_log2,
-            damaged=False,
         )
         self._count(entry, 1)
         self._put_entry(header.content_id, entry)
 
     def _entries(self, content_id: bytes) -> list[Entry]:
-        data = self._index.get(Table.CONTENTS, content_id) or b""
-        return [Entry.decode(data[at : at + _ENTRY.size]) for at in range(0, len(data), _ENTRY.size)]
+        return decode_entries(self._index.get(Table.CONTENTS, content_id) or b"")
 
     def _entry_of(self, content_id: bytes, key_tag: bytes) -> Entry | None:
         return next((entry for entry in self._entries(content_id) if entry.key_tag == key_tag), None)
@@ -405,7 +247,7 @@ class Ledger:
 
     def _put_entries(self, content_id: bytes, entries: list[Entry]) -> None:
         if entries:
-            self._index.put(Table.CONTENTS, content_id, b"".join(entry.encode() for entry in entries))
+            self._index.put(Table.CONTENTS, content_id, encode_entries(entries))
         else:
             self._index.delete(Table.CONTENTS, content_id)
 
@@ -434,12 +276,12 @@ class Ledger:
             self._add_live(known.carrier, -HEADER_BYTES)
 
     def _add_holder(self, study_key_id: bytes, content_id: bytes, key_tag: bytes) -> None:
-        entry = self._entry_of(content_id, key_tag) or _unplaced(key_tag)
-        if entry.holder == _NO_HOLDER:
-            entry = replace(entry, holder=study_key_id)
+        entry = self._entry_of(content_id, key_tag) or Entry(key_tag)
+        if entry.holder == NO_HOLDER:
+            entry = entry._replace(holder=study_key_id)
         else:
             self._index.put(Table.HOLDERS, content_id + key_tag + study_key_id, b"")
-        self._put_entry(content_id, replace(entry, references=entry.references + 1))
+        self._put_entry(content_id, entry._replace(references=entry.references + 1))
 
     def _add_drop(self, header: RecordHeader, segment: int) -> None:
         known = self._drop(header.wrap_nonce)
@@ -448,7 +290,7 @@ class Ledger:
         self._index.put(Table.DROPS, header.wrap_nonce, Drop(header.carrier, segment).encode())
         self._add_live(segment, HEADER_BYTES)
         wrap = self.wrap(header.study_key_id, header.content_id)
-        if wrap is not None and wrap.nonce == header.wrap_nonce:
+        if wrap is not None and wrap.wrap_nonce == header.wrap_nonce:
             self._remove_wrap(header.study_key_id, header.content_id, wrap)
 
     def _remove_wrap(self, study_key_id: bytes, content_id: bytes, wrap: Wrap) -> None:
@@ -461,10 +303,10 @@ class Ledger:
         leaving = study_key_id
         if entry.holder == study_key_id:
             others = (holder for holder in self.holders_of(content_id, entry) if holder != study_key_id)
-            leaving = next(others, _NO_HOLDER)  # moves from the table into the entry
-            entry = replace(entry, holder=leaving)
+            leaving = next(others, NO_HOLDER)  # moves from the table into the entry
+            entry = entry._replace(holder=leaving)
         self._index.delete(Table.HOLDERS, content_id + wrap.key_tag + leaving)
-        entry = replace(entry, references=entry.references - 1)
+        entry = entry._replace(references=entry.references - 1)
         if entry.references or self._replaying:
             self._put_entry(content_id, entry)
         else:
@@ -475,18 +317,17 @@ class Ledger:
     def _grow(self, segment: int, covered_bytes: int) -> None:
         use = self.segment(segment)
         if use is not None and covered_bytes > use.covered_bytes:
-            self._put_segment(segment, replace(use, covered_bytes=covered_bytes))
+            self._put_segment(segment, use._replace(covered_bytes=covered_bytes))
 
     def _add_live(self, segment: int, change: int) -> None:
         use = self.segment(segment)
-        if use is not None and use.role is not Role.RETIRED:
-            self._put_segment(segment, replace(use, live_bytes=use.live_bytes + change))
+        if use is not None and use.role != Role.RETIRED:
+            self._put_segment(segment, use._replace(live_bytes=use.live_bytes + change))
 
     def _count(self, entry: Entry, sign: int) -> None:
         use = self.segment(entry.segment)
-        if use is not None and use.role is not Role.RETIRED:
-            counted = replace(
-                use,
+        if use is not None and use.role != Role.RETIRED:
+            counted = use._replace(
                 live_bytes=use.live_bytes + sign * entry.record_length,
                 contents=use.contents + sign,
                 plain_bytes=use.plain_bytes + sign * entry.plain_length,
@@ -494,21 +335,4 @@ class Ledger:
             self._put_segment(entry.segment, counted)
 
     def _put_segment(self, segment: int, use: SegmentUse) -> None:
-        self._index.put(Table.SEGMENTS, _NUMBER.pack(segment), use.encode())
-
-
-def _unplaced(key_tag: bytes) -> Entry:
-    return Entry(
-        key_tag=key_tag,
-        nonce_prefix=bytes(8),
-        segment=NOWHERE,
-        offset=0,
-        plain_length=0,
-        stored_length=0,
-        holder=_NO_HOLDER,
-        references=0,
-        kind=0,
-        coding=Coding.NONE,
-        chunk_log2=0,
-        damaged=False,
-    )
+        self._index.put(Table.SEGMENTS, encode_number(segment), use.encode())

@@ -41,7 +41,7 @@ def read_range(
         If a chunk is cut short or does not open.
     """
     start, stop, _ = slice(start, stop).indices(form.plain_length)
-    if form.coding is Coding.ZSTD:
+    if form.coding == Coding.ZSTD:
         coded = b"".join(_read_chunk(key, form, file, offset, chunk) for chunk in range(form.chunks))
         yield decompress(coded, form.plain_length)[start:stop]
         return
@@ -62,7 +62,7 @@ def read_cached(key: AESGCM, form: Form, file: StoredFile, offset: int) -> bytes
     if not file.read_into_nowait(offset + HEADER_BYTES, sealed):
         return None
     plain = open_chunk(key, form, 0, sealed)
-    return decompress(plain, form.plain_length) if form.coding is Coding.ZSTD else plain
+    return decompress(plain, form.plain_length) if form.coding == Coding.ZSTD else plain
 
 
 def form_of(header: RecordHeader) -> Form:

@@ -38,9 +38,8 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from enum import IntEnum, IntFlag
-from typing import Final
+from typing import Final, NamedTuple
 
 from nearframe.errors import IntegrityError
 from nearframe.ids import sha256
@@ -101,8 +100,7 @@ class Flags(IntFlag):
     WRAPPED = 1
 
 
-@dataclass(frozen=True, slots=True)
-class RecordHeader:
+class RecordHeader(NamedTuple):
     """The header of one record; fields that a type does not use are zero."""
 
     type: RecordType
@@ -131,8 +129,7 @@ class RecordHeader:
 
     def without_wrap(self) -> RecordHeader:
         """Return the header of the same content, which carries no wrap."""
-        return replace(
-            self,
+        return self._replace(
             flags=self.flags & ~Flags.WRAPPED,
             study_key_id=bytes(KEY_ID_BYTES),
             wrap_nonce=bytes(WRAP_NONCE_BYTES),

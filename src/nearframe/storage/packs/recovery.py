@@ -19,7 +19,7 @@ from nearframe.log import logger
 from nearframe.storage.packs.files import StoredFile
 from nearframe.storage.packs.index import Index, Table
 from nearframe.storage.packs.keys import KeyRing
-from nearframe.storage.packs.ledger import Ledger, SegmentUse
+from nearframe.storage.packs.ledger import Ledger
 from nearframe.storage.packs.opening import form_of, read_range
 from nearframe.storage.packs.record import (
     FILE_HEADER_BYTES,
@@ -32,6 +32,7 @@ from nearframe.storage.packs.record import (
 )
 from nearframe.storage.packs.scan import read_records
 from nearframe.storage.packs.segments import LogSegment, Segments
+from nearframe.storage.packs.tables import SegmentUse
 
 _REBUILDING: Final = b"rebuilding"
 #: Entries read again between two transactions: bounds memory while everything is.
@@ -92,9 +93,9 @@ class _Recovery:
             _log.info("packs_recovered", records=self._records, torn_bytes=self._torn_bytes)
         return Recovered(last_log, next_number, self._records, self._torn_bytes)
 
-    def _roles(self, present: list[int], known: dict[int, SegmentUse]) -> dict[int, Role]:
+    def _roles(self, present: list[int], known: dict[int, SegmentUse]) -> dict[int, int]:
         """Return the role of every pack there is, in order of number."""
-        roles: dict[int, Role] = {}
+        roles: dict[int, int] = {}
         for number in present:
             if number in known:
                 roles[number] = known[number].role
@@ -119,11 +120,11 @@ class _Recovery:
             return Role.WHOLE  # its records speak for themselves
         return role
 
-    def _finish_compactions(self, roles: dict[int, Role], known: dict[int, SegmentUse]) -> None:
+    def _finish_compactions(self, roles: dict[int, int], known: dict[int, SegmentUse]) -> None:
         """Remove packs whose survivors stand in another pack, which was published just before a crash."""
-        replaced = {number for number, use in known.items() if use.role is Role.RETIRED}
+        replaced = {number for number, use in known.items() if use.role == Role.RETIRED}
         for number, role in roles.items():
-            if number not in known and role is Role.WHOLE:
+            if number not in known and role == Role.WHOLE:
                 replaced |= replaced_by(self._segments.reader(number))
         self._segments.remove(sorted(replaced & roles.keys()))
         for number in replaced:
@@ -131,8 +132,8 @@ class _Recovery:
             if known.pop(number, None) is not None:
                 self._ledger.forget_segment(number)
 
-    def _take_in(self, roles: dict[int, Role], known: dict[int, SegmentUse]) -> LogSegment | None:
-        logs = [number for number, role in roles.items() if role is Role.LOG]
+    def _take_in(self, roles: dict[int, int], known: dict[int, SegmentUse]) -> LogSegment | None:
+        logs = [number for number, role in roles.items() if role == Role.LOG]
         newest_log = max(logs, default=None)
         last_log = None
         # The newest log comes last: a wrap there is whole only if its content is anywhere.
@@ -176,7 +177,7 @@ class _Recovery:
         if keys is None:
             return True  # shredded: dead, whole or not
         try:
-            content_key, _ = keys.unwrap_header(header)
+            content_key, _ = keys.unwrap(header.content_id, header)
             for _ in read_range(AESGCM(content_key), form_of(header), file, offset):
                 pass
         except IntegrityError:

@@ -15,11 +15,12 @@ from nearframe.errors import IntegrityError
 from nearframe.log import logger
 from nearframe.storage.packs.files import StoredFile
 from nearframe.storage.packs.keys import KeyRing
-from nearframe.storage.packs.ledger import Entry, Ledger
+from nearframe.storage.packs.ledger import Ledger
 from nearframe.storage.packs.opening import check_content
 from nearframe.storage.packs.record import FILE_HEADER_BYTES, RecordHeader, RecordType, Role
 from nearframe.storage.packs.scan import read_records
 from nearframe.storage.packs.segments import Segments
+from nearframe.storage.packs.tables import Entry
 from nearframe.storage.packs.writer import Writer
 
 _PROGRESS_BYTES: Final = 64 << 20
@@ -92,7 +93,7 @@ class Scrubber:
         """Scrub every pack there is now."""
         report = self._report
         with self._writer.lock:
-            packs = {n: use for n, use in self._ledger.segments().items() if use.role is not Role.RETIRED}
+            packs = {n: use for n, use in self._ledger.segments().items() if use.role != Role.RETIRED}
         report.total_segments = len(packs)
         for number, use in sorted(packs.items()):
             # Writers may append beyond: what stands there was just written, the next scrub reads it.
@@ -141,7 +142,7 @@ class Scrubber:
             for key_id in self._ledger.holders_of(content_id, entry):
                 keys, wrap = self._keys.by_id(key_id), self._ledger.wrap(key_id, content_id)
                 if keys is not None and wrap is not None:
-                    content_key, _ = keys.unwrap(content_id, wrap.key_tag, wrap.nonce, wrap.wrapped)
+                    content_key, _ = keys.unwrap(content_id, wrap)
                     check_content(keys, content_key, entry.form(content_id), file, entry.offset)
                     self._report.contents += 1
                     return

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import zstandard
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from nearframe.errors import IntegrityError
-from nearframe.storage.packs.record import TAG_BYTES, Coding
+from nearframe.storage.packs.record import TAG_BYTES
 from nearframe.storage.ports import Buffer
 
 _ASSOCIATED = struct.Struct("<32sBBBxQIB")
@@ -27,12 +27,13 @@ _NONCE = struct.Struct("<8sI")
 _ZSTD_LEVEL = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
+class Form(NamedTuple):
     """What must be known of a content to open it, beside the key.
 
     Attributes
     ----------
+    coding
+        A `Coding`.
     plain_length
         Bytes of the content.
     stored_length
@@ -42,7 +43,7 @@ class Form:
     content_id: bytes
     nonce_prefix: bytes
     kind: int
-    coding: Coding
+    coding: int
     chunk_log2: int
     plain_length: int
     stored_length: int

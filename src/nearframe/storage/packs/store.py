@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import os
-import secrets
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -21,31 +20,20 @@ from nearframe.ids import Digest
 from nearframe.storage.packs.compaction import Compacted, Compactor
 from nearframe.storage.packs.files import Files, LocalFiles, StoredFile, disk_errors
 from nearframe.storage.packs.index import Index
-from nearframe.storage.packs.keys import SLOT_BYTES, KeyRing, SlotKeyRing, StudyKeys, load_root_key
-from nearframe.storage.packs.ledger import Entry, Ledger, Wrap
-from nearframe.storage.packs.opening import form_of, read_cached, read_range
-from nearframe.storage.packs.record import (
-    KEY_TAG_BYTES,
-    NONCE_PREFIX_BYTES,
-    Coding,
-    Flags,
-    RecordHeader,
-    RecordType,
-    Role,
-)
+from nearframe.storage.packs.intake import Intake, PackSettings
+from nearframe.storage.packs.keyring import SLOT_BYTES, SlotKeyRing
+from nearframe.storage.packs.keys import KeyRing, StudyKeys, load_root_key
+from nearframe.storage.packs.ledger import Ledger
+from nearframe.storage.packs.opening import read_cached, read_range
+from nearframe.storage.packs.record import RecordHeader, RecordType
 from nearframe.storage.packs.recovery import recover
 from nearframe.storage.packs.scrub import Scrubber, ScrubReport
-from nearframe.storage.packs.seal import Form, compress, seal, sealed_length
+from nearframe.storage.packs.seal import Form
 from nearframe.storage.packs.segments import Segments
+from nearframe.storage.packs.tables import Entry, Wrap
 from nearframe.storage.packs.writer import Writer
 from nearframe.storage.ports import Buffer, ContentKind, StudyRef
-from nearframe.units import GIB, MIB
 
-#: Contents above this are sealed chunk by chunk into a pack of their own, so that memory
-#: stays bounded and a slow source holds up nobody.
-_OWN_SEGMENT_BYTES: Final = 8 * MIB
-#: Header blobs above this are stored as they are: they are compressed in memory.
-_COMPRESS_BYTES: Final = 16 * MIB
 #: A content moves once per compaction: two look-ups in a row that miss are already rare.
 _MOVED_ATTEMPTS: Final = 8
 
@@ -58,29 +46,6 @@ def _at_once(_nbytes: int) -> None:
 
 def _unheard(_report: ScrubReport) -> None:
     pass
-
-
-@dataclass(frozen=True, slots=True)
-class PackSettings:
-    """Sizes of a store.
-
-    Attributes
-    ----------
-    segment_bytes
-        Size at which a pack is closed.
-    chunk_bytes
-        Plain bytes sealed together, a power of two: a range read opens whole chunks.
-    reserve_bytes
-        Free disk space below which nothing more is taken in.
-    """
-
-    segment_bytes: int = 128 * MIB
-    chunk_bytes: int = MIB
-    reserve_bytes: int = GIB
-
-    def __post_init__(self) -> None:
-        if self.chunk_bytes < 256 or self.chunk_bytes & (self.chunk_bytes - 1):
-            raise ConfigurationError("chunk_bytes must be a power of two, at least 256")
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,10 +133,8 @@ class PackStore:
                 reserve_bytes=self._settings.reserve_bytes,
             )
             undo.pop_all()
-        self._storing: set[bytes] = set()
-        self._stored = threading.Condition(self._writer.lock)
+        self._intake = Intake(self._settings, self._segments, self._keys, self._ledger, self._writer)
         self._upkeep_lock = threading.Lock()
-        self._dedupe_hits = 0
         self._integrity_failures = 0
 
     def __enter__(self) -> Self:
@@ -214,7 +177,7 @@ class PackStore:
             live_bytes=sum(use.live_bytes for use in uses),
             contents=sum(use.contents for use in uses),
             plain_bytes=sum(use.plain_bytes for use in uses),
-            dedupe_hits=self._dedupe_hits,
+            dedupe_hits=self._intake.dedupe_hits,
             integrity_failures=self._integrity_failures,
             sync_failures=self._writer.sync_failures,
         )
@@ -225,20 +188,14 @@ class PackStore:
         return self._writer.mark()
 
     def append(self, study: StudyRef, kind: ContentKind, digest: Digest, size: int, chunks: Iterable[Buffer]) -> bool:
-        keys = self._ensure_keys(study)
-        content_id = keys.content_id(digest)
-        with self._storing_alone(content_id):
-            if self._reference(keys, content_id, digest):
-                return False
-            self._store(keys, content_id, digest, kind, size, chunks)
-            return True
+        return self._intake.append(self._ensure_keys(study), kind, digest, size, chunks)
 
     def sync(self, since: int) -> None:
         self._writer.sync(since)
 
     def adopt(self, study: StudyRef, digests: Iterable[Digest]) -> list[Digest]:
         keys = self._ensure_keys(study)
-        return [digest for digest in digests if not self._reference(keys, keys.content_id(digest), digest)]
+        return [digest for digest in digests if not self._intake.reference(keys, keys.content_id(digest), digest)]
 
     def release(self, study: StudyRef, digests: Iterable[Digest]) -> None:
         keys = self._keys.find(study)
@@ -251,6 +208,10 @@ class PackStore:
                 if wrap is not None:
                     # What frees space may use the reserve.
                     self._writer.write(_drop_record(keys.key_id, content_id, wrap), into_reserve=True)
+
+    def _ensure_keys(self, study: StudyRef) -> StudyKeys:
+        with disk_errors(SLOT_BYTES):
+            return self._keys.ensure(study)
 
     def shred(self, study: StudyRef) -> None:
         with self._writer.lock:
@@ -303,7 +264,7 @@ class PackStore:
         entry, wrap = held
         if not entry.readable:
             raise IntegrityError("a stored content is damaged; it is kept out of use until stored again")
-        content_key, _ = keys.unwrap(content_id, wrap.key_tag, wrap.nonce, wrap.wrapped)
+        content_key, _ = keys.unwrap(content_id, wrap)
         return _Held(entry, entry.form(content_id), AESGCM(content_key))
 
     def _find_file(self, study: StudyRef, digest: Digest) -> tuple[_Held, StoredFile]:
@@ -372,7 +333,7 @@ class PackStore:
                 keys, wrap = self._keys.by_id(key_id), self._ledger.wrap(key_id, content_id)
                 study = self._keys.study_of(key_id)
                 if keys is not None and wrap is not None and study is not None:
-                    yield study, keys.unwrap(content_id, wrap.key_tag, wrap.nonce, wrap.wrapped)[1]
+                    yield study, keys.unwrap(content_id, wrap)[1]
 
     @contextmanager
     def _upkeep(self) -> Iterator[None]:
@@ -383,148 +344,6 @@ class PackStore:
         finally:
             self._upkeep_lock.release()
 
-    # -- storing ---------------------------------------------------------------------------
-
-    def _ensure_keys(self, study: StudyRef) -> StudyKeys:
-        with disk_errors(SLOT_BYTES):
-            return self._keys.ensure(study)
-
-    @contextmanager
-    def _storing_alone(self, content_id: bytes) -> Iterator[None]:
-        """Two senders of the same content: the second waits, then finds it held."""
-        with self._stored:
-            while content_id in self._storing:
-                self._stored.wait()
-            self._storing.add(content_id)
-        try:
-            yield
-        finally:
-            with self._stored:
-                self._storing.remove(content_id)
-                self._stored.notify_all()
-
-    def _reference(self, keys: StudyKeys, content_id: bytes, digest: Digest) -> bool:
-        """Make the study hold a content that the tenant holds; return whether it does now."""
-        with self._writer.lock:
-            held = self._ledger.held(keys.key_id, content_id)
-            if held is not None and held[0].readable:
-                return True
-            entry = self._ledger.entry(content_id)
-            content_key = None if entry is None or not entry.readable else self._content_key(content_id, entry)
-            if entry is None or content_key is None:
-                return False
-            nonce, wrapped = keys.wrap(content_id, entry.key_tag, content_key, digest)
-            self._writer.write(
-                RecordHeader(
-                    RecordType.WRAP,
-                    content_id=content_id,
-                    key_tag=entry.key_tag,
-                    study_key_id=keys.key_id,
-                    wrap_nonce=nonce,
-                    wrapped=wrapped,
-                )
-            )
-            self._dedupe_hits += 1
-            return True
-
-    def _content_key(self, content_id: bytes, entry: Entry) -> bytes | None:
-        """Return the key of a content, by the wrap of any study that holds it."""
-        for key_id in self._ledger.holders_of(content_id, entry):
-            keys, wrap = self._keys.by_id(key_id), self._ledger.wrap(key_id, content_id)
-            if keys is not None and wrap is not None:
-                with suppress(IntegrityError):
-                    return keys.unwrap(content_id, wrap.key_tag, wrap.nonce, wrap.wrapped)[0]
-        return None
-
-    def _store(
-        self,
-        keys: StudyKeys,
-        content_id: bytes,
-        digest: Digest,
-        kind: ContentKind,
-        size: int,
-        chunks: Iterable[Buffer],
-    ) -> None:
-        coding, coded_length = Coding.NONE, size
-        if kind is ContentKind.HEADER and size <= _COMPRESS_BYTES:
-            coding, plain = _compressed(size, b"".join(chunks))
-            coded_length, chunks = len(plain), [plain]
-        header, content_key = self._new_record(keys, content_id, digest)
-        chunk_log2 = self._settings.chunk_bytes.bit_length() - 1
-        header = replace(
-            header,
-            kind=kind,
-            coding=coding,
-            chunk_log2=chunk_log2,
-            plain_length=size,
-            stored_length=sealed_length(coded_length, chunk_log2),
-        )
-        sealed = seal(AESGCM(content_key), form_of(header), chunks)
-        if header.length <= min(_OWN_SEGMENT_BYTES, self._settings.segment_bytes):
-            body = list(sealed)
-            with self._writer.lock:
-                self._check_not_shredded(keys)
-                self._writer.write(header, body)
-        else:
-            self._store_apart(keys, header, sealed)
-
-    def _new_record(self, keys: StudyKeys, content_id: bytes, digest: Digest) -> tuple[RecordHeader, bytes]:
-        """Return a content record without its content, and the content key.
-
-        A damaged content keeps its key, so that every study that holds it reads it again. The
-        nonces are new in any case.
-        """
-        key_tag, content_key = secrets.token_bytes(KEY_TAG_BYTES), AESGCM.generate_key(256)
-        with self._writer.lock:
-            damaged = self._ledger.entry(content_id)
-            known_key = None if damaged is None else self._content_key(content_id, damaged)
-            if damaged is not None and known_key is not None:
-                key_tag, content_key = damaged.key_tag, known_key
-            wrap = self._ledger.wrap(keys.key_id, content_id)
-        if wrap is not None and wrap.key_tag == key_tag:
-            nonce, wrapped = wrap.nonce, wrap.wrapped
-        else:
-            nonce, wrapped = keys.wrap(content_id, key_tag, content_key, digest)
-        header = RecordHeader(
-            RecordType.CONTENT,
-            content_id=content_id,
-            key_tag=key_tag,
-            nonce_prefix=secrets.token_bytes(NONCE_PREFIX_BYTES),
-            study_key_id=keys.key_id,
-            wrap_nonce=nonce,
-            wrapped=wrapped,
-            flags=Flags.WRAPPED,
-        )
-        return header, content_key
-
-    def _store_apart(self, keys: StudyKeys, header: RecordHeader, sealed: Iterator[bytes]) -> None:
-        """Write a large content as a pack of its own; the lock is held only to publish it."""
-        self._writer.check_space(header.length)
-        with disk_errors(header.length):
-            draft = self._segments.draft(self._writer.reserve_number())
-            try:
-                offset = draft.append([header.encode()])
-                for part in sealed:
-                    draft.append([part])
-                draft.publish()
-            finally:
-                draft.discard()
-        with self._writer.lock:
-            self._check_not_shredded(keys)
-            self._ledger.register(draft.number, Role.WHOLE)
-            self._writer.publish(header, draft.number, offset)
-
-    def _check_not_shredded(self, keys: StudyKeys) -> None:
-        if self._keys.by_id(keys.key_id) is None:
-            raise Busy("the study was shredded while this content was sealed; send it again")
-
-
-def _compressed(size: int, plain: bytes) -> tuple[Coding, bytes]:
-    if len(plain) != size:
-        raise IntegrityError("a content is not as long as announced")
-    coded = compress(plain)
-    return (Coding.ZSTD, coded) if len(coded) < size else (Coding.NONE, plain)
-
 
 def _drop_record(study_key_id: bytes, content_id: bytes, wrap: Wrap) -> RecordHeader:
     return RecordHeader(
@@ -532,7 +351,7 @@ def _drop_record(study_key_id: bytes, content_id: bytes, wrap: Wrap) -> RecordHe
         content_id=content_id,
         key_tag=wrap.key_tag,
         study_key_id=study_key_id,
-        wrap_nonce=wrap.nonce,
+        wrap_nonce=wrap.wrap_nonce,
         carrier=wrap.carrier,
     )
 

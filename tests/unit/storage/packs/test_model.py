@@ -17,7 +17,7 @@ from nearframe.errors import NotFound, StorageError
 from nearframe.ids import Digest, sha256
 from nearframe.storage.packs import PackSettings, PackStore
 from nearframe.storage.packs.faulty import Fault, FaultyDisk, PowerCutError, When
-from nearframe.storage.packs.keys import SlotKeyRing
+from nearframe.storage.packs.keyring import SlotKeyRing
 from nearframe.storage.ports import ContentKind, StudyRef
 
 Pair = tuple[StudyRef, Digest]
