@@ -12,6 +12,7 @@ from nearframe.ids import sha256
 from nearframe.origin.survey import Survey, survey
 from nearframe.storage.ports import BulkEntry, ContentKind, ContentStore, NewVersion
 from nearframe.wire.frametable import FrameTable
+from nearframe.wire.header import file_digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +60,14 @@ def _version(instance: SplitInstance, found: Survey, file_bytes: int, header: by
         [(found.pieces[index], found.pix.get(index), instance.pieces[index].length) for index in instance.frame_pieces]
     )
     bulk, places = _places(instance, found)
+    hdr = sha256(header)
     return NewVersion(
         tenant=arrival.tenant,
         identity=instance.identity,
         transfer_syntax_uid=instance.transfer_syntax_uid,
-        hdr=sha256(header),
+        hdr=hdr,
         header_bytes=len(header),
-        file=found.file,
+        file=file_digest(hdr, found.pieces),
         file_bytes=file_bytes,
         frames=frames,
         bulk=bulk,

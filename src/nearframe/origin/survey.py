@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -29,8 +28,6 @@ class Survey:
 
     Attributes
     ----------
-    file
-        SHA-256 of the whole file.
     pieces
         SHA-256 of each piece.
     pix
@@ -39,14 +36,13 @@ class Survey:
         Bytes of the pieces by index, if the object is small.
     """
 
-    file: Digest = b""
     pieces: tuple[Digest, ...] = ()
     pix: dict[int, Digest] = field(default_factory=dict)
     kept: dict[int, bytes] = field(default_factory=dict)
 
 
 def survey(source: Source, instance: SplitInstance) -> Survey:
-    """Digest the file, its pieces and its native frames.
+    """Digest the pieces of a file and the samples of its native frames.
 
     Raises
     ------
@@ -66,41 +62,35 @@ class _Pass:
         self._found = Survey()
 
     def run(self) -> Survey:
-        self._found.file = self._file()
+        self._stored()
         self._derived()
         self._found.pieces = tuple(enc.digest() for enc in self._enc)
         return self._found
 
-    def _file(self) -> Digest:
-        file = hashlib.sha256()
+    def _stored(self) -> None:
         at = 0
         for part in self._instance.header.plan():
             if isinstance(part, bytes):
-                file.update(part)
                 at += len(part)
             else:
-                for chunk in self._read(self._source, part.piece_index, Slice(at, part.length)):
-                    file.update(chunk)
+                self._digest(self._source, part.piece_index, Slice(at, part.length))
                 at += part.length
-        return file.digest()
 
     def _derived(self) -> None:
         derived = self._instance.derived
         for index, piece in enumerate(self._instance.pieces):
             if piece.derived and derived is not None:
                 for part in piece.slices:
-                    for _ in self._read(derived, index, part):
-                        pass
+                    self._digest(derived, index, part)
 
-    def _read(self, source: Source, index: int, part: Slice) -> Iterator[bytes]:
-        """Yield a slice of a piece, having added it to the piece's digest."""
+    def _digest(self, source: Source, index: int, part: Slice) -> None:
+        """Add a slice of a piece to the piece's digest."""
         piece = self._instance.pieces[index]
         whole = part.length == piece.length <= WHOLE_PIECE_BYTES
         for chunk in [source.read(part.offset, part.length)] if whole else read_slices(source, (part,)):
             self._enc[index].update(chunk)
             if whole:
                 self._note(index, piece, chunk)
-            yield chunk
 
     def _note(self, index: int, piece: Piece, data: bytes) -> None:
         """Take what needs all of a piece at once."""

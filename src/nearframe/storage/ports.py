@@ -156,7 +156,7 @@ class NewVersion:
     hdr, header_bytes
         Digest and size of the encoded header blob.
     file, file_bytes
-        SHA-256 and size of the whole file as received.
+        Digest that identifies the whole file as received (`wire.header.file_digest`), and its size.
     pieces
         For each piece of the file, in order: index into frames (>= 0) or, for the bulk entry
         k, ``-1 - k``.

@@ -20,13 +20,14 @@ instance's header, `hdr`, is the SHA-256 of this encoding, uncompressed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from nearframe.errors import MalformedRequest
-from nearframe.ids import Digest, sha256
+from nearframe.ids import Digest, sha256, sha256_of
 
 MAGIC = b"NFH1"
+_FILE = b"nearframe file 1\0"  # no digest of anything else starts so
 _MAX_VARINT_BYTES = 10  # 64 bits in groups of seven
 
 
@@ -119,6 +120,15 @@ class HeaderBlob:
         """Yield the file's bytes; `read(piece_index, offset, length)` returns a slice of a piece."""
         for part in self.plan():
             yield part if isinstance(part, bytes) else read(part.piece_index, part.piece_offset, part.length)
+
+
+def file_digest(hdr: Digest, pieces: Iterable[Digest]) -> Digest:
+    """Return the digest that identifies a whole file: over its header's and its pieces'.
+
+    Header blob and pieces determine the file's bytes, so no byte is hashed twice, and a
+    node that holds only digests comes to the same value.
+    """
+    return sha256_of((_FILE, hdr, *pieces))
 
 
 def _put_varint(out: bytearray, value: int) -> None:
