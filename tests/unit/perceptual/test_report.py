@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from nearframe.ids import Identity
+from nearframe.dicom.source import BytesSource
+from nearframe.dicom.split import read_piece, split
+from nearframe.errors import NearframeError
+from nearframe.ids import Identity, sha256
 from nearframe.perceptual.hashedframe import HashedFrame
 from nearframe.perceptual.report import DedupeReport, Repeated, dedupe_report
 from tests.unit.perceptual.pictures import Row, copied, ct_slice, row_of
@@ -87,3 +91,22 @@ def test_largest_match_comes_first() -> None:
 def test_copies_do_not_multiply_candidates() -> None:
     rows = [*instance("1.1", A), copied(A, "2.1"), copied(A, "3.1")]
     assert report(rows).candidates == ()
+
+
+@pytest.mark.data
+def test_import_by_a_second_hospital_is_metadata_only(data_dir: Path) -> None:
+    rows = []
+    for path in sorted(path for path in (data_dir / "patient-timeline").rglob("*") if path.is_file()):
+        source = BytesSource(path.read_bytes())
+        try:
+            parsed = split(source)
+        except NearframeError:
+            continue
+        for index, piece in enumerate(parsed.frame_pieces):
+            encoded = b"".join(read_piece(parsed, source, parsed.pieces[piece]))
+            row = Row(parsed.identity, sha256(encoded), None, bytes(32), 0, index, length=len(encoded))
+            rows.append(row)
+    found = dedupe_report(rows, scope=lambda row: "one patient")
+    assert found.frames == 211
+    assert found.metadata_only == Repeated(frames=50, bytes=26_214_400, instances=50)
+    assert found.exact == Repeated()
