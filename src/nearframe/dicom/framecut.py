@@ -30,7 +30,9 @@ _STREAM_ENDS = (b"\xff\xd9",)
 FrameSlices = list[tuple[Slice, ...]]
 
 
-def native_frames(element: Element, pixel: PixelDescription, found: set[str]) -> FrameSlices | None:
+def native_frames(
+    element: Element, pixel: PixelDescription, found: set[str], *, big_endian: bool = False
+) -> FrameSlices | None:
     """Return the slice of each native frame; None if the value cannot be cut at byte boundaries."""
     frame_bits = pixel.native_frame_bits
     count = pixel.number_of_frames
@@ -44,6 +46,9 @@ def native_frames(element: Element, pixel: PixelDescription, found: set[str]) ->
         found.add(notes.FRAMES_NOT_ALIGNED)
         return None
     frame_bytes = -(-frame_bits // 8)
+    if big_endian and element.vr == "OW" and count == 1 and frame_bytes < element.length:
+        # PS3.5 Annex D: in big-endian words an odd last sample stands behind the padding.
+        frame_bytes += frame_bytes % 2
     start = element.value_offset
     return [(Slice(start + index * frame_bytes, frame_bytes),) for index in range(count)]
 

@@ -12,7 +12,7 @@ from nearframe.dicom import notes
 from nearframe.dicom.bitpacked import AlignedFrames
 from nearframe.dicom.bulk import PIXEL_DATA_TAGS, cut_values, value_slices
 from nearframe.dicom.describe import describe
-from nearframe.dicom.element import Element, Fragments, Part10
+from nearframe.dicom.element import Element, Encoding, Fragments, Part10
 from nearframe.dicom.framecut import FrameSlices, encapsulated_frames, native_frames
 from nearframe.dicom.limits import BULK_MIN_BYTES, Limits
 from nearframe.dicom.model import Piece, PieceKind, PixelDescription, Slice, Source, SplitInstance
@@ -123,7 +123,8 @@ class _Cut:
             raise LimitExceeded("max_frames", self._limits.max_frames, pixel.number_of_frames)
         if element.fragments is not None:
             return self._encapsulated_frames(element.fragments, pixel)
-        frames = native_frames(element, pixel, self._found)
+        big_endian = self._dataset.encoding is Encoding.EXPLICIT_BIG
+        frames = native_frames(element, pixel, self._found, big_endian=big_endian)
         if frames is None and notes.FRAMES_NOT_ALIGNED in self._found:
             self._align(element, pixel)
         return frames

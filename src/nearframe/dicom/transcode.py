@@ -110,12 +110,16 @@ def to_explicit_le(encoded: bytes, transfer_syntax_uid: str, pixel: PixelDescrip
     if syntax.codec is Codec.NATIVE:
         check_limits(pixel)
         native = byteswapped(encoded, pixel) if syntax.big_endian_pixels else encoded
-        if syntax.encapsulated:
-            native = native[: (pixel.native_frame_bits + 7) // 8]  # a fragment is padded to even length
-        return TranscodedFrame(native, ts.ExplicitVRLittleEndian, pixel, lossy)
+        return TranscodedFrame(_without_padding(native, pixel), ts.ExplicitVRLittleEndian, pixel, lossy)
     samples = decode_frame(encoded, transfer_syntax_uid, pixel)
     decoded = replace(decoded_description(transfer_syntax_uid, pixel), lossy=lossy, vr="OW")
     return TranscodedFrame(encode_native(samples, decoded), ts.ExplicitVRLittleEndian, decoded, lossy)
+
+
+def _without_padding(native: bytes, pixel: PixelDescription) -> bytes:
+    """Drop the byte that makes a fragment, or a value of big-endian words, even in length."""
+    length = (pixel.native_frame_bits + 7) // 8
+    return native[:length] if len(native) == length + 1 else native
 
 
 def to_htj2k(samples: Samples, pixel: PixelDescription) -> TranscodedFrame:

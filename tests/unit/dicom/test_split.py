@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from nearframe.dicom import notes
 from nearframe.dicom.describe import derived_uid
+from nearframe.dicom.frames import pix_of_frame
 from nearframe.dicom.limits import BULK_MIN_BYTES, Limits
 from nearframe.dicom.model import PieceKind, SplitInstance
 from nearframe.dicom.source import BytesSource, FileSource
@@ -270,3 +271,12 @@ def test_every_object_comes_back(data_dir: Path) -> None:
     for path in sorted(data_dir.rglob("*")):
         if path.is_file():
             comes_back(path)
+
+
+def test_odd_frame_of_big_endian_words_keeps_its_last_sample() -> None:
+    found = set()
+    for name in ("SC_rgb_small_odd.dcm", "SC_rgb_small_odd_big_endian.dcm"):
+        instance, pieces = taken_apart(next(path.read_bytes() for path in PACKAGED if path.name == name))
+        assert instance.pixel is not None
+        found.add(pix_of_frame(pieces[instance.frame_pieces[0]], instance.transfer_syntax_uid, instance.pixel))
+    assert len(found) == 1

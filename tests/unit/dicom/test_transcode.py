@@ -93,6 +93,11 @@ def test_padded_fragment_of_encapsulated_native() -> None:
     assert frame.encoded == b"abc"
 
 
+def test_padding_of_odd_big_endian_words_is_dropped() -> None:
+    pixel = grey(1, 3, bits_allocated=8, bits_stored=8)
+    assert to_explicit_le(b"ba\0c", ts.ExplicitVRBigEndian, pixel).encoded == b"abc"
+
+
 def test_resolution_offsets_cut_exact_pictures() -> None:
     frame = best_rendition(SMOOTH.tobytes(), ts.ExplicitVRLittleEndian, PIXEL)
     assert frame is not None
