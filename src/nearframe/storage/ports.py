@@ -234,6 +234,14 @@ class Undecided:
 
 
 @dataclass(frozen=True, slots=True)
+class Totals:
+    """How much a catalogue shows, of all tenants."""
+
+    studies: int
+    instances: int
+
+
+@dataclass(frozen=True, slots=True)
 class FeedEntry:
     """A study's latest change. A study appears once, at its last sequence."""
 
@@ -437,6 +445,10 @@ class Catalogue(Protocol):
         NotFound
             If there is none.
         """
+        ...
+
+    def totals(self) -> Totals:
+        """Return how much is in view, of all tenants; costs the same for any size."""
         ...
 
     # -- feed and outbox -------------------------------------------------------------------

@@ -12,9 +12,12 @@ from nearframe.storage.catalogue import text
 _INT64_MAX = 2**63 - 1
 
 
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
 def dump(value: Any) -> bytes:
-    """Return `value` as compact JSON in UTF-8."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    """Return `value` as compact JSON in UTF-8; half a surrogate pair, which UTF-8 has no form for, as ``?``."""
+    return _encode(value).encode("utf-8", "replace")
 
 
 def first(attributes: DICOMJSON, tag: str) -> Any:

@@ -27,9 +27,22 @@ from nearframe.storage.catalogue.states import InstanceState, SeriesState, Study
 from nearframe.storage.catalogue.terms import study_terms
 from nearframe.storage.catalogue.values import unpack_metadata
 
-# Built once: SQLAlchemy takes longer to put a statement together than SQLite to run it.
 _HEAD = sa.select(schema.head.c.seq, schema.head.c.next_id)
-_SET_HEAD = sa.update(schema.head).values(seq=sa.bindparam("seq_"), next_id=sa.bindparam("next_id_"))
+_SAVE_HEAD = sa.update(schema.head).values(
+    seq=sa.bindparam("seq_"),
+    next_id=sa.bindparam("next_id_"),
+    studies=schema.head.c.studies + sa.bindparam("new_studies"),
+    instances=schema.head.c.instances + sa.bindparam("new_instances"),
+)
+_UPDATE_VERSION = (
+    sa.update(schema.version)
+    .where(schema.version.c.id == sa.bindparam("id_"))
+    .values(
+        current_from_seq=sa.bindparam("current_from_seq"),
+        current_to_seq=sa.bindparam("current_to_seq"),
+        removed=sa.bindparam("removed"),
+    )
+)
 
 
 class Changes(Loaded):
@@ -210,7 +223,17 @@ class Changes(Loaded):
         self._index(studies)
         self._insert(schema.conflict, self._conflicts)
         self._insert(schema.outbox, self._events)
-        self._connection.execute(_SET_HEAD, {"seq_": self.seq, "next_id_": self._next_id})
+        self._save_head(studies)
+
+    def _save_head(self, studies: list[StudyState]) -> None:
+        now = [(study.counts().instances, study.instances_before) for study in studies]
+        parameters = {
+            "seq_": self.seq,
+            "next_id_": self._next_id,
+            "new_studies": sum((after > 0) - (before > 0) for after, before in now),
+            "new_instances": sum(after - before for after, before in now),
+        }
+        self._connection.execute(_SAVE_HEAD, parameters)
 
     def _find_source(self, state: StudyState | SeriesState) -> None:
         """Give a study or series whose source was withdrawn the attributes of the latest version left."""
@@ -235,21 +258,10 @@ class Changes(Loaded):
         state.attributes = own(found.study if isinstance(state, StudyState) else found.series)
 
     def _update_versions(self, versions: Iterable[VersionState]) -> None:
-        rows = [
-            {"key": v.id} | {name: v.row[name] for name in ("current_from_seq", "current_to_seq", "removed")}
-            for v in versions
-        ]
+        names = ("current_from_seq", "current_to_seq", "removed")
+        rows = [{"id_": v.id} | {name: v.row[name] for name in names} for v in versions]
         if rows:
-            table = schema.version
-            statement = sa.update(table).where(table.c.id == sa.bindparam("key"))
-            self._connection.execute(
-                statement.values(
-                    current_from_seq=sa.bindparam("current_from_seq"),
-                    current_to_seq=sa.bindparam("current_to_seq"),
-                    removed=sa.bindparam("removed"),
-                ),
-                rows,
-            )
+            self._connection.execute(_UPDATE_VERSION, rows)
 
     def _index(self, studies: list[StudyState]) -> None:
         table = schema.term
@@ -276,7 +288,7 @@ class Changes(Loaded):
         self._insert(table, [row for is_new, row in rows if is_new])
         changed = [{f"{name}_": value for name, value in row.items()} for is_new, row in rows if not is_new]
         if changed:
-            self._connection.execute(_update(table, tuple(changed[0])), changed)
+            self._connection.execute(_update_of(table, tuple(rows[0][1])), changed)
 
     def _insert(self, table: sa.Table, rows: list[dict[str, Any]]) -> None:
         if rows:
@@ -289,9 +301,8 @@ def _insert_into(table: sa.Table) -> sa.Insert:
 
 
 @cache
-def _update(table: sa.Table, parameters: tuple[str, ...]) -> sa.Update:
-    """Return an update by id whose parameters are called like the columns, with ``_`` behind."""
-    values: dict[str, Any] = {name.removesuffix("_"): sa.bindparam(name) for name in parameters if name != "id_"}
+def _update_of(table: sa.Table, names: tuple[str, ...]) -> sa.Update:
+    values: dict[str, Any] = {name: sa.bindparam(f"{name}_") for name in names if name != "id"}
     return sa.update(table).where(table.c.id == sa.bindparam("id_")).values(values)
 
 

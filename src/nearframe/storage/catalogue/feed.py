@@ -15,9 +15,18 @@ from nearframe.storage.ports import FeedCursor, FeedEntry, OutboxEvent, StudyRef
 _study, _root, _outbox, _consumer = schema.study.c, schema.study_root.c, schema.outbox.c, schema.consumer.c
 
 
+_HEAD = sa.select(schema.head.c.epoch, schema.head.c.seq)
+_AFTER = (
+    sa.select(_study.seq, _study.tenant, _study.study_instance_uid, _study.listed)
+    .where(_study.seq > sa.bindparam("seq"))
+    .order_by(_study.seq)
+    .limit(sa.bindparam("count"))
+)
+
+
 def head(connection: sa.Connection) -> FeedCursor:
     """Return the end of the feed."""
-    row = connection.execute(sa.select(schema.head.c.epoch, schema.head.c.seq)).one()
+    row = connection.execute(_HEAD).one()
     return FeedCursor(row.epoch, row.seq)
 
 
@@ -26,16 +35,8 @@ def feed(connection: sa.Connection, after: FeedCursor | None, limit: int) -> lis
     end = head(connection)
     if after is not None and (after.epoch != end.epoch or after.seq > end.seq):
         raise Gone("the cursor is of another life of this catalogue: list its studies again and start from its head")
-    statement = (
-        sa.select(_study.seq, _study.tenant, _study.study_instance_uid, _study.listed)
-        .where(_study.seq > (0 if after is None else after.seq))
-        .order_by(_study.seq)
-        .limit(limit)
-    )
-    return [
-        FeedEntry(row.seq, row.tenant, row.study_instance_uid, deleted=not row.listed)
-        for row in connection.execute(statement)
-    ]
+    rows = connection.execute(_AFTER, {"seq": 0 if after is None else after.seq, "count": limit})
+    return [FeedEntry(row.seq, row.tenant, row.study_instance_uid, deleted=not row.listed) for row in rows]
 
 
 def save_root(connection: sa.Connection, study: StudyRef, seq: int, root: Digest) -> None:

@@ -17,36 +17,36 @@ from nearframe.storage.catalogue.terms import study_terms
 _T = TypeVar("_T")
 _CHUNK = 500  # parameters of one IN list: a statement stays small and its plan cached
 
-_VERSION_COLUMNS = [
-    schema.version.c[name]
-    for name in (
-        "id",
-        "instance_id",
-        "number",
-        "study_id",
-        "series_id",
-        "current_from_seq",
-        "current_to_seq",
-        "removed",
-        "instance_number",
-        "sop_class_uid",
-        "transfer_syntax_uid",
-        "file",
-        "bulk",
-        "frames",
-    )
-]
-
-# Built once: SQLAlchemy takes longer to put a statement together than SQLite to run it.
+_study, _series, _instance, _version = schema.study.c, schema.series.c, schema.instance.c, schema.version.c
 _KEYS: sa.BindParameter[Any] = sa.bindparam("keys", expanding=True)
-_TENANT: sa.BindParameter[str] = sa.bindparam("tenant")
-_INSTANCES = sa.select(schema.instance).where(
-    schema.instance.c.tenant == _TENANT, schema.instance.c.sop_instance_uid.in_(_KEYS)
-)
-_VERSIONS = sa.select(*_VERSION_COLUMNS).where(schema.version.c.instance_id.in_(_KEYS))
-_STUDIES = sa.select(schema.study).where(schema.study.c.tenant == _TENANT, schema.study.c.study_instance_uid.in_(_KEYS))
-_STUDIES_BY_ID = sa.select(schema.study).where(schema.study.c.id.in_(_KEYS))
-_SERIES = sa.select(schema.series).where(schema.series.c.study_id.in_(_KEYS))
+_TENANT: sa.BindParameter[Any] = sa.bindparam("tenant")
+
+# Built once: a transaction is short beside the making of its statements.
+_INSTANCES = sa.select(schema.instance).where(_instance.tenant == _TENANT, _instance.sop_instance_uid.in_(_KEYS))
+_STUDIES = sa.select(schema.study).where(_study.tenant == _TENANT, _study.study_instance_uid.in_(_KEYS))
+_STUDIES_BY_ID = sa.select(schema.study).where(_study.id.in_(_KEYS))
+_SERIES = sa.select(schema.series).where(_series.study_id.in_(_KEYS))
+_VERSIONS = sa.select(
+    *(
+        _version[name]
+        for name in (
+            "id",
+            "instance_id",
+            "number",
+            "study_id",
+            "series_id",
+            "current_from_seq",
+            "current_to_seq",
+            "removed",
+            "instance_number",
+            "sop_class_uid",
+            "transfer_syntax_uid",
+            "file",
+            "bulk",
+            "frames",
+        )
+    )
+).where(_version.instance_id.in_(_KEYS))
 
 
 class Loaded:
@@ -105,6 +105,7 @@ class Loaded:
                 source_id=row["source_version_id"],
                 attributes=json.loads(row["attributes"]),
                 is_new=False,
+                instances_before=row["instance_count"],
             )
             self.studies[study.tenant, study.uid] = study
             self._study_by_id[study.id] = study
@@ -128,7 +129,7 @@ class Loaded:
     def _select(self, statement: sa.Select[Any], keys: Sequence[Any], **parameters: str) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []
         for chunk in chunks(keys):
-            found = self._connection.execute(statement, {"keys": chunk, **parameters})
+            found = self._connection.execute(statement, {"keys": chunk} | parameters)
             rows += [dict(row) for row in found.mappings()]
         return rows
 

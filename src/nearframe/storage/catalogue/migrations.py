@@ -66,4 +66,4 @@ def _version(connection: sa.Connection) -> int:
 
 def _create(connection: sa.Connection) -> None:
     schema.metadata.create_all(connection, checkfirst=False)
-    connection.execute(sa.insert(schema.head).values(id=1, epoch=new_epoch(), seq=0, next_id=1))
+    connection.execute(sa.insert(schema.head).values(id=1, epoch=new_epoch(), seq=0, next_id=1, studies=0, instances=0))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -46,29 +47,57 @@ RECORD_COLUMNS = (
 )
 
 
-def select_records() -> sa.Select[Any]:
-    """Select what `to_record` reads, from every version; to be narrowed."""
-    return sa.select(*RECORD_COLUMNS).select_from(_PLACED)
+_RECORDS = sa.select(*RECORD_COLUMNS).select_from(_PLACED)
+_METADATA = sa.select(*_IDENTITY, _version.metadata).select_from(_PLACED)
+
+# Statements are built once: on the path of every frame, making one costs more than running it.
+_NAMED = (
+    _instance.tenant == sa.bindparam("tenant"),
+    _instance.sop_instance_uid == sa.bindparam("sop_instance_uid"),
+    _version.removed == sa.false(),
+)
+_FIND_CURRENT = _RECORDS.where(*_NAMED, _version.id == _instance.current_id)
+_FIND_NUMBERED = _RECORDS.where(*_NAMED, _version.number == sa.bindparam("number"))
+_LIST_VERSIONS = _RECORDS.where(*_NAMED).order_by(_version.number)
+_BY_ID = _RECORDS.where(_version.id == sa.bindparam("id"))
+_LISTED_STUDY = (
+    _study.tenant == sa.bindparam("tenant"),
+    _study.study_instance_uid == sa.bindparam("study_instance_uid"),
+    _study.listed == sa.true(),
+)
+_STUDY_STATE = sa.select(_study.seq).where(*_LISTED_STUDY)
+_SERIES_STATE = (
+    sa.select(_series.seq)
+    .join_from(schema.study, schema.series, _series.study_id == _study.id)
+    .where(
+        *_LISTED_STUDY,
+        _series.series_instance_uid == sa.bindparam("series_instance_uid"),
+        _series.listed == sa.true(),
+    )
+)
 
 
 def to_record(row: Any) -> InstanceRecord:
-    """Return a row of `select_records` as a value."""
-    frames = FrameTable.decode(row.frames)
+    """Return a row of `RECORD_COLUMNS` as a value."""
+    # Unpacked at once: a study has thousands, and a look-up by name costs as much as reading a column.
+    tenant, study_instance_uid, series_instance_uid, sop_instance_uid, sop_class_uid, number, _, *rest = row
+    is_current, transfer_syntax_uid, hdr, file, file_bytes, received_at, notes, pixel, pieces, bulk, table = rest
+    frames = FrameTable.decode(table)
     return InstanceRecord(
-        study=StudyRef(row.tenant, row.study_instance_uid),
-        identity=_identity(row),
-        version=row.number,
-        is_current=bool(row.is_current),
-        transfer_syntax_uid=row.transfer_syntax_uid,
-        hdr=row.hdr,
-        file=row.file,
-        file_bytes=row.file_bytes,
+        study=StudyRef(tenant, study_instance_uid),
+        identity=Identity(sop_class_uid, sop_instance_uid, series_instance_uid, study_instance_uid),
+        version=number,
+        is_current=bool(is_current),
+        transfer_syntax_uid=transfer_syntax_uid,
+        hdr=hdr,
+        file=file,
+        file_bytes=file_bytes,
         frames=frames,
-        bulk=unpack_bulk(row.bulk),
-        pieces=unpack_pieces(row.pieces, len(frames)),
-        pixel=unpack_pixel(row.pixel),
-        received_at=moment(row.received_at),
-        notes=tuple(row.notes.split()),
+        bulk=unpack_bulk(bulk) if bulk else (),
+        pieces=unpack_pieces(pieces, len(frames)),
+        pixel=unpack_pixel(pixel),
+        received_at=moment(received_at),
+        notes=tuple(notes.split()),
     )
 
 
@@ -82,13 +111,11 @@ def find_instance(
     version: int | None,
 ) -> InstanceRecord:
     """Return the current or numbered version of an instance; see `Catalogue.find_instance`."""
-    statement = select_records().where(
-        _instance.tenant == tenant,
-        _instance.sop_instance_uid == sop_instance_uid,
-        _version.removed.is_(False),
-        _version.id == _instance.current_id if version is None else _version.number == version,
-    )
-    row = connection.execute(statement).first()
+    named = {"tenant": tenant, "sop_instance_uid": sop_instance_uid}
+    if version is None:
+        row = connection.execute(_FIND_CURRENT, named).first()
+    else:
+        row = connection.execute(_FIND_NUMBERED, named | {"number": version}).first()
     if row is None:
         raise NotFound("instance" if version is None else "version")
     if study_instance_uid not in (None, row.study_instance_uid):
@@ -100,29 +127,21 @@ def find_instance(
 
 def record_of(connection: sa.Connection, version_id: int) -> InstanceRecord:
     """Return the version with an id."""
-    return to_record(connection.execute(select_records().where(_version.id == version_id)).one())
+    return to_record(connection.execute(_BY_ID, {"id": version_id}).one())
 
 
 def list_instances(
     connection: sa.Connection, study: StudyRef, series_instance_uid: str | None, at_seq: int | None
 ) -> list[InstanceRecord]:
     """Return the current versions of a study or series, or those current at a sequence."""
-    statement = select_records().where(*_shown(study, series_instance_uid, None, at_seq))
-    return [to_record(row) for row in _ordered(connection.execute(statement))]
+    wanted = _Wanted(study, series_instance_uid, at_seq=at_seq)
+    return [to_record(row) for row in wanted.rows(connection, _RECORDS)]
 
 
 def list_versions(connection: sa.Connection, tenant: str, sop_instance_uid: str) -> list[InstanceRecord]:
     """Return every version of an instance that was not removed, oldest first."""
-    statement = (
-        select_records()
-        .where(
-            _instance.tenant == tenant,
-            _instance.sop_instance_uid == sop_instance_uid,
-            _version.removed.is_(False),
-        )
-        .order_by(_version.number)
-    )
-    return [to_record(row) for row in connection.execute(statement)]
+    rows = connection.execute(_LIST_VERSIONS, {"tenant": tenant, "sop_instance_uid": sop_instance_uid})
+    return [to_record(row) for row in rows]
 
 
 def metadata(
@@ -135,57 +154,64 @@ def metadata(
     at_seq: int | None,
 ) -> list[tuple[Identity, bytes]]:
     """Return the DICOM JSON of instances; see `Catalogue.metadata`."""
-    statement = sa.select(*_IDENTITY, _version.metadata).select_from(_PLACED)
-    if version is None:
-        statement = statement.where(*_shown(study, series_instance_uid, sop_instance_uid, at_seq))
-    else:
-        within = _within(study, series_instance_uid, sop_instance_uid)
-        statement = statement.where(*within, _version.number == version, _version.removed.is_(False))
-    rows = _ordered(connection.execute(statement))
-    return [(_identity(row), unpack_metadata(row.metadata)) for row in rows]
+    wanted = _Wanted(study, series_instance_uid, sop_instance_uid, version=version, at_seq=at_seq)
+    return [(_identity(row), unpack_metadata(row.metadata)) for row in wanted.rows(connection, _METADATA)]
 
 
 def state(connection: sa.Connection, study: StudyRef, series_instance_uid: str | None) -> int:
     """Return the sequence of the last change of a study or series in view."""
-    column = _study.seq if series_instance_uid is None else _series.seq
-    statement = sa.select(column).where(
-        _study.tenant == study.tenant,
-        _study.study_instance_uid == study.study_instance_uid,
-        _study.listed.is_(True),
-    )
-    if series_instance_uid is not None:
-        statement = statement.join_from(schema.study, schema.series, _series.study_id == _study.id)
-        statement = statement.where(_series.series_instance_uid == series_instance_uid, _series.listed.is_(True))
-    seq: int | None = connection.execute(statement).scalar()
+    named = {"tenant": study.tenant, "study_instance_uid": study.study_instance_uid}
+    if series_instance_uid is None:
+        seq: int | None = connection.execute(_STUDY_STATE, named).scalar()
+    else:
+        seq = connection.execute(_SERIES_STATE, named | {"series_instance_uid": series_instance_uid}).scalar()
     if seq is None:
         raise NotFound("study" if series_instance_uid is None else "series")
     return seq
 
 
-def _shown(
-    study: StudyRef, series_instance_uid: str | None, sop_instance_uid: str | None, at_seq: int | None
-) -> list[sa.ColumnElement[bool]]:
-    within = _within(study, series_instance_uid, sop_instance_uid)
-    if at_seq is None:
-        return [*within, _version.id == _instance.current_id]
-    ended = sa.or_(_version.current_to_seq.is_(None), _version.current_to_seq > at_seq)
-    return [*within, _version.current_from_seq <= at_seq, ended]
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """Versions of a study: of one series or instance if named, current ones unless told otherwise."""
+
+    study: StudyRef
+    series_instance_uid: str | None = None
+    sop_instance_uid: str | None = None
+    version: int | None = None
+    at_seq: int | None = None
+
+    def rows(self, connection: sa.Connection, columns: sa.Select[Any]) -> list[Any]:
+        parameters = {
+            "tenant": self.study.tenant,
+            "study_instance_uid": self.study.study_instance_uid,
+            "series_instance_uid": self.series_instance_uid,
+            "sop_instance_uid": self.sop_instance_uid,
+            "version": self.version,
+            "at_seq": self.at_seq,
+        }
+        given = {name: value for name, value in parameters.items() if value is not None}
+        # Sorted here: a database's own order depends on its collation and on where it puts NULL.
+        return sorted(connection.execute(_statement(columns, frozenset(given)), given).all(), key=_order)
 
 
-def _within(
-    study: StudyRef, series_instance_uid: str | None, sop_instance_uid: str | None
-) -> list[sa.ColumnElement[bool]]:
-    conditions = [_study.tenant == study.tenant, _study.study_instance_uid == study.study_instance_uid]
-    if series_instance_uid is not None:
-        conditions.append(_series.series_instance_uid == series_instance_uid)
-    if sop_instance_uid is not None:
-        conditions += [_instance.tenant == study.tenant, _instance.sop_instance_uid == sop_instance_uid]
-    return conditions
-
-
-def _ordered(rows: Iterable[Any]) -> list[Any]:
-    # Sorted here: a database's own order depends on its collation and on where it puts NULL.
-    return sorted(rows, key=_order)
+@cache
+def _statement(columns: sa.Select[Any], given: frozenset[str]) -> sa.Select[Any]:
+    """Narrow a selection by the parameters given."""
+    conditions = {
+        "tenant": _study.tenant == sa.bindparam("tenant"),
+        "study_instance_uid": _study.study_instance_uid == sa.bindparam("study_instance_uid"),
+        "series_instance_uid": _series.series_instance_uid == sa.bindparam("series_instance_uid"),
+        "sop_instance_uid": sa.and_(
+            _instance.tenant == sa.bindparam("tenant"), _instance.sop_instance_uid == sa.bindparam("sop_instance_uid")
+        ),
+        "version": sa.and_(_version.number == sa.bindparam("version"), _version.removed == sa.false()),
+        "at_seq": sa.and_(
+            _version.current_from_seq <= sa.bindparam("at_seq"),
+            sa.or_(_version.current_to_seq.is_(None), _version.current_to_seq > sa.bindparam("at_seq")),
+        ),
+    }
+    statement = columns.where(*(conditions[name] for name in sorted(given)))
+    return statement if given & {"version", "at_seq"} else statement.where(_version.id == _instance.current_id)
 
 
 def _order(row: Any) -> tuple[str, bool, int, str]:

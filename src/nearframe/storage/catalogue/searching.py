@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, starmap
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -28,6 +28,7 @@ _FROM: Final[dict[Level, sa.FromClause]] = {
         schema.study, _series.study_id == _study.id
     ),
 }
+_OWN: Final = {Level.STUDY: _study.id, Level.SERIES: _series.id, Level.INSTANCE: _instance.id}
 _NEWEST_FIRST: Final = (_study.study_date.desc(), _study.study_time.desc(), _study.id.desc())
 _SERIES_ORDER: Final = (_series.series_number.nulls_last(), _series.series_instance_uid)
 _INSTANCE_ORDER: Final = (_instance.instance_number.nulls_last(), _instance.sop_instance_uid)
@@ -108,13 +109,14 @@ def run(connection: sa.Connection, search: Search) -> Result:
     rows = sa.select(*columns).select_from(source).order_by(*_order(search))
     if search.accept is not None:
         return _filtered(connection, rows.where(*conditions), search, search.accept)
-    if search.level is Level.STUDY:
-        # The page is cut on a narrow index first: a deep offset then skips index entries, not rows.
-        page = sa.select(_study.id).where(*conditions).order_by(*_order(search))
-        rows = rows.where(_study.id.in_(_paged(page, search).correlate(None)))
-    else:
+    if search.names_one(STUDY_UID):
         rows = _paged(rows.where(*conditions), search)
-    found = [_found(row) for row in connection.execute(rows)]
+    else:
+        # The page is cut on ids first: what is sorted is narrow, and a deep offset skips index entries, not rows.
+        own, table = _OWN[search.level], _FROM[search.level]
+        page = sa.select(own).select_from(table).where(*conditions).order_by(*_order(search))
+        rows = rows.where(own.in_(_paged(page, search).correlate(None)))
+    found = list(starmap(Found, connection.execute(rows).all()))
     return Result(found[: search.limit], more=len(found) > search.limit)
 
 
@@ -129,7 +131,7 @@ def _filtered(
     candidates = statement.limit(search.max_examined + 1).execution_options(yield_per=100)
     with connection.execute(candidates) as result:
         rows = iter(result)
-        accepted = filter(accept, map(_found, islice(rows, search.max_examined)))
+        accepted = filter(accept, starmap(Found, islice(rows, search.max_examined)))
         found = list(islice(accepted, search.offset, search.offset + search.limit + 1))
         more = len(found) > search.limit
         return Result(found[: search.limit], more=more, gave_up=not more and next(rows, None) is not None)
@@ -137,22 +139,31 @@ def _filtered(
 
 def _conditions(connection: sa.Connection, search: Search) -> list[Condition]:
     wanted = [condition_at(search.level, search.tenant, criterion) for criterion in search.criteria]
-    conditions = [*_in_view(search), *(condition for condition in wanted if condition is not None)]
+    conditions = [*_in_view(connection, search), *(condition for condition in wanted if condition is not None)]
     conditions += [period(asked) for asked in search.periods]
     if search.studies is not None:
         conditions.append(_study.study_instance_uid.in_(search.studies))
-    if not search.names_one(STUDY_UID):
-        posting = narrowest(connection, search.tenant, search.criteria)
-        if posting is not None:
-            conditions.append(_study.id.in_(posting))
     return conditions
 
 
-def _in_view(search: Search) -> list[Condition]:
-    conditions: list[Condition] = [_study.tenant == search.tenant, _study.listed == sa.true()]
+def _in_view(connection: sa.Connection, search: Search) -> list[Condition]:
+    """Return what keeps a search to the tenant, in the form that starts it at the right index.
+
+    SQLite takes any equality for rarer than it is, so a condition is left out where another
+    implies it: a study's series are its tenant's, and only studies in view have terms.
+    """
+    if search.names_one(STUDY_UID):
+        conditions: list[Condition] = [_study.tenant == search.tenant, _study.listed == sa.true()]
+        return conditions if search.level is Level.STUDY else [*conditions, _series.listed == sa.true()]
+    posting = narrowest(connection, search.tenant, search.criteria, search.offset + search.limit)
+    conditions = [_study.tenant == search.tenant, _study.listed == sa.true()]
+    if posting is not None:
+        conditions = [_study.id.in_(posting)]
+    if search.level >= Level.SERIES and posting is None:
+        conditions.append(_series.tenant == search.tenant)
     if search.level >= Level.SERIES:
-        conditions += [_series.tenant == search.tenant, _series.listed == sa.true()]
-    if search.level is Level.INSTANCE:
+        conditions.append(_series.listed == sa.true())
+    if search.level is Level.INSTANCE and posting is None:
         conditions.append(_instance.tenant == search.tenant)
     return conditions
 
@@ -171,16 +182,12 @@ def _order(search: Search) -> tuple[sa.ColumnElement[Any], ...]:
 def _columns(search: Search) -> tuple[list[sa.ColumnElement[Any]], sa.FromClause]:
     level, source = search.level, _FROM[search.level]
     own = {Level.STUDY: _study.answer, Level.SERIES: _series.answer, Level.INSTANCE: _instance.answer}[level]
-    nothing = sa.literal(b"", sa.LargeBinary)
-    columns: list[sa.ColumnElement[Any]] = [
-        own.label("answer"),
-        (_series.answer if search.parents and level is Level.INSTANCE else nothing).label("series_answer"),
-        (_study.answer if search.parents and level > Level.STUDY else nothing).label("study_answer"),
-    ]
-    if not search.metadata:
-        return [*columns, nothing.label("metadata")], source
-    return [*columns, _version.metadata], source.join(schema.version, _version.id == _SOURCE[level])
-
-
-def _found(row: Any) -> Found:
-    return Found(row.answer, row.series_answer, row.study_answer, row.metadata)
+    columns: list[sa.ColumnElement[Any]] = [own.label("answer")]
+    if search.metadata or search.parents:
+        nothing = sa.literal(b"", sa.LargeBinary)
+        columns.append((_series.answer if level is Level.INSTANCE else nothing).label("series_answer"))
+        columns.append((_study.answer if level > Level.STUDY else nothing).label("study_answer"))
+    if search.metadata:
+        columns.append(_version.metadata)
+        source = source.join(schema.version, _version.id == _SOURCE[level])
+    return columns, source

@@ -35,6 +35,8 @@ class StudyState:
     source_id: int | None
     attributes: DICOMJSON
     is_new: bool
+    #: Instances it had in view when it was loaded.
+    instances_before: int = 0
     is_touched: bool = False
     series: dict[str, SeriesState] = field(default_factory=dict)
     #: What the index holds of it now.

@@ -31,10 +31,17 @@ class Field(IntEnum):
     DESCRIPTION_GRAM = 11
     MODALITY = 12
     SOP_CLASS = 13
+    PATIENT_ID = 14
+    ACCESSION = 15
 
 
 Term = tuple[Field, str]
 
+#: For each text: the whole of it, fragments.
+TEXT_FIELDS: Final = {
+    "00100020": (Field.PATIENT_ID, Field.PATIENT_ID_GRAM),
+    "00080050": (Field.ACCESSION, Field.ACCESSION_GRAM),
+}
 #: For each name: whole groups, words, sounds, fragments.
 NAME_FIELDS: Final = {
     "00100010": (
@@ -56,8 +63,10 @@ def study_terms(attributes: DICOMJSON, modalities: Iterable[str], sop_classes: I
     """Return every term of a study."""
     terms: set[Term] = {(Field.MODALITY, modality) for modality in modalities}
     terms |= {(Field.SOP_CLASS, uid) for uid in sop_classes}
-    terms |= {(Field.PATIENT_ID_GRAM, gram) for gram in grams(read.string(attributes, "00100020"))}
-    terms |= {(Field.ACCESSION_GRAM, gram) for gram in grams(read.string(attributes, "00080050"))}
+    for tag, (whole, part) in TEXT_FIELDS.items():
+        if text := read.string(attributes, tag):
+            terms.add((whole, text))
+            terms |= {(part, gram) for gram in grams(text)}
     terms |= {(Field.DESCRIPTION_GRAM, gram) for gram in grams(fold(read.string(attributes, "00081030")))}
     for tag, fields in NAME_FIELDS.items():
         for group in read.name(attributes, tag):

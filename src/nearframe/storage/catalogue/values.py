@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import struct
+import threading
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Final
 
 import zstandard
@@ -59,6 +60,7 @@ def unpack_pieces(data: bytes, frame_count: int) -> tuple[int, ...]:
     return struct.unpack(f"<{len(data) // 4}i", data)[1:]
 
 
+@lru_cache(maxsize=256)
 def pack_pixel(pixel: PixelDescription | None) -> bytes | None:
     """Return a pixel description as JSON."""
     return None if pixel is None else dump(asdict(pixel))
@@ -72,12 +74,25 @@ def unpack_pixel(data: bytes | None) -> PixelDescription | None:
 
 def pack_metadata(plain: bytes) -> bytes:
     """Compress the DICOM JSON of an instance."""
-    return zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(plain)
+    return _zstd().compressor.compress(plain)
 
 
 def unpack_metadata(data: bytes) -> bytes:
     """Decompress what `pack_metadata` wrote."""
     try:
-        return zstandard.ZstdDecompressor().decompress(data)
+        return _zstd().decompressor.decompress(data)
     except zstandard.ZstdError as error:
         raise BackendFailed("the catalogue holds metadata that does not decompress") from error
+
+
+class _Zstd(threading.local):
+    """One thread's contexts: making one costs more than compressing a slice's metadata."""
+
+    def __init__(self) -> None:
+        self.compressor = zstandard.ZstdCompressor(level=_ZSTD_LEVEL)
+        self.decompressor = zstandard.ZstdDecompressor()
+
+
+@cache
+def _zstd() -> _Zstd:
+    return _Zstd()
