@@ -259,7 +259,7 @@ class Settings:
         SIZE, 64 * MIB, "limits", "Largest part of an object that is not pixels or bulk data.", unit="bytes"
     )
     max_nesting: int = _setting(COUNT, 32, "limits", "Deepest nesting of sequences.")
-    max_elements: int = _setting(COUNT, 2_000_000, "limits", "Most data elements in one object.")
+    max_elements: int = _setting(COUNT, 1_000_000, "limits", "Most data elements in one object.")
     max_inflated_bytes: int = _setting(SIZE, GIB, "limits", "Largest deflated data set once inflated.", unit="bytes")
     max_inflate_ratio: int = _setting(COUNT, 200, "limits", "Highest ratio of inflated to deflated bytes.")
     max_parse_seconds: float = _setting(NUMBER, 30.0, "limits", "Longest time spent parsing one object.", unit="s")

@@ -13,9 +13,7 @@ checked to lie inside what contains them. That check is the guard against false 
 from __future__ import annotations
 
 import time
-from array import array
 from collections.abc import Callable
-from functools import lru_cache
 from struct import Struct
 
 from nearframe.dicom import dictionary, notes, vr
@@ -27,11 +25,11 @@ from nearframe.dicom.element import (
     UNDEFINED_LENGTH,
     Element,
     Encoding,
-    Fragments,
     Item,
 )
+from nearframe.dicom.fragments import index_fragments
 from nearframe.dicom.limits import Limits
-from nearframe.dicom.model import Slice
+from nearframe.dicom.lookup import PrivateBlocks, VRLookup, odd_framings, odd_vr
 from nearframe.dicom.window import Window
 from nearframe.errors import LimitExceeded, MalformedDICOM
 
@@ -48,9 +46,6 @@ _TAG = {order: Struct(f"{order}HH") for order in "<>"}
 
 _HEADER_BYTES = 12  # the longest: tag, VR, two reserved bytes, 32-bit length
 _SHORT_HEADER_BYTES = 8
-_CREATOR_MAX_BYTES = 64  # VR LO
-
-_private_vr = lru_cache(maxsize=8192)(dictionary.private_vr)
 
 
 class _Unreadable(Exception):
@@ -63,7 +58,7 @@ class _Level:
     `bound` is where it must end at the latest; it ends exactly there if `is_defined`.
     """
 
-    __slots__ = ("bound", "counted", "creators", "elements", "encoding", "is_defined", "items", "sequence")
+    __slots__ = ("blocks", "bound", "counted", "elements", "encoding", "is_defined", "items", "sequence")
 
     def __init__(
         self, bound: int, is_defined: bool, encoding: Encoding, elements: list[Element], sequence: Element | None = None
@@ -75,7 +70,7 @@ class _Level:
         self.items: list[Item] = []
         self.sequence = sequence
         self.counted = 0
-        self.creators: dict[int, str] | None = None
+        self.blocks = PrivateBlocks(elements)
 
 
 class Walker:
@@ -108,6 +103,7 @@ class Walker:
         self._count = 0
         self._pos = 0
         self._stack: list[_Level] = []
+        self._lookup = VRLookup(window)
         self._ambiguous: list[Element] = []
 
     def walk(self, start: int, encoding: Encoding) -> tuple[list[Element], int]:
@@ -127,7 +123,7 @@ class Walker:
             except _Unreadable:
                 self._recover()
             self._account(level)
-        self._settle_ambiguous(root)
+        self._lookup.settle(self._ambiguous, root.elements)
         return root.elements, self._pos
 
     # -- elements --------------------------------------------------------------------------
@@ -137,14 +133,13 @@ class Walker:
         first_group, stop_group = self._groups
         unpack = _EXPLICIT[level.encoding.order].unpack_from
         data, start, pos = window.data, window.start, self._pos
-        while pos < bound:
+        last = bound - _SHORT_HEADER_BYTES
+        while pos <= last:
             at = pos - start
             if at + _HEADER_BYTES > len(data):
                 self._advance(level, pos)
                 data, start = window.data, window.start
                 at = pos - start
-                if len(data) - at < _SHORT_HEADER_BYTES:
-                    return self._end_short(level, pos)
             group, number, code, length = unpack(data, at)
             if not first_group <= group < stop_group:
                 return self._delimit(level, pos, group << 16 | number)
@@ -160,21 +155,20 @@ class Walker:
                 return self._overflow(level, pos, group << 16 | number)
             append(Element(group << 16 | number, name, pos, pos + 8, length, stop))
             pos = stop
-        return self._close(level, pos)
+        return self._end_dataset(level, pos)
 
     def _walk_implicit(self, level: _Level) -> None:
         window, bound = self._window, level.bound
         first_group, stop_group = self._groups
         unpack = _IMPLICIT["<"].unpack_from
         data, start, pos = window.data, window.start, self._pos
-        while pos < bound:
+        last = bound - _SHORT_HEADER_BYTES
+        while pos <= last:
             at = pos - start
             if at + _SHORT_HEADER_BYTES > len(data):
                 self._advance(level, pos)
                 data, start = window.data, window.start
                 at = pos - start
-                if len(data) - at < _SHORT_HEADER_BYTES:
-                    return self._end_short(level, pos)
             group, number, length = unpack(data, at)
             if not first_group <= group < stop_group:
                 return self._delimit(level, pos, group << 16 | number)
@@ -182,11 +176,11 @@ class Walker:
             if self._take_implicit(level, group << 16 | number, pos, length):
                 return None
             pos, data, start = self._pos, window.data, window.start
-        return self._close(level, pos)
+        return self._end_dataset(level, pos)
 
     def _take_implicit(self, level: _Level, tag: int, pos: int, length: int) -> bool:
         """Add one element of implicit VR; return True if the walk goes on elsewhere."""
-        name = self._dictionary_vr(level, tag)
+        name = self._lookup.find(tag, level.blocks)
         if length == UNDEFINED_LENGTH:
             self._descend(level, Element(tag, name or "SQ", pos, pos + 8, 0, 0), Encoding.IMPLICIT_LITTLE)
             return True
@@ -210,7 +204,7 @@ class Walker:
         if name is None:
             return self._walk_odd(level, tag, code)
         at = pos - self._window.start
-        if len(self._window.data) - at < _HEADER_BYTES:
+        if pos + _HEADER_BYTES > level.bound or at + _HEADER_BYTES > len(self._window.data):
             raise self._cut_off(level, pos)
         length: int = _LENGTH[order].unpack_from(self._window.data, at + 8)[0]
         # PS3.5 section 6.2.2: what is sent as UN is implicit little endian inside.
@@ -223,7 +217,7 @@ class Walker:
             self._overflow(level, pos, tag)
             return True
         if name == "UN" and order == "<":
-            name = self._known_vr(level, tag)
+            name = self._lookup.find_unknown(tag, level.blocks)
         element = Element(tag, name, pos, pos + 12, length, stop)
         if name == "SQ":
             self._enter(level, element, stop, True, inner)
@@ -234,30 +228,25 @@ class Walker:
 
     def _walk_odd(self, level: _Level, tag: int, code: bytes) -> bool:
         """Add an element whose VR does not exist, framed in the first way that makes sense."""
-        pos, order = self._pos, level.encoding.order
+        pos, at = self._pos, self._pos - self._window.start
         if tag == 0 and code == b"\0\0":
             return self._end_root(level, pos)
-        at = pos - self._window.start
         header = self._window.data[at : at + min(_HEADER_BYTES, level.bound - pos)]
-        frames = [(8, _IMPLICIT[order].unpack_from(header)[2]), (8, _EXPLICIT[order].unpack_from(header)[3])]
-        name = code.upper().decode("latin-1")
-        if name.isascii() and name.isalpha():
-            # A VR of a later edition has the 32-bit form (PS3.5 section 6.2); then an element of implicit VR.
-            frames.reverse()
-            if len(header) == _HEADER_BYTES and header[6:8] == b"\0\0":
-                frames.insert(0, (12, _LENGTH[order].unpack_from(header, 8)[0]))
-        fitting = [(size, length) for size, length in frames if pos + size + length <= level.bound]
+        framings = odd_framings(header, level.encoding.order)
+        fitting = [framing for framing in framings if self._may_end(level, pos + sum(framing))]
         if not fitting:
             self._overflow(level, pos, tag)
             return True
-        size, length = next((f for f in fitting if self._is_plausible(level, tag, pos + sum(f))), fitting[0])
+        size, length = next((one for one in fitting if self._is_plausible(level, tag, pos + sum(one))), fitting[0])
         self._found.add(notes.WRONG_VR)
-        if name not in vr.KNOWN or name == "SQ":
-            name = "UN"
-        stop = pos + size + length
-        level.elements.append(Element(tag, self._known_vr(level, tag, name), pos, pos + size, length, stop))
-        self._pos = stop
+        name = self._lookup.find_unknown(tag, level.blocks, otherwise=odd_vr(code))
+        self._pos = pos + size + length
+        level.elements.append(Element(tag, name, pos, pos + size, length, self._pos))
         return False
+
+    def _may_end(self, level: _Level, stop: int) -> bool:
+        """Return True if an element can end at `stop`: inside what contains it, and not inside what left the header."""
+        return stop <= level.bound and (stop == level.bound or self._window.holds(stop) or self._window.holds(stop - 1))
 
     def _is_plausible(self, level: _Level, tag: int, stop: int) -> bool:
         """Return True if an element may end at `stop`: the next tag is higher, or a delimiter, or nothing."""
@@ -322,35 +311,17 @@ class Walker:
         self._stack.pop()
 
     def _walk_fragments(self, level: _Level, element: Element) -> None:
-        """Index the items of an encapsulated value (PS3.5 Annex A.4) without looking into them.
-
-        Only item lengths lead to the next one: a delimiter's bytes inside a code stream mean nothing.
-        """
-        starts, lengths = array("Q"), array("Q")
-        peek, unpack, bound = self._window.peek, _IMPLICIT[level.encoding.order].unpack, level.bound
-        limit = self._limits.max_fragments + 1
-        pos = element.value_offset
-        while True:
-            if pos + 8 > bound:
-                raise self._cut_off(level, pos)
-            group, number, length = unpack(peek(pos, 8))
-            if group != 0xFFFE or number != 0xE000:
-                break
-            if pos + 8 + length > bound:
-                raise self._cut_off(level, pos)
-            starts.append(pos + 8)
-            lengths.append(length)
-            if len(starts) > limit:
-                raise LimitExceeded("max_fragments", self._limits.max_fragments)
-            if len(starts) % 4096 == 0:
-                self._check_time()
-            pos += 8 + length
-        if group << 16 | number != SEQUENCE_DELIMITATION:
+        """Index an encapsulated value."""
+        fragments, pos, tag = index_fragments(
+            self._window, element.value_offset, level.bound, level.encoding.order, self._limits, self._check_time
+        )
+        if tag is None:
+            raise self._cut_off(level, pos)
+        if tag != SEQUENCE_DELIMITATION:
             raise _Unreadable
         element.length = pos - element.value_offset
         element.end = self._pos = pos + 8
-        table = Slice(starts[0], lengths[0]) if starts else Slice(element.value_offset, 0)
-        element.fragments = Fragments(table, starts[1:], lengths[1:])
+        element.fragments = fragments
         level.elements.append(element)
 
     # -- ends ------------------------------------------------------------------------------
@@ -388,11 +359,14 @@ class Walker:
         else:
             raise _Unreadable
 
-    def _end_short(self, level: _Level, pos: int) -> None:
-        """Handle fewer bytes than an element header needs."""
-        if len(self._stack) > 1:
+    def _end_dataset(self, level: _Level, pos: int) -> None:
+        """Leave a data set at its bound, or short of it by less than an element."""
+        if pos >= level.bound:
+            self._close(level, pos)
+        elif len(self._stack) == 1:
+            self._end_root(level, pos)
+        else:
             raise self._cut_off(level, pos)
-        self._end_root(level, pos)
 
     def _end_root(self, level: _Level, pos: int) -> bool:
         if len(self._stack) > 1:
@@ -464,43 +438,3 @@ class Walker:
     def _check_time(self) -> None:
         if self._monotonic() > self._deadline:
             raise LimitExceeded("max_parse_seconds", self._limits.max_parse_seconds)
-
-    # -- VR --------------------------------------------------------------------------------
-
-    def _dictionary_vr(self, level: _Level, tag: int) -> str | None:
-        if tag & 0x10000 and tag & 0xFFFF > 0xFF:
-            return self._private_block_vr(level, tag)
-        return dictionary.public_vr(tag)
-
-    def _known_vr(self, level: _Level, tag: int, otherwise: str = "UN") -> str:
-        """Return what the dictionary says of an element sent as UN."""
-        name = self._dictionary_vr(level, tag)
-        return otherwise if name is None or name == dictionary.US_OR_SS else name
-
-    def _private_block_vr(self, level: _Level, tag: int) -> str | None:
-        """Look a private element up under the creator that reserved its block (PS3.5 section 7.8.1)."""
-        block = tag & 0xFFFF0000 | tag >> 8 & 0xFF
-        if level.creators is None:
-            level.creators = {}
-        creator = level.creators.get(block)
-        if creator is None:
-            creator = level.creators[block] = self._creator(level, block)
-        return _private_vr(tag, creator) if creator else None
-
-    def _creator(self, level: _Level, block: int) -> str:
-        for element in level.elements:
-            if element.tag == block and element.length <= _CREATOR_MAX_BYTES:
-                value = self._window.peek(element.value_offset, element.length)
-                return value.decode("latin-1").rstrip("\0 ").lstrip(" ")
-        return ""
-
-    def _settle_ambiguous(self, root: _Level) -> None:
-        """Decide "US or SS" by Pixel Representation (PS3.5 Annex A.1)."""
-        if not self._ambiguous:
-            return
-        name = "US"
-        for element in root.elements:
-            if element.tag == 0x00280103 and element.length == 2:
-                name = "SS" if self._window.peek(element.value_offset, 2) == b"\1\0" else "US"
-        for element in self._ambiguous:
-            element.vr = name
