@@ -12,12 +12,18 @@ from nearframe.config import FLAG, SETTINGS, Setting, Settings, load
 
 def add_settings(parser: argparse.ArgumentParser, groups: Iterable[str]) -> None:
     """Add ``--config`` and an option for each setting of `groups`."""
-    parser.add_argument("--config", type=Path, metavar="FILE", help="settings file (default: nearframe.toml, if any)")
+    _add_config(parser)
     for group in groups:
         section = parser.add_argument_group(f"{group} settings")
         for setting in SETTINGS:
             if setting.group == group:
                 _add_option(section, setting)
+
+
+def add_setting(parser: argparse.ArgumentParser, name: str) -> None:
+    """Add ``--config`` and the option of one setting."""
+    _add_config(parser)
+    _add_option(parser, next(setting for setting in SETTINGS if setting.name == name))
 
 
 def settings_from(options: argparse.Namespace) -> Settings:
@@ -26,7 +32,11 @@ def settings_from(options: argparse.Namespace) -> Settings:
     return load(file=getattr(options, "config", None), environment=os.environ, arguments=given)
 
 
-def _add_option(section: argparse._ArgumentGroup, setting: Setting) -> None:
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, metavar="FILE", help="settings file (default: nearframe.toml, if any)")
+
+
+def _add_option(section: argparse._ActionsContainer, setting: Setting) -> None:
     # Values stay strings here: `config.load` reads them and names the option when it cannot.
     default = setting.show(setting.default)
     prose = f"{setting.prose} Default: {default or 'none'}.".replace("%", "%%")
