@@ -7,7 +7,7 @@ reads what exactly one node did.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -103,7 +103,12 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._collectors = {metric: _collector(metric, self.registry) for metric in METRICS}
+        self._before_reading: list[Callable[[], None]] = []
         ProcessCollector(registry=self.registry)
+
+    def before_reading(self, hand_over: Callable[[], None]) -> None:
+        """Call `hand_over` before the metrics are read: for what is counted elsewhere meanwhile."""
+        self._before_reading.append(hand_over)
 
     def counter(self, metric: Metric, **labels: str) -> Counter:
         """Return one counter with its labels filled in, to keep where counting is frequent."""
@@ -137,6 +142,22 @@ class Metrics:
         """Add one observation to a histogram."""
         self.histogram(metric, **labels).observe(value)
 
+    def observe_many(self, metric: Metric, buckets: Sequence[int], total: float, **labels: str) -> None:
+        """Add observations counted elsewhere to a histogram.
+
+        Parameters
+        ----------
+        buckets
+            How many fell into each bucket of the metric, and beyond the last.
+        total
+            Their sum.
+        """
+        histogram = self.histogram(metric, **labels)
+        # The library has no call for this; it keeps its buckets apart, not cumulated.
+        for bucket, count in zip(histogram._buckets, buckets, strict=True):
+            bucket.inc(count)
+        histogram._sum.inc(total)
+
     @contextmanager
     def timed(self, metric: Metric, **labels: str) -> Iterator[None]:
         """Observe how long the block takes, failures included."""
@@ -151,6 +172,7 @@ class Metrics:
 
         Labels that are not given are summed over.
         """
+        self._collect()
         name = metric.full_name + ("_count" if metric.kind is MetricKind.HISTOGRAM else "")
         return sum(
             sample.value
@@ -161,7 +183,12 @@ class Metrics:
 
     def exposition(self) -> bytes:
         """Return the body of ``/metrics``, of media type `CONTENT_TYPE`."""
+        self._collect()
         return generate_latest(self.registry)
+
+    def _collect(self) -> None:
+        for hand_over in self._before_reading:
+            hand_over()
 
     def _of(self, metric: Metric, labels: dict[str, str]) -> Counter | Gauge | Histogram:
         found = self._collectors[metric]

@@ -17,15 +17,8 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nearframe import log, tasks
-from nearframe.metrics import (
-    HTTP_CUT,
-    HTTP_IN_FLIGHT,
-    HTTP_REQUEST_BYTES,
-    HTTP_REQUESTS,
-    HTTP_RESPONSE_BYTES,
-    HTTP_SECONDS,
-    Metrics,
-)
+from nearframe.listener.tally import Tally
+from nearframe.metrics import Metrics
 
 _log = log.logger(__name__)
 
@@ -37,6 +30,7 @@ _MISDIRECTED = (
 )
 
 
+_KNOWN_HOSTS = 64  # ways to write our few names and the port
 #: How long after the end of an HTTP/2 upload its cancellation would show (measured: at once).
 _CANCELLATION_SHOWS_S = 0.005
 
@@ -58,8 +52,9 @@ class Exchange:
 
     def __init__(self, app: ASGIApp, metrics: Metrics, hosts: Collection[str] | None = None) -> None:
         self._app = app
-        self._counts = _Counts(metrics)
+        self._tally = Tally(metrics, in_flight=lambda: len(self._running))
         self._hosts = None if hosts is None else frozenset(host.lower() for host in hosts)
+        self._known_hosts: dict[bytes, bool] = {}
         self._running: set[asyncio.Task[Any]] = set()
         self._idle: asyncio.Future[None] | None = None
 
@@ -68,9 +63,8 @@ class Exchange:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - the server runs each request in a task of its own
         self._running.add(task)
-        self._counts.began()
         try:
-            if self._is_for_us(scope):
+            if self._hosts is None or self._is_for_us(scope):
                 await self._app(scope, request.receive, request.send)
             else:
                 await request.answer(421, _MISDIRECTED)
@@ -86,7 +80,7 @@ class Exchange:
             if self._idle is not None and not self._running and not self._idle.done():
                 self._idle.set_result(None)
             request.end()
-            self._counts.ended(request)
+            self._tally.add(request)
 
     def idle(self) -> asyncio.Future[None]:
         """Return a future that is done once no request is being answered."""
@@ -102,12 +96,17 @@ class Exchange:
         return len(running)
 
     def _is_for_us(self, scope: Scope) -> bool:
-        if self._hosts is None:
-            return True
         for name, value in scope["headers"]:
             if name == b"host":
-                return host_without_port(value.decode("latin-1")) in self._hosts
+                known = self._known_hosts.get(value)
+                return self._look_up(value) if known is None else known
         return False  # HTTP/1.0 without Host: nothing that we serve speaks it
+
+    def _look_up(self, host: bytes) -> bool:
+        ours = host_without_port(host.decode("latin-1")) in (self._hosts or ())
+        if ours and len(self._known_hosts) < _KNOWN_HOSTS:
+            self._known_hosts[host] = True
+        return ours
 
 
 def host_without_port(host: str) -> str:
@@ -147,7 +146,8 @@ class _Request:
 
     @property
     def route(self) -> str:
-        route: str = self._scope["state"].get("route", "other")
+        """What the application called it."""
+        route: str = self._scope.get("state", {}).get("route", "other")
         return route
 
     async def receive(self) -> Message:
@@ -181,16 +181,17 @@ class _Request:
             raise ClientGone("the client has gone")
         if message["type"] == "http.response.start":
             self.status = message["status"]
-        else:
-            more = message.get("more_body", False)
-            if self._is_head:
-                if more:
-                    return
-                message = {"type": "http.response.body", "body": b""}
-            elif more and self._watch is None:
-                self._watch = tasks.spawn(self._watch_client(), name="watch client")
-            self.sent_bytes += len(message.get("body", b""))
-            self.complete = not more
+            await self._send(message)
+            return
+        more = message.get("more_body", False)
+        if self._is_head:
+            if more:
+                return
+            message = {"type": "http.response.body", "body": b""}
+        elif more and self._watch is None:
+            self._watch = tasks.spawn(self._watch_client(), name="watch client")
+        self.sent_bytes += len(message.get("body", b""))
+        self.complete = not more
         await self._send(message)
 
     async def answer(self, status: int, body: bytes) -> None:
@@ -210,40 +211,3 @@ class _Request:
         while (await self._receive())["type"] != "http.disconnect":
             pass
         self._gone = True
-
-
-class _Counts:
-    """Counts requests; what the metrics look up by label is kept per route."""
-
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
-        self._in_flight = metrics.gauge(HTTP_IN_FLIGHT)
-        self._requests: dict[tuple[str, int], Any] = {}
-        self._by_route: dict[str, tuple[Any, Any, Any]] = {}
-
-    def began(self) -> None:
-        self._in_flight.inc()
-
-    def ended(self, request: _Request) -> None:
-        self._in_flight.dec()
-        route, metrics = request.route, self._metrics
-        status = request.status // 100
-        requests = self._requests.get((route, status))
-        if requests is None:
-            requests = metrics.counter(HTTP_REQUESTS, route=route, status=f"{status}xx" if status else "none")
-            self._requests[route, status] = requests
-        found = self._by_route.get(route)
-        if found is None:
-            found = self._by_route[route] = (
-                metrics.histogram(HTTP_SECONDS, route=route),
-                metrics.counter(HTTP_RESPONSE_BYTES, route=route),
-                metrics.counter(HTTP_REQUEST_BYTES, route=route),
-            )
-        seconds, sent, received = found
-        requests.inc()
-        seconds.observe(time.perf_counter() - request.began_s)
-        sent.inc(request.sent_bytes)
-        if request.received_bytes:
-            received.inc(request.received_bytes)
-        if not request.complete:
-            metrics.add(HTTP_CUT, route=route)

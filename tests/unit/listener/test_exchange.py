@@ -60,7 +60,7 @@ async def ask(app: Any, client: Client, method: str = "GET", host: str = "localh
 
 
 async def small(scope: Scope, _receive: Receive, send: Send) -> None:
-    scope["state"]["route"] = "small"
+    scope.setdefault("state", {})["route"] = "small"
     await send(START)
     await send(body(b"data"))
 
@@ -103,7 +103,7 @@ async def test_fewer_bytes_than_declared_are_a_disconnect() -> None:
         assert await receive() == {"type": "http.disconnect"}
 
     client = Client([{"type": "http.request", "body": b"abc", "more_body": more} for more in (True, False)])
-    scope = {"type": "http", "http_version": "2", "method": "POST", "headers": [(b"content-length", b"7")], "state": {}}
+    scope = {"type": "http", "http_version": "2", "method": "POST", "headers": [(b"content-length", b"7")]}
     await Exchange(app, Metrics())(scope, client.incoming.get, client.send)
     assert not client.sent
 
@@ -182,7 +182,7 @@ async def test_other_host_names_are_refused(host: str, status: int) -> None:
 
 async def test_a_request_without_host_is_refused() -> None:
     client = Client()
-    scope = {"type": "http", "method": "GET", "headers": [], "state": {}}
+    scope = {"type": "http", "method": "GET", "headers": []}
     await Exchange(small, Metrics(), ["localhost"])(scope, client.incoming.get, client.send)
     assert client.sent[0]["status"] == 421
 
@@ -196,7 +196,7 @@ async def test_cancelling_what_runs() -> None:
 
     client = Client()
     exchange = Exchange(app, Metrics())
-    scope = {"type": "http", "method": "GET", "headers": [], "state": {}}
+    scope = {"type": "http", "method": "GET", "headers": []}
     task = asyncio.create_task(exchange(scope, client.incoming.get, client.send))
     await waiting.wait()
     assert await exchange.cancel_running() == 1
