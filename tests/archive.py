@@ -134,6 +134,7 @@ async def _chunks(data: bytes) -> AsyncIterator[bytes]:
 FILES = (
     "CT_small.dcm",  # Explicit VR Little Endian, 16 bit
     "MR_small_bigendian.dcm",  # Explicit VR Big Endian
+    "SC_rgb_small_odd_big_endian.dcm",  # 27 bytes of colour in 16-bit words
     "image_dfl.dcm",  # deflated
     "examples_jpeg2k.dcm",
     "GDCMJ2K_TextGBR.dcm",

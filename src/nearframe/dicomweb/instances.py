@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 from starlette.responses import Response
 
@@ -13,7 +13,7 @@ from nearframe.dicomweb.call import Call
 from nearframe.dicomweb.services import Services
 from nearframe.errors import NotAcceptable
 from nearframe.ids import sha256_of
-from nearframe.query.body import Body, Held, Segment
+from nearframe.query.body import Body, Held, Segment, Streamed
 from nearframe.query.retrieve_instances import DEFAULT, InstanceService
 from nearframe.storage.ports import InstanceRecord
 from nearframe.wire import multipart
@@ -29,6 +29,8 @@ async def retrieve_instances(services: Services, call: Call) -> Response:
     if len(records) > 1 and not chosen.multipart:
         raise NotAcceptable("several instances go into one multipart/related answer; accept that")
     targets = [services.instances.target(record, wanted) for record in records]
+    if wanted == DEFAULT and len(records) == 1:
+        targets = [await services.instances.possible(call.context, records[0], targets[0])]
     return await answer(call.request, _resource(services.instances, call, records, targets, chosen))
 
 
@@ -57,11 +59,35 @@ def _resource(
     async def body() -> Body:
         segments: list[Segment] = []
         for index, (record, target) in enumerate(zip(records, targets, strict=True)):
-            segment = service.segment(call.context, record, target)
-            segments += [Held(_head(call, boundary, index, record, target, segment.length)), segment]
+            segments += _part(service, call, boundary, index, record, target)
         return Body([*segments, Held(multipart.closing(boundary))])
 
     return Resource(f'"{digest.hex()}-m"', multipart.content_type(boundary, part), body)
+
+
+def _part(
+    service: InstanceService, call: Call, boundary: str, index: int, record: InstanceRecord, target: str
+) -> list[Segment]:
+    """Return an instance with its head, opened only when its turn comes: a study has thousands."""
+    stored = record.transfer_syntax_uid
+
+    async def as_stored(start: int, stop: int | None) -> AsyncGenerator[bytes, None]:
+        body = await service.file(call.context, record, stored)
+        async for chunk in body.open(start, stop):
+            yield chunk
+
+    async def made(start: int, stop: int | None) -> AsyncGenerator[bytes, None]:
+        # One frame that cannot be decoded must not cost a client the rest of the study.
+        given = await service.possible(call.context, record, target)
+        body = await service.file(call.context, record, given)
+        yield _head(call, boundary, index, record, given, body.size)
+        async for chunk in body.open():
+            yield chunk
+
+    if target != stored:
+        return [Streamed(None, made)]
+    head = _head(call, boundary, index, record, stored, record.file_bytes)
+    return [Held(head), Streamed(record.file_bytes, as_stored)]
 
 
 def _head(call: Call, boundary: str, index: int, record: InstanceRecord, target: str, length: int | None) -> bytes:

@@ -58,6 +58,7 @@ class Freshness:
 
     def everything_changed(self) -> None:
         """Break every stamp."""
+        self.generation += 1
         for study in list(self._stamps):
             self.changed(study)
 

@@ -25,7 +25,7 @@ from nearframe.dicom.transfersyntax import (
     HTJ2KLosslessRPCL,
     transfer_syntax,
 )
-from nearframe.errors import NotFound
+from nearframe.errors import MalformedDICOM, NotAcceptable, NotFound
 from nearframe.ids import Digest, sha256
 from nearframe.query.contents import ContentReader
 from nearframe.query.workers import Workers
@@ -176,7 +176,10 @@ class FrameService:
     ) -> TranscodedFrame:
         assert record.pixel is not None  # noqa: S101 - nothing is offered to be made without it
         encoded = await self._contents.read(context, record.study, record.frames.enc_of(frame_number - 1))
-        made = await self._cpu.run(transcode, encoded, record.transfer_syntax_uid, record.pixel, target)
+        try:
+            made = await self._cpu.run(transcode, encoded, record.transfer_syntax_uid, record.pixel, target)
+        except MalformedDICOM as error:
+            raise undecodable(error) from error
         self.transcoded += 1
         self._made.put(key, made, len(made.encoded))
         return made
@@ -191,6 +194,11 @@ class FrameService:
                 break
             found[number] = rendition
         return found
+
+
+def undecodable(error: MalformedDICOM) -> NotAcceptable:
+    """Return what a reader is told of a stored frame that cannot be decoded: it has done nothing wrong."""
+    return NotAcceptable(f"the stored frame cannot be decoded ({error}); it can be had as stored, transfer-syntax=*")
 
 
 def stored_syntax(record: InstanceRecord) -> str:

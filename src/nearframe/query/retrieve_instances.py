@@ -22,6 +22,7 @@ from nearframe.dicom.reencode import (
 )
 from nearframe.dicom.transcode import TranscodedFrame, targets
 from nearframe.dicom.transfersyntax import Codec, ExplicitVRLittleEndian, Loss, transfer_syntax
+from nearframe.errors import NotAcceptable
 from nearframe.query.body import Body, Held, Segment, Streamed
 from nearframe.query.contents import ContentReader
 from nearframe.query.parsed_header import parse_header
@@ -83,15 +84,14 @@ class InstanceService:
             )
         return await self._reencoded(context, record, target)
 
-    def segment(self, context: Context, record: InstanceRecord, target: str) -> Segment:
-        """Return the same, opened only when its turn comes: a study has thousands of instances."""
-
-        async def opener(start: int, stop: int | None) -> AsyncGenerator[bytes, None]:
-            body = await self.file(context, record, target)
-            async for chunk in body.open(start, stop):
-                yield chunk
-
-        return Streamed(record.file_bytes if target == record.transfer_syntax_uid else None, opener)
+    async def possible(self, context: Context, record: InstanceRecord, target: str) -> str:
+        """Return `target`, or the instance's own syntax if its first frame cannot be decoded after all."""
+        if target != record.transfer_syntax_uid and not self._copies_pixel_data(record, target):
+            try:
+                await self._frames.made(context, record, 1, target)
+            except NotAcceptable:
+                return record.transfer_syntax_uid
+        return target
 
     def _makeable(self, record: InstanceRecord) -> tuple[str, ...]:
         """Return the syntaxes other than its own that an instance can be given in."""
@@ -111,7 +111,7 @@ class InstanceService:
 
     async def _reencoded(self, context: Context, record: InstanceRecord, target: str) -> Body:
         header = await parse_header(context, self._contents, self._cpu, record, self._limits)
-        copies = (target == ExplicitVRLittleEndian and _is_copied(record)) or len(record.frames) == 0
+        copies = self._copies_pixel_data(record, target)
         changes: Changes = {}
         pixel_data: list[Segment] = []
         if not copies:
@@ -130,6 +130,9 @@ class InstanceService:
                 case PixelDataHere():
                     segments += pixel_data
         return Body(segments)
+
+    def _copies_pixel_data(self, record: InstanceRecord, target: str) -> bool:
+        return len(record.frames) == 0 or (target == ExplicitVRLittleEndian and _is_copied(record))
 
     def _pixel_data(
         self, context: Context, record: InstanceRecord, target: str, example: TranscodedFrame

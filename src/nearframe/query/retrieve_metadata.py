@@ -14,7 +14,7 @@ from nearframe.errors import NotFound
 from nearframe.ids import Identity
 from nearframe.query.freshness import Freshness, Stamp
 from nearframe.query.workers import Workers
-from nearframe.storage.ports import Catalogue, StudyRef
+from nearframe.storage.ports import Catalogue, FeedCursor, StudyRef
 from nearframe.wire.contentcoding import encode
 
 _STATES_KEPT: Final = 10_000
@@ -73,10 +73,9 @@ class MetadataService:
         self._cpu = cpu
         self._freshness = freshness
         self._link = link
-        self._states: SizedLRU[tuple[StudyRef, str | None], tuple[Stamp, int]] = SizedLRU(_STATES_KEPT)
+        self._states: SizedLRU[tuple[StudyRef, str | None], tuple[Stamp, FeedCursor]] = SizedLRU(_STATES_KEPT)
         self._documents: SizedLRU[_Key, bytes] = SizedLRU(cache_bytes)
         self._building: SingleFlight[_Key, bytes] = SingleFlight("metadata")
-        self._epoch: str | None = None
         self.built = 0
 
     async def state(self, scope: MetadataScope) -> str:
@@ -87,18 +86,17 @@ class MetadataService:
         NotFound
             If there is no such study or series.
         """
-        if self._epoch is None:
-            self._epoch = (await self._sql.run(self._catalogue.head)).epoch
-        if scope.at_seq is not None:
-            return f"{self._epoch}.at{scope.at_seq}"
         key = (scope.study, scope.series_instance_uid)
         known = self._states.get(key)
         if known is None or not known[0].valid:
             stamp = self._freshness.stamp(scope.study)
-            known = (stamp, await self._sql.run(self._catalogue.state, *key))
+            known = (stamp, await self._sql.run(self._state, *key))
             self._states.put(key, known, 1)
+        now = known[1]
+        if scope.at_seq is not None:
+            return f"{now.epoch}.at{scope.at_seq}"
         version = "" if scope.version is None else f".v{scope.version}"
-        return f"{self._epoch}.{known[1]}{version}"
+        return f"{now.epoch}.{now.seq}{version}"
 
     def held(self, scope: MetadataScope, state: str, service_url: str, coding: str) -> bytes | None:
         """Return a prepared document if it is in memory."""
@@ -129,6 +127,11 @@ class MetadataService:
         """Return the metadata of each instance as a DICOM JSON object."""
         rows = await self._rows(scope)
         return await self._cpu.run(_linked, rows, scope.version, service_url, self._link)
+
+    def _state(self, study: StudyRef, series_instance_uid: str | None) -> FeedCursor:
+        # A restore starts a new epoch, and its sequences again where the backup ended.
+        epoch = self._catalogue.head().epoch
+        return FeedCursor(epoch, self._catalogue.state(study, series_instance_uid))
 
     async def _build(self, key: _Key) -> bytes:
         rows = await self._rows(key.scope)

@@ -16,7 +16,7 @@ from nearframe.dicom.model import DICOMJSON, PixelDescription
 from nearframe.dicom.render import RenderOptions, render, render_animation
 from nearframe.dicom.renderparameters import RenderParameters
 from nearframe.dicom.transfersyntax import transfer_syntax
-from nearframe.errors import NearframeError, NotAcceptable
+from nearframe.errors import MalformedDICOM, NearframeError, NotAcceptable
 from nearframe.ids import Digest, sha256
 from nearframe.query.contents import ContentReader
 from nearframe.query.retrieve_bulkdata import (
@@ -25,6 +25,7 @@ from nearframe.query.retrieve_bulkdata import (
     BulkData,
     BulkDataService,
 )
+from nearframe.query.retrieve_frames import undecodable
 from nearframe.query.workers import Workers
 from nearframe.storage.ports import Catalogue, InstanceRecord
 
@@ -157,7 +158,10 @@ class RenderedService:
             await self._contents.read(context, record.study, record.frames.enc_of(number - 1))
             for number in frame_numbers
         ]
-        picture = await self._cpu.run(_picture, encoded, record.transfer_syntax_uid, pixel, parameters, options)
+        try:
+            picture = await self._cpu.run(_picture, encoded, record.transfer_syntax_uid, pixel, parameters, options)
+        except MalformedDICOM as error:
+            raise undecodable(error) from error
         self._pictures.put(key, picture, len(picture))
         return picture
 

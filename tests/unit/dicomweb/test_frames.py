@@ -44,6 +44,7 @@ async def test_a_viewers_request_gets_the_stored_frame_labelled(stocked: Stocked
 DECODED = [
     "CT_small.dcm",
     "MR_small_bigendian.dcm",
+    "SC_rgb_small_odd_big_endian.dcm",
     "image_dfl.dcm",
     "examples_jpeg2k.dcm",
     "JPEGLSNearLossless_16.dcm",

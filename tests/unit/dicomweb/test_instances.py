@@ -7,9 +7,10 @@ from io import BytesIO
 import numpy as np
 import pydicom
 import pytest
+from pydicom.uid import UID
 
 from nearframe.wire.mediatype import parse_media_type
-from tests.archive import FILES, Stocked, sample
+from tests.archive import FILES, TEST_FILES, Stocked, path_of, rewritten, sample
 from tests.multiparts import split_parts
 
 pytestmark = [
@@ -54,7 +55,14 @@ async def test_ranges_of_a_file(stocked: Stocked) -> None:
 
 
 LOSSLESS = [
-    *("CT_small.dcm", "MR_small_bigendian.dcm", "image_dfl.dcm", "examples_jpeg2k.dcm", "SC_rgb_rle_2frame.dcm"),
+    *(
+        "CT_small.dcm",
+        "MR_small_bigendian.dcm",
+        "SC_rgb_small_odd_big_endian.dcm",
+        "image_dfl.dcm",
+        "examples_jpeg2k.dcm",
+        "SC_rgb_rle_2frame.dcm",
+    ),
     *("rtdose.dcm", "examples_palette.dcm", "test-SR.dcm", "waveform_ecg.dcm", "examples_overlay.dcm"),
 ]
 
@@ -154,3 +162,36 @@ async def test_a_study_as_it_was_at_a_sequence(stocked: Stocked) -> None:
     seq = stocked.archive.catalogue.state(record.study)
     answer = await stocked.get(f"{study}?version={seq}", AS_STORED)
     assert len(split_parts(answer.content, answer.headers["content-type"])) == 1
+
+
+def undecodable(uid: str, study: str) -> bytes:
+    """Return an image whose JPEG 2000 stream says another size than its header."""
+    dataset = pydicom.dcmread(TEST_FILES / "MR_small_jp2klossless.dcm")
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = UID(uid)
+    dataset.StudyInstanceUID = UID(study)
+    dataset.Rows = 7
+    return rewritten(dataset)
+
+
+async def test_what_cannot_be_decoded_goes_as_stored_or_says_so(stocked: Stocked) -> None:
+    data = undecodable("2.25.601", "2.25.600")
+    good = pydicom.dcmread(TEST_FILES / "MR_small_jp2klossless.dcm")
+    good.SOPInstanceUID = good.file_meta.MediaStorageSOPInstanceUID = UID("2.25.602")
+    good.StudyInstanceUID = UID("2.25.600")
+    stored, _ = await stocked.archive.add(data, rewritten(good))
+    path = path_of(stored)
+    default = await stocked.get(path, "application/dicom")
+    assert default.content == data
+    for resource, accept in (
+        ("", f"application/dicom; transfer-syntax={ELE}"),
+        ("/frames/1", "application/octet-stream"),
+        ("/rendered", "image/jpeg"),
+    ):
+        answer = await stocked.get(path + resource, accept)
+        assert answer.status_code == 406, resource
+        assert "as stored" in answer.json()["detail"]
+    study = await stocked.get("/dicomweb/studies/2.25.600", 'multipart/related; type="application/dicom"')
+    parts = split_parts(study.content, study.headers["content-type"])
+    syntaxes = {head.splitlines()[0].rpartition("=")[2] for head, _ in parts}
+    assert syntaxes == {ELE, "1.2.840.10008.1.2.4.90"}
+    assert data in [payload for _, payload in parts]
