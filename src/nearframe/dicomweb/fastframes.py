@@ -30,6 +30,7 @@ from nearframe.errors import AccessError, NearframeError
 from nearframe.ids import Digest
 from nearframe.query.freshness import Stamp
 from nearframe.query.retrieve_frames import Source
+from nearframe.storage.ports import Buffer
 from nearframe.units import MIB
 from nearframe.wire.accept import parse_accept
 from nearframe.wire.byterange import requested_ranges
@@ -137,10 +138,12 @@ class FastFrames:
             await _send(send, 304, found.validators, b"")
             return
         answer = found.answer
-        if found.digest is not None:
-            payload = self._contents.read_nowait(answer.record.study, found.digest)
-        else:
-            payload = self._frames.held(answer.record, answer.frame_numbers[0], answer.form)
+        if found.digest is not None and found.size and not wanted.range:
+            body = self._contents.read_framed(answer.record.study, found.digest, found.head, found.tail)
+            if body is not None:
+                await _send(send, 200, [*found.headers, _HIT], body)
+                return
+        payload = self._frames.held(answer.record, answer.frame_numbers[0], answer.form)
         status = _HIT
         if payload is None:
             status = _MISS
@@ -239,7 +242,7 @@ async def _send_ranges(
     await _send(send, 206, headers, body)
 
 
-async def _send(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+async def _send(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: Buffer) -> None:
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 

@@ -22,6 +22,10 @@ class ContentReader(Protocol):
         """Return the content if that takes no waiting, else None."""
         ...
 
+    def read_framed(self, study: StudyRef, digest: Digest, head: bytes, tail: bytes) -> bytearray | None:
+        """Return the content between `head` and `tail` if that takes no waiting, else None."""
+        ...
+
     async def read(
         self, context: Context, study: StudyRef, digest: Digest, start: int = 0, stop: int | None = None
     ) -> bytes:
@@ -56,6 +60,9 @@ class LocalContents:
 
     def read_nowait(self, study: StudyRef, digest: Digest) -> bytes | None:
         return self._store.read_nowait(study, digest)
+
+    def read_framed(self, study: StudyRef, digest: Digest, head: bytes, tail: bytes) -> bytearray | None:
+        return self._store.read_framed(study, digest, head, tail)
 
     async def read(
         self, context: Context, study: StudyRef, digest: Digest, start: int = 0, stop: int | None = None

@@ -100,6 +100,10 @@ class ContentStore(Protocol):
         """Return the content if that takes no disk read and no more than one chunk, else None."""
         ...
 
+    def read_framed(self, study: StudyRef, digest: Digest, head: bytes, tail: bytes) -> bytearray | None:
+        """Return the content between `head` and `tail` on the terms of `read_nowait`, opened where it is sent from."""
+        ...
+
     def stream(self, study: StudyRef, digest: Digest, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
         """Yield the content, or a range of it, in chunks of bounded size."""
         ...

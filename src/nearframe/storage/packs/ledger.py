@@ -42,6 +42,9 @@ class Ledger:
         self._keys = keys
         self._replaying = False
         self._unheld: set[bytes] = set()
+        #: Goes up after a content moved, was damaged, or lost a reference: what was looked up
+        #: before may be wrong.
+        self.generation = 0
 
     # -- look-ups --------------------------------------------------------------------------
 
@@ -120,6 +123,7 @@ class Ledger:
         if entry is None or entry.damaged or (entry.segment, entry.offset) != (segment, offset):
             return False
         self._put_entry(content_id, entry._replace(damaged=True))
+        self.generation += 1
         return True
 
     def forget_study(self, study_key_id: bytes) -> int:
@@ -181,6 +185,7 @@ class Ledger:
         if entry is not None:
             self._count(entry, -1)
             self._put_entry(header.content_id, entry._replace(segment=NOWHERE, offset=0))
+            self.generation += 1
 
     def forget_segment(self, segment: int) -> None:
         """A pack's file is gone, durably."""
@@ -232,6 +237,8 @@ class Ledger:
         )
         self._count(entry, 1)
         self._put_entry(header.content_id, entry)
+        if known is not None:
+            self.generation += 1
 
     def _entries(self, content_id: bytes) -> list[Entry]:
         return decode_entries(self._index.get(Table.CONTENTS, content_id) or b"")
@@ -297,6 +304,7 @@ class Ledger:
         self._index.delete(Table.WRAPS, study_key_id + content_id)
         if wrap.own_record:
             self._add_live(wrap.carrier, -HEADER_BYTES)
+        self.generation += 1
         entry = self._entry_of(content_id, wrap.key_tag)
         if entry is None:
             return
@@ -311,6 +319,7 @@ class Ledger:
             self._put_entry(content_id, entry)
         else:
             self._remove_entry(content_id, entry)
+        self.generation += 1
 
     # -- packs -----------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from nearframe.ids import sha256_of
 from nearframe.storage.packs.files import StoredFile
 from nearframe.storage.packs.keys import StudyKeys
 from nearframe.storage.packs.record import HEADER_BYTES, Coding, RecordHeader
-from nearframe.storage.packs.seal import Form, decompress, open_chunk
+from nearframe.storage.packs.seal import Form, decompress, open_chunk, open_chunk_into
 
 
 class _Scratch(threading.local):
@@ -56,13 +56,29 @@ def read_range(
             yield plain[max(start - base, 0) : max(stop - base, 0)]
 
 
-def read_cached(key: AESGCM, form: Form, file: StoredFile, offset: int) -> bytes | None:
-    """Return a content of one chunk if the page cache has it, else None."""
+def read_cached(
+    key: AESGCM, form: Form, file: StoredFile, offset: int, head: bytes = b"", tail: bytes = b""
+) -> bytearray | None:
+    """Return a content of one chunk between `head` and `tail` if the page cache has it, else None.
+
+    It is opened into the buffer that is returned: nothing is copied on the way.
+
+    Raises
+    ------
+    IntegrityError
+        If it does not open.
+    """
     sealed = _scratch.view(form.stored_length)
     if not file.read_into_nowait(offset + HEADER_BYTES, sealed):
         return None
-    plain = open_chunk(key, form, 0, sealed)
-    return decompress(plain, form.plain_length) if form.coding == Coding.ZSTD else plain
+    if form.coding == Coding.ZSTD:
+        plain = decompress(open_chunk(key, form, 0, sealed), form.plain_length)
+        return bytearray().join((head, plain, tail))
+    framed = bytearray(len(head) + form.plain_length + len(tail))
+    framed[: len(head)] = head
+    open_chunk_into(key, form, sealed, memoryview(framed)[len(head) : len(head) + form.plain_length])
+    framed[len(framed) - len(tail) :] = tail
+    return framed
 
 
 def form_of(header: RecordHeader) -> Form:

@@ -114,6 +114,20 @@ def open_chunk(key: AESGCM, form: Form, chunk: int, sealed: Buffer) -> bytes:
         raise IntegrityError("a stored content does not open under its key") from error
 
 
+def open_chunk_into(key: AESGCM, form: Form, sealed: Buffer, plain: memoryview) -> None:
+    """Open the only chunk of a content into `plain`, whose bytes are of no use if it raises.
+
+    Raises
+    ------
+    IntegrityError
+        If it does not open.
+    """
+    try:
+        key.decrypt_into(form.nonce(0), sealed, form.associated(0), plain)
+    except InvalidTag as error:
+        raise IntegrityError("a stored content does not open under its key") from error
+
+
 def compress(data: bytes) -> bytes:
     """Return `data` as one zstd frame."""
     return zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(data)

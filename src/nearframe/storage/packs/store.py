@@ -37,6 +37,9 @@ from nearframe.storage.ports import Buffer, ContentKind, StudyRef
 #: A content moves once per compaction: two look-ups in a row that miss are already rare.
 _MOVED_ATTEMPTS: Final = 8
 
+#: Look-ups remembered, about 1 KB each.
+_KNOWN: Final = 8192
+
 _log = log.logger(__name__)
 
 
@@ -82,8 +85,15 @@ class PackStats:
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """A content that a study may read: found, and its key unwrapped."""
+    """A content that a study may read: found, and its key unwrapped.
 
+    Attributes
+    ----------
+    generation
+        Of the ledger: while it stands, every earlier look-up does.
+    """
+
+    generation: int
     entry: Entry
     form: Form
     key: AESGCM
@@ -136,6 +146,7 @@ class PackStore:
         self._intake = Intake(self._settings, self._segments, self._keys, self._ledger, self._writer)
         self._upkeep_lock = threading.Lock()
         self._integrity_failures = 0
+        self._known: dict[tuple[StudyRef, Digest], _Held] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -227,11 +238,16 @@ class PackStore:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def read_nowait(self, study: StudyRef, digest: Digest) -> bytes | None:
+        framed = self.read_framed(study, digest, b"", b"")
+        return None if framed is None else bytes(framed)
+
+    def read_framed(self, study: StudyRef, digest: Digest, head: bytes, tail: bytes) -> bytearray | None:
         try:
             held = self._find(study, digest)
             if held.form.chunks > 1:
                 return None
-            return read_cached(held.key, held.form, self._segments.reader(held.entry.segment), held.entry.offset)
+            file = self._segments.reader(held.entry.segment)
+            return read_cached(held.key, held.form, file, held.entry.offset, head, tail)
         except (NotFound, IntegrityError, OSError):
             return None  # `read` looks again, and says what is wrong
 
@@ -254,6 +270,17 @@ class PackStore:
         return [digest for digest in digests if self.size_of(study, digest) is None]
 
     def _find(self, study: StudyRef, digest: Digest) -> _Held:
+        """Return a content that the study may read; what was found lately costs no look-up and no unwrapping."""
+        known = self._known.get((study, digest))
+        if known is not None and known.generation == self._ledger.generation:
+            return known
+        if len(self._known) >= _KNOWN:
+            self._known.clear()
+        found = self._known[study, digest] = self._look_up(study, digest)
+        return found
+
+    def _look_up(self, study: StudyRef, digest: Digest) -> _Held:
+        generation = self._ledger.generation  # taken first: what changes meanwhile makes this look-up stale
         keys = self._keys.find(study)
         if keys is None:
             raise NotFound("content")
@@ -265,7 +292,7 @@ class PackStore:
         if not entry.readable:
             raise IntegrityError("a stored content is damaged; it is kept out of use until stored again")
         content_key, _ = keys.unwrap(content_id, wrap)
-        return _Held(entry, entry.form(content_id), AESGCM(content_key))
+        return _Held(generation, entry, entry.form(content_id), AESGCM(content_key))
 
     def _find_file(self, study: StudyRef, digest: Digest) -> tuple[_Held, StoredFile]:
         for _ in range(_MOVED_ATTEMPTS):
