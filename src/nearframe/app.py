@@ -26,10 +26,11 @@ from nearframe import log, tasks
 from nearframe.config import Settings
 from nearframe.context import Context, local_admin
 from nearframe.dicom.limits import Limits
-from nearframe.dicomweb.address import ROOT
+from nearframe.dicomweb.address import ROOT, Addresses
 from nearframe.dicomweb.app import dicomweb_app
 from nearframe.dicomweb.ports import RemoveService, StoreService
 from nearframe.dicomweb.services import Services, services
+from nearframe.edge.node import Edge, Kept
 from nearframe.errors import MalformedRequest
 from nearframe.metrics import CONTENT_TYPE, Metrics
 from nearframe.origin.ingest import Ingest
@@ -68,11 +69,18 @@ class Core:
     metrics: Metrics
     packs: PackStore
     catalogue: SQLCatalogue
+    manifests: Manifests
     freshness: Freshness
     sql: Workers
     cpu: Workers
     disk: Workers
     limits: Limits
+    epoch: str
+
+    @property
+    def node_name(self) -> str:
+        """Who this node is in ``Via``: as unique as its catalogue, and no name of a place."""
+        return f"nearframe-{self.epoch[:8]}"
 
     def gate(self, scope: Scope) -> Context:
         """Say who makes a request. Until custody lands: a process of this machine, for the tenant it names."""
@@ -98,7 +106,19 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
         stack.push_async_callback(disk.run, packs.close)
         catalogue = await sql.run(open_catalogue, settings.database_url or settings.home / "catalogue.sqlite")
         stack.push_async_callback(sql.run, catalogue.close)
-        core = Core(settings, Metrics(), packs, catalogue, Freshness(), sql, cpu, disk, limits_of(settings))
+        core = Core(
+            settings=settings,
+            metrics=Metrics(),
+            packs=packs,
+            catalogue=catalogue,
+            manifests=Manifests(catalogue, cpu, settings.metadata_cache_bytes),
+            freshness=Freshness(),
+            sql=sql,
+            cpu=cpu,
+            disk=disk,
+            limits=limits_of(settings),
+            epoch=(await sql.run(catalogue.head)).epoch,
+        )
         watch = tasks.spawn(_watch_changes(core), name="watch changes")
         stack.push_async_callback(tasks.cancel, [watch])
         yield core
@@ -134,22 +154,26 @@ def services_of(
     )
 
 
-async def sync_services(core: Core, contents: ContentReader) -> SyncServices:
+def sync_services(core: Core, contents: ContentReader, feed: FeedWatch) -> SyncServices:
     """Put the services together that other nodes follow this one by."""
-    cache_bytes = core.settings.metadata_cache_bytes
-    manifests = Manifests(core.catalogue, core.cpu, cache_bytes)
-    deltas = Deltas(core.catalogue, core.packs, manifests, Part10Edits(), core.cpu, cache_bytes // 4)
-    epoch = (await core.sql.run(core.catalogue.head)).epoch
+    deltas = Deltas(
+        core.catalogue,
+        core.packs,
+        core.manifests,
+        Part10Edits(),
+        core.cpu,
+        core.settings.metadata_cache_bytes // 4,
+    )
     return SyncServices(
         catalogue=core.catalogue,
         store=core.packs,
         contents=contents,
-        feed=FeedWatch(core.catalogue, core.sql),
-        manifests=manifests,
+        feed=feed,
+        manifests=core.manifests,
         deltas=deltas,
         workers=core.cpu,
         metrics=core.metrics,
-        node_name=f"nearframe-{epoch[:8]}",
+        node_name=core.node_name,
     )
 
 
@@ -212,12 +236,55 @@ async def open_origin(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Metric
         remove = CatalogueRemoval(core.catalogue, records, core.sql, core.freshness, allowed=allowed)
         contents = local_contents(core)
         dicomweb = services_of(core, contents, store, remove)
-        sync = await sync_services(core, contents)
+        feed = FeedWatch(core.catalogue, core.sql)
+        sync = sync_services(core, contents, feed)
         routes = [*sync_routes(sync, core.gate), *node_routes(core, "origin")]
         try:
             yield NodeApp(dicomweb_app(dicomweb, settings, core.gate), routes), core.metrics
         finally:
+            await feed.close()
             await core.disk.run(ingest.close)
+
+
+@asynccontextmanager
+async def open_edge(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Metrics]]:
+    """Open an edge: it follows its upstream, and serves what it holds when that is away."""
+    async with open_core(settings) as core:
+        feed = FeedWatch(core.catalogue, core.sql)
+        edge = Edge(
+            settings,
+            _kept(core),
+            Part10Edits(),
+            node_name=core.node_name,
+            local_epoch=core.epoch,
+            nudge=feed.nudge,
+        )
+        dicomweb = services_of(core, edge.contents, None, None)
+        sync = sync_services(core, edge.contents, feed)
+        routes = [*sync_routes(sync, core.gate), *node_routes(core, "edge")]
+        edge.start()
+        try:
+            yield (
+                NodeApp(edge.wrap(dicomweb_app(dicomweb, settings, core.gate), Addresses(settings)), routes),
+                core.metrics,
+            )
+        finally:
+            await edge.stop()
+            await feed.close()
+
+
+def _kept(core: Core) -> Kept:
+    return Kept(
+        home=core.settings.home,
+        store=core.packs,
+        catalogue=core.catalogue,
+        manifests=core.manifests,
+        freshness=core.freshness,
+        sql=core.sql,
+        cpu=core.cpu,
+        disk=core.disk,
+        metrics=core.metrics,
+    )
 
 
 def _spool_limits(settings: Settings) -> SpoolLimits:

@@ -237,7 +237,12 @@ class Settings:
     )
 
     upstream: str = _setting(URL, "", "edge", "URL of the node that an edge fetches from and follows.")
-    prefetch: bool = _setting(FLAG, True, "edge", "Fetch changed studies ahead of the first reader.")
+    upstream_ca: Path | None = _setting(
+        OPTIONAL_PATH, None, "edge", "Authority (PEM) that signed the upstream's certificate, if not a public one."
+    )
+    prefetch: bool = _setting(
+        FLAG, True, "edge", "Once a frame of a series had to be fetched, fetch the rest in the background."
+    )
 
     segment_bytes: int = _setting(SIZE, 128 * MIB, "storage", "Size at which a pack is closed.", unit="bytes")
     chunk_bytes: int = _setting(

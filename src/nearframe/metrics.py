@@ -93,6 +93,23 @@ SYNC_SENT = _counter(
 )
 SYNC_SENT_BYTES = _counter("sync_sent_bytes", "bytes", "Their bytes, as sent.", "kind")
 
+UPSTREAM_ITEMS = _counter(
+    "upstream_items", "items", "Feed pages, manifests, deltas, headers, frames and rendition lists received.", "kind"
+)
+UPSTREAM_BYTES = _counter("upstream_bytes", "bytes", "Their bytes, as received.", "kind")
+EDGE_PULLS = _counter(
+    "edge_pulls", "studies", "Studies brought up to date: unchanged, by delta, by manifest, or removed.", "how"
+)
+EDGE_INTEGRITY_FAILURES = _counter(
+    "edge_integrity_failures",
+    "contents",
+    "Deltas, headers and frames from the upstream that did not match their digest, and were not used.",
+    "what",
+)
+EDGE_READS = _counter("edge_reads", "contents", "Contents read: held here, or fetched from the upstream.", "how")
+EDGE_READ_BYTES = _counter("edge_read_bytes", "bytes", "Their bytes.", "how")
+EDGE_NOT_KEPT = _counter("edge_not_kept", "contents", "Contents fetched and served that the store had no room for.")
+
 
 # -- counting --------------------------------------------------------------------------------
 

@@ -41,6 +41,9 @@ class SingleFlight(Generic[K, R]):
     def __len__(self) -> int:
         return len(self._flights)
 
+    def __contains__(self, key: K) -> bool:
+        return key in self._flights
+
     async def run(self, key: K, work: Callable[[], Coroutine[Any, Any, R]]) -> R:
         """Return the result of `work`, or that of the flight under way for `key`.
 

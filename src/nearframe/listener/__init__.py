@@ -9,12 +9,15 @@ Applications are ASGI and may count on, over HTTP/1.1 and HTTP/2 alike:
   client as an error, never as a shorter answer;
 - bodies of answers to HEAD are dropped: send the same as for GET.
 
+A request that is held until something happens watches ``scope[STOPPING]``, an event, and
+answers when it is set: a node that is told to stop need not wait for it.
+
 An application names its routes for the metrics: ``scope["state"]["route"] = "frames"``.
 """
 
 from nearframe.listener.address import is_loopback
 from nearframe.listener.allocator import tune_allocator
-from nearframe.listener.exchange import ClientGone
+from nearframe.listener.exchange import STOPPING, ClientGone
 from nearframe.listener.server import Listener, TLSFiles, serve
 
-__all__ = ["ClientGone", "Listener", "TLSFiles", "is_loopback", "serve", "tune_allocator"]
+__all__ = ["STOPPING", "ClientGone", "Listener", "TLSFiles", "is_loopback", "serve", "tune_allocator"]

@@ -35,6 +35,10 @@ _KNOWN_HOSTS = 64  # ways to write our few names and the port
 _CANCELLATION_SHOWS_S = 0.005
 
 
+#: Where a request's scope holds the event that its listener stops.
+STOPPING = "nearframe.stopping"
+
+
 class ClientGone(ConnectionError):
     """The client went away before the answer was complete."""
 
@@ -56,10 +60,13 @@ class Exchange:
         self._hosts = None if hosts is None else frozenset(host.lower() for host in hosts)
         self._known_hosts: dict[bytes, bool] = {}
         self._running: set[asyncio.Task[Any]] = set()
+        #: Set when the listener stops: requests that are held until something happens answer now.
+        self.stopping = asyncio.Event()
         self._idle: asyncio.Future[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = _Request(scope, receive, send)
+        scope[STOPPING] = self.stopping
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - the server runs each request in a task of its own
         self._running.add(task)

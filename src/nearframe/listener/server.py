@@ -101,6 +101,7 @@ class Listener:
             self._socket.close()
             return
         self._server.stop()  # type: ignore[no-untyped-call]
+        self._exchange.stopping.set()
         await asyncio.wait([self._serving, self._exchange.idle()], timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
         if cut := await self._exchange.cancel_running():
             _log.warning("requests_cut_at_stop", requests=cut)

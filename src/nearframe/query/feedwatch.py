@@ -49,8 +49,17 @@ class FeedWatch:
         """Say that something was stored. Call on the event loop."""
         self._nudged.set()
 
-    async def page(self, context: Context, after: FeedCursor | None, limit: int, wait_s: float) -> FeedPage:
+    async def page(
+        self,
+        context: Context,
+        after: FeedCursor | None,
+        limit: int,
+        wait_s: float,
+        stopping: asyncio.Event | None = None,
+    ) -> FeedPage:
         """Return changes after a cursor that the caller may see; wait a while if there are none.
+
+        Once `stopping` is set there is no waiting any more.
 
         A study appears once, at its last sequence. The page may be empty, and its cursor have
         moved all the same.
@@ -63,7 +72,7 @@ class FeedWatch:
         page = await self._read(context, after, limit)
         if page.entries or wait_s <= 0:
             return page
-        await self._wait_beyond(page.next, wait_s)
+        await self._wait_beyond(page.next, wait_s, stopping or asyncio.Event())
         return await self._read(context, page.next, limit)
 
     async def close(self) -> None:
@@ -84,8 +93,8 @@ class FeedWatch:
         ]
         return FeedPage(tuple(mine), seen)
 
-    async def _wait_beyond(self, cursor: FeedCursor, wait_s: float) -> None:
-        """Return when the feed's head is not at `cursor` any more, or after `wait_s`."""
+    async def _wait_beyond(self, cursor: FeedCursor, wait_s: float, stopping: asyncio.Event) -> None:
+        """Return when the feed's head is not at `cursor` any more, after `wait_s`, or when `stopping` is set."""
         self.waiting += 1
         if self._looking is None:
             self._looking = tasks.spawn(self._look(), name="feed watch")
@@ -93,7 +102,9 @@ class FeedWatch:
             async with asyncio.timeout(wait_s):
                 # The event before the look: a move in between sets this very event.
                 while (moved := self._moved) and await self._workers.run(self._catalogue.head) == cursor:
-                    await moved.wait()
+                    if stopping.is_set():
+                        return
+                    await _either(moved, stopping)
         except TimeoutError:
             return
         finally:
@@ -119,3 +130,11 @@ class FeedWatch:
         except TimeoutError:
             return
         self._nudged.clear()
+
+
+async def _either(first: asyncio.Event, second: asyncio.Event) -> None:
+    waits = [tasks.spawn(event.wait(), name="wait for event") for event in (first, second)]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await tasks.cancel(waits)

@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass
 
 from nearframe.cache.singleflight import SingleFlight
 from nearframe.cache.sizedlru import SizedLRU
-from nearframe.errors import NotFound
+from nearframe.dicom.model import PixelDescription
+from nearframe.errors import MalformedRequest, NotFound
 from nearframe.ids import Digest
 from nearframe.query.workers import Workers
 from nearframe.storage.ports import BulkEntry, Catalogue, ContentKind, InstanceRecord, StudyRef
@@ -83,13 +84,17 @@ class Manifests:
             self._encoded.put(key, held, len(held))
         return held
 
+    def remember(self, study: StudyRef, state: StudyState) -> None:
+        """Keep a state that is known to be the study's now."""
+        self._states.put((study, state.seq), state, _BYTES_PER_INSTANCE * (1 + len(state.manifest.entries)))
+
     async def _at(self, study: StudyRef, seq: int) -> StudyState:
         key = study, seq
         held = self._states.get(key)
         if held is not None:
             return held
         state = await self._builds.run(key, lambda: self._workers.run(self._build, study, seq))
-        self._states.put(key, state, _BYTES_PER_INSTANCE * (1 + len(state.manifest.entries)))
+        self.remember(study, state)
         return state
 
     def _build(self, study: StudyRef, seq: int) -> StudyState:
@@ -108,9 +113,20 @@ def build_manifest(catalogue: Catalogue, study: StudyRef, at_seq: int) -> Manife
     )
 
 
-def bulk_entry(piece: BulkPiece) -> BulkEntry:
-    """Return a bulk piece as the catalogue keeps it; raises ValueError if its kind is unknown."""
-    return BulkEntry(ContentKind(piece.kind), piece.tag, piece.digest, piece.length)
+def bulk_entries(entry: InstanceEntry) -> tuple[BulkEntry, ...]:
+    """Return the bulk pieces of an instance as the catalogue keeps them; raises `MalformedRequest`."""
+    try:
+        return tuple(BulkEntry(ContentKind(kind), tag, digest, length) for kind, tag, digest, length in entry.bulk)
+    except ValueError as error:
+        raise MalformedRequest("a manifest names a kind of content that this release does not know") from error
+
+
+def pixel_description(entry: InstanceEntry) -> PixelDescription | None:
+    """Return how an instance's frames are samples; raises `MalformedRequest`."""
+    try:
+        return None if entry.pixel is None else PixelDescription(**entry.pixel)
+    except TypeError as error:
+        raise MalformedRequest("a manifest describes pixels as this release does not know") from error
 
 
 def _entry(record: InstanceRecord, metadata: bytes) -> InstanceEntry:

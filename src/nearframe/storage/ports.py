@@ -252,7 +252,13 @@ class FeedEntry:
     seq: int
     tenant: str
     study_instance_uid: str
-    deleted: bool
+    #: Current instances. As many as before tells a follower that nothing but headers changed.
+    instances: int
+
+    @property
+    def deleted(self) -> bool:
+        """True if nothing of it is in view any more."""
+        return self.instances == 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from nearframe.dicom.transfersyntax import HTJ2KLosslessRPCL
 from nearframe.dicomweb.answers import REVALIDATE, etag_matches
 from nearframe.errors import MalformedRequest
 from nearframe.ids import Digest
+from nearframe.listener import STOPPING
 from nearframe.storage.ports import Catalogue, FeedCursor, Rendition, StudyRef
 from nearframe.sync.asked import digest_of, natural, study_of
 from nearframe.sync.services import DELTA, FEED, MANIFEST, RENDITIONS, SyncServices
@@ -33,10 +34,10 @@ async def feed(services: SyncServices, context: Context, request: Request) -> Re
         _cursor(request.query_params.get("after")),
         natural(request.query_params.get("limit"), FEED_PAGE, MAX_FEED_PAGE) or 1,
         natural(request.query_params.get("wait"), 0, MAX_WAIT_S),
+        request.scope.get(STOPPING),
     )
     studies: list[JSONObject] = [
-        {"seq": entry.seq, "study": entry.study_instance_uid} | ({"deleted": True} if entry.deleted else {})
-        for entry in page.entries
+        {"seq": entry.seq, "study": entry.study_instance_uid, "instances": entry.instances} for entry in page.entries
     ]
     body = dump_json({"next": str(page.next), "studies": studies})
     services.sent(FEED, 1, len(body))

@@ -96,3 +96,13 @@ async def test_waiting_ends_and_so_does_the_looking(origin: Shelves, watch: Feed
     head = origin.catalogue.head()
     assert await watch.page(ADMIN, head, 10, 0.01) == FeedPage((), head)
     assert watch.waiting == 0
+
+
+async def test_a_node_that_stops_keeps_nobody_waiting(origin: Shelves, watch: FeedWatch) -> None:
+    head, stopping = origin.catalogue.head(), asyncio.Event()
+    waiting = tasks.spawn(watch.page(ADMIN, head, 10, NEVER_S, stopping), name="waiter")
+    while not watch.waiting:
+        await asyncio.sleep(0)
+    stopping.set()
+    assert await waiting == FeedPage((), head)
+    assert await watch.page(ADMIN, head, 10, NEVER_S, stopping) == FeedPage((), head)

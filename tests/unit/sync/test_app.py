@@ -97,10 +97,7 @@ class TestFeed:
         origin.put(ct_series(1, study="1.3"))
         origin.catalogue.delete(StudyRef("main", "1.2"), None, None)
         page = (await node.client.get("/api/feed")).json()
-        assert [(entry["study"], entry.get("deleted", False)) for entry in page["studies"]] == [
-            ("1.3", False),
-            ("1.2", True),
-        ]
+        assert [(entry["study"], entry["instances"]) for entry in page["studies"]] == [("1.3", 1), ("1.2", 0)]
         assert page["next"] == str(origin.catalogue.head())
         again = await node.client.get("/api/feed", params={"after": page["next"], "wait": 0})
         assert again.json() == {"next": page["next"], "studies": []}

@@ -17,7 +17,7 @@ _study, _root, _outbox, _consumer = schema.study.c, schema.study_root.c, schema.
 
 _HEAD = sa.select(schema.head.c.epoch, schema.head.c.seq)
 _AFTER = (
-    sa.select(_study.seq, _study.tenant, _study.study_instance_uid, _study.listed)
+    sa.select(_study.seq, _study.tenant, _study.study_instance_uid, _study.instance_count)
     .where(_study.seq > sa.bindparam("seq"))
     .order_by(_study.seq)
     .limit(sa.bindparam("count"))
@@ -36,7 +36,7 @@ def feed(connection: sa.Connection, after: FeedCursor | None, limit: int) -> lis
     if after is not None and (after.epoch != end.epoch or after.seq > end.seq):
         raise Gone("the cursor is of another life of this catalogue: list its studies again and start from its head")
     rows = connection.execute(_AFTER, {"seq": 0 if after is None else after.seq, "count": limit})
-    return [FeedEntry(row.seq, row.tenant, row.study_instance_uid, deleted=not row.listed) for row in rows]
+    return [FeedEntry(row.seq, row.tenant, row.study_instance_uid, row.instance_count) for row in rows]
 
 
 def save_root(connection: sa.Connection, study: StudyRef, seq: int, root: Digest) -> None:

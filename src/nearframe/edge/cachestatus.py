@@ -1,0 +1,34 @@
+"""What a request cost the line, for the headers of its answer (RFC 9211).
+
+An answer is put together far below the place that writes headers. Whoever reads contents
+notes here what it did, in the context of the request; `edge.headers` looks when the answer
+starts.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Notes:
+    """What happened during one request so far."""
+
+    fetched: int = 0
+    fetched_s: float = 0.0
+    stored: bool = True
+    collapsed: bool = False
+
+
+notes: ContextVar[Notes | None] = ContextVar("cache_status_notes", default=None)
+
+
+def note_fetch(took_s: float, *, stored: bool, collapsed: bool) -> None:
+    """Say that a content was fetched, or waited for while somebody else did."""
+    noted = notes.get()
+    if noted is not None:
+        noted.fetched += 1
+        noted.fetched_s += took_s
+        noted.stored &= stored
+        noted.collapsed |= collapsed

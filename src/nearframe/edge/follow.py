@@ -1,0 +1,266 @@
+"""Following the upstream's change feed: every changed study is pulled, soon, and once.
+
+Pages of the feed mark studies as changed; a few are pulled at a time.
+
+- A study that grows is pulled at once, then at most every quarter of a second, or less often
+  where a pull takes long, so that a large study does not keep both nodes busy with itself.
+- A study that changes and does not grow is being corrected: it is pulled when the corrections
+  have come to a pause. One delta then says them all, and nobody sees half of them.
+
+The cursor that survives a restart is the place before the oldest change not yet pulled.
+One that keeps failing holds it back and is tried again and again; the others go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from nearframe import log, tasks
+from nearframe.cache.sizedlru import SizedLRU
+from nearframe.clock import Clock
+from nearframe.edge.cursor import CursorFile, Followed
+from nearframe.edge.pull import Pulled, StudyPuller
+from nearframe.edge.upstream import FeedEntry, Upstream
+from nearframe.errors import Gone, NearframeError, NotFound, UpstreamError
+from nearframe.query.workers import Workers
+from nearframe.storage.ports import FeedCursor, StudyRef
+
+_STUDIES_KEPT = 10_000  # of those that are not known to be corrected, the first correction is pulled at once
+_log = log.logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How eagerly to follow.
+
+    Attributes
+    ----------
+    at_once
+        Studies pulled at the same time.
+    pending
+        Changed studies known at a time; then the feed waits.
+    quiet_s
+        Least time between two pulls of a study, and `share` times what a pull took.
+    settle_s
+        The pause after which a correction is taken for complete, and the longest wait for one.
+    poll_s
+        Least time between two pages of the feed.
+    wait_s
+        How long the upstream may hold a request for the feed.
+    retry_s
+        First and longest pause before something that failed is tried again.
+    """
+
+    at_once: int = 4
+    pending: int = 1000
+    quiet_s: float = 0.25
+    share: float = 4.0
+    settle_s: tuple[float, float] = (0.5, 15.0)
+    poll_s: float = 0.1
+    wait_s: int = 20
+    retry_s: tuple[float, float] = (0.25, 30.0)
+
+
+class Follower:
+    """Follows one upstream for one tenant. For one event loop.
+
+    Parameters
+    ----------
+    changed
+        Told of each study after it changed here.
+    """
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        puller: StudyPuller,
+        cursor_file: CursorFile,
+        *,
+        tenant: str,
+        local_epoch: str,
+        workers: Workers,
+        clock: Clock,
+        changed: Callable[[StudyRef], None],
+        pace: Pace | None = None,
+    ) -> None:
+        self._upstream = upstream
+        self._puller = puller
+        self._cursor_file = cursor_file
+        self._tenant = tenant
+        self._local_epoch = local_epoch
+        self._workers = workers
+        self._clock = clock
+        self._changed = changed
+        self._pace = pace or Pace()
+        self._rng = random.Random()
+        self._slots = asyncio.Semaphore(self._pace.at_once)
+        self._pending: dict[str, FeedEntry] = {}
+        self._pulling: dict[str, asyncio.Task[None]] = {}
+        #: Instances of each study when it was last pulled.
+        self._instances: SizedLRU[str, int] = SizedLRU(_STUDIES_KEPT)
+        self._room = asyncio.Event()
+        self._read: str | None = None
+        self._saved: str | None = None
+        self._save_wanted = asyncio.Event()
+        self._running: list[asyncio.Task[None]] = []
+        self.resyncs = 0
+
+    # -- state -----------------------------------------------------------------------------
+
+    @property
+    def cursor(self) -> str:
+        """The place in the upstream's feed up to which this edge is complete; empty before the first."""
+        return self._complete_to() or ""
+
+    @property
+    def lag(self) -> int:
+        """Studies known to have changed beyond it."""
+        return len(self._pending)
+
+    # -- life ------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to follow, from where the cursor file says."""
+        self._saved = self._read = self._cursor_file.load(self._upstream.url, self._local_epoch)
+        self._running = [
+            tasks.spawn(self._follow(), name="follow feed"),
+            tasks.spawn(self._keep_saving(), name="save feed cursor"),
+        ]
+
+    async def stop(self) -> None:
+        """Stop; what was pulled stays, what was not is pulled after the next start."""
+        await tasks.cancel([*self._running, *self._pulling.values()])
+        await self._save()
+
+    # -- the feed --------------------------------------------------------------------------
+
+    async def _follow(self) -> None:
+        failures = 0
+        while True:
+            try:
+                page = await self._upstream.feed(self._tenant, self._read, self._pace.wait_s)
+                failures = 0
+            except Gone:
+                # A restored upstream: read its feed from the beginning. Roots tell what is
+                # held, so nothing that is held moves; what only this edge has stays.
+                self.resyncs += 1
+                self._read = None
+                self._pending.clear()  # their sequences are of the other epoch; the new feed names them again
+                _log.warning("feed_began_anew")
+                continue
+            except NearframeError as error:
+                failures += 1
+                if failures == 1:
+                    _log.warning("feed_unreachable", error=error)
+                await asyncio.sleep(max(self._upstream.breaker.pause_s, self._backoff_s(failures)))
+                continue
+            for entry in page.entries:
+                self._mark(entry)
+            self._read = page.next
+            self._save_wanted.set()
+            await self._until_there_is_room()
+            if page.entries:
+                await asyncio.sleep(self._pace.poll_s)
+
+    async def _until_there_is_room(self) -> None:
+        while len(self._pending) >= self._pace.pending:
+            self._room.clear()
+            await self._room.wait()
+
+    def _mark(self, entry: FeedEntry) -> None:
+        uid = entry.study_instance_uid
+        self._pending[uid] = entry
+        if uid not in self._pulling:
+            self._pulling[uid] = tasks.spawn(self._keep_pulling(uid), name="pull study")
+
+    # -- one study -------------------------------------------------------------------------
+
+    async def _keep_pulling(self, uid: str) -> None:
+        """Pull a study until no change of it is pending, and some quiet time has passed."""
+        failures = 0
+        try:
+            while uid in self._pending:
+                await self._settle(uid)
+                async with self._slots:
+                    entry = self._pending.get(uid)
+                    if entry is None:  # the feed began anew
+                        return
+                    began = self._clock.monotonic()
+                    succeeded = await self._pull(entry)
+                    took_s = self._clock.monotonic() - began
+                if succeeded:
+                    failures = 0
+                    self._done(uid, entry)
+                    await asyncio.sleep(max(self._pace.quiet_s, self._pace.share * took_s))
+                else:
+                    failures += 1
+                    await asyncio.sleep(self._backoff_s(failures))
+        finally:
+            del self._pulling[uid]
+
+    async def _settle(self, uid: str) -> None:
+        """Wait while a study is being corrected."""
+        pause_s, longest_s = self._pace.settle_s
+        give_up_at = self._clock.monotonic() + longest_s
+        entry: FeedEntry | None = None
+        while entry is not self._pending.get(uid) and self._clock.monotonic() < give_up_at:
+            entry = self._pending.get(uid)
+            if entry is None or self._instances.get(uid) != entry.instances:
+                return
+            await asyncio.sleep(pause_s)
+
+    async def _pull(self, entry: FeedEntry) -> bool:
+        study = StudyRef(self._tenant, entry.study_instance_uid)
+        try:
+            pulled = await (self._puller.pull(study) if entry.instances else self._puller.remove(study))
+        except NotFound:
+            return True  # gone again: the feed will say so
+        except UpstreamError as error:
+            _log.debug("pull_put_off", error=error)
+            return False
+        except NearframeError as error:
+            _log.warning("pull_failed", error=error)
+            return False
+        if pulled is not Pulled.UNCHANGED:
+            self._changed(study)
+        return True
+
+    def _done(self, uid: str, entry: FeedEntry) -> None:
+        self._instances.put(uid, entry.instances, 1)
+        if self._pending.get(uid) is entry:  # else it changed again meanwhile
+            del self._pending[uid]
+            self._room.set()
+            self._save_wanted.set()
+
+    def _backoff_s(self, failures: int) -> float:
+        first, longest = self._pace.retry_s
+        return min(longest, first * 2.0 ** min(failures - 1, 16)) * (0.5 + self._rng.random() / 2)
+
+    # -- the cursor ------------------------------------------------------------------------
+
+    def _complete_to(self) -> str | None:
+        if self._read is None or not self._pending:
+            return self._read
+        oldest = min(entry.seq for entry in self._pending.values())
+        return str(FeedCursor(self._read.rpartition(":")[0], oldest - 1))
+
+    async def _keep_saving(self) -> None:
+        while True:
+            await self._save_wanted.wait()
+            self._save_wanted.clear()
+            await self._save()
+            await asyncio.sleep(self._pace.quiet_s)
+
+    async def _save(self) -> None:
+        cursor = self._complete_to()
+        if cursor is None or cursor == self._saved:
+            return
+        try:
+            followed = Followed(self._upstream.url, self._local_epoch, cursor)
+            await self._workers.run(self._cursor_file.save, followed)
+            self._saved = cursor
+        except NearframeError as error:  # the next change tries again; a crash until then repeats a little
+            _log.warning("cursor_not_saved", error=error)

@@ -1,0 +1,93 @@
+"""The outermost layer of an edge: what its answers say about caching, and about the line.
+
+- ``Cache-Status`` (RFC 9211): whether the line was used. An answer whose contents are
+  read while it is sent says nothing, since nobody knows yet.
+- ``Server-Timing``: how long the upstream took.
+- ``Nearframe-Upstream`` and ``Age``: that the upstream is away, and for how long what is
+  shown has not been compared with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, MutableMapping
+from typing import Any, Final
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from nearframe.edge import cachestatus
+from nearframe.edge.cachestatus import Notes
+from nearframe.edge.upstream import Upstream, inbound_via
+from nearframe.wire.via import names_in_via
+
+_NAME: Final = b"nearframe-edge"
+_CACHE_STATUS: Final = b"cache-status"
+#: Routes answered from the catalogue alone.
+_FROM_CATALOGUE: Final = ("search_", "capabilities", "openapi")
+
+
+class EdgeFront:
+    """Writes the edge's headers.
+
+    Parameters
+    ----------
+    requested
+        Told the path of every request for something of a study.
+    """
+
+    def __init__(self, app: ASGIApp, upstream: Upstream, requested: Callable[[str], None]) -> None:
+        self._app = app
+        self._upstream = upstream
+        self._requested = requested
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        noted = Notes()
+        cachestatus.notes.set(noted)
+        inbound_via.set(_via(scope))
+        self._requested(scope["path"])
+
+        async def send_with_headers(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": self._headers(scope, message["status"], message["headers"], noted)}
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+    def _headers(
+        self, scope: Scope, status: int, headers: list[tuple[bytes, bytes]], noted: Notes
+    ) -> list[tuple[bytes, bytes]]:
+        kept = [header for header in headers if header[0] != _CACHE_STATUS]
+        if status < 400:
+            known_to_be_read = len(kept) < len(headers) or _is_from_catalogue(scope)
+            kept += _cache_status(noted, known_to_be_read)
+            kept += self._staleness()
+        return kept
+
+    def _staleness(self) -> list[tuple[bytes, bytes]]:
+        if self._upstream.is_reachable:
+            return []
+        contact_s = self._upstream.last_contact_s
+        if contact_s is None:
+            return [(b"nearframe-upstream", b"away")]
+        return [(b"nearframe-upstream", b"away"), (b"age", b"%d" % contact_s)]
+
+
+def _cache_status(noted: Notes, known_to_be_read: bool) -> list[tuple[bytes, bytes]]:
+    if noted.fetched:
+        value = _NAME + b"; fwd=miss"
+        value += b"; stored" if noted.stored else b""
+        value += b"; collapsed" if noted.collapsed else b""
+        return [(_CACHE_STATUS, value), (b"server-timing", b"upstream;dur=%.1f" % (noted.fetched_s * 1000))]
+    return [(_CACHE_STATUS, _NAME + b"; hit")] if known_to_be_read else []
+
+
+def _is_from_catalogue(scope: Scope) -> bool:
+    name: str = scope.get("route_name", "")
+    return name.startswith(_FROM_CATALOGUE) or name.endswith("_metadata")
+
+
+def _via(scope: Scope) -> tuple[str, ...]:
+    values = [value.decode("latin-1") for name, value in scope["headers"] if name == b"via"]
+    return tuple(f"1.1 {name}" for name in names_in_via(values))

@@ -1,0 +1,162 @@
+"""An edge put together: what it follows, what it fetches, what it says of itself."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from starlette.types import ASGIApp
+
+from nearframe import tasks
+from nearframe.clock import Clock, SystemClock
+from nearframe.config import Settings
+from nearframe.dicomweb.address import Addresses
+from nearframe.edge.cursor import CursorFile
+from nearframe.edge.fetch import Fetcher
+from nearframe.edge.follow import Follower, Pace
+from nearframe.edge.forward import ForwardStores
+from nearframe.edge.front import EdgeFront
+from nearframe.edge.pull import Replica, StudyPuller
+from nearframe.edge.readahead import ReadAhead
+from nearframe.edge.reader import EdgeContentReader
+from nearframe.edge.renditions import KnownRenditions
+from nearframe.edge.studyindex import StudyIndexes
+from nearframe.edge.upstream import Timeouts, Upstream
+from nearframe.errors import ConfigurationError
+from nearframe.metrics import EDGE_READ_BYTES, UPSTREAM_BYTES, UPSTREAM_ITEMS, Metrics
+from nearframe.query import status
+from nearframe.query.deltas import HeaderEdits
+from nearframe.query.freshness import Freshness
+from nearframe.query.manifests import Manifests
+from nearframe.query.workers import Workers
+from nearframe.storage.ports import Catalogue, ContentStore, StudyRef
+
+_STUDY_PATH: Final = re.compile(r"/studies/([^/]+)/")
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What an edge keeps, and the threads to reach it."""
+
+    home: Path
+    store: ContentStore
+    catalogue: Catalogue
+    manifests: Manifests
+    freshness: Freshness
+    sql: Workers
+    cpu: Workers
+    disk: Workers
+    metrics: Metrics
+
+
+class Edge:
+    """Follows an upstream and reads through it. For one event loop.
+
+    Parameters
+    ----------
+    node_name
+        Who it is in ``Via``.
+    nudge
+        Told that something changed here: wakes those who follow this edge.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        kept: Kept,
+        codec: HeaderEdits,
+        *,
+        node_name: str,
+        local_epoch: str,
+        nudge: Callable[[], None],
+        clock: Clock | None = None,
+        timeouts: Timeouts | None = None,
+        pace: Pace | None = None,
+    ) -> None:
+        if not settings.upstream:
+            raise ConfigurationError("an edge needs an upstream: --upstream URL, or upstream in nearframe.toml")
+        clock = clock or SystemClock()
+        ca = None if settings.upstream_ca is None else str(settings.upstream_ca)
+        self._settings = settings
+        self._kept = kept
+        self._nudge = nudge
+        self.upstream = Upstream(
+            settings.upstream, node_name=node_name, metrics=kept.metrics, clock=clock, timeouts=timeouts, ca=ca,
+            rng=random.Random(),
+        )  # fmt: skip
+        scratch = kept.home / "scratch"
+        scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
+        fetcher = Fetcher(self.upstream, kept.store, kept.disk, kept.metrics, scratch)
+        self.read_ahead = ReadAhead(fetcher, kept.store, kept.disk) if settings.prefetch else None
+        indexes = StudyIndexes(kept.catalogue, kept.freshness, kept.sql)
+        self.contents = EdgeContentReader(kept.store, fetcher, indexes, kept.disk, kept.metrics, self.read_ahead)
+        self._renditions = KnownRenditions(
+            self.upstream, kept.catalogue, kept.manifests, kept.sql, clock, kept.freshness.changed
+        )
+        replica = Replica(kept.catalogue, kept.store, kept.manifests, codec, kept.cpu, kept.metrics, clock)
+        self.follower = Follower(
+            self.upstream,
+            StudyPuller(replica, self.upstream),
+            CursorFile(kept.home),
+            tenant=settings.tenant,
+            local_epoch=local_epoch,
+            workers=kept.disk,
+            clock=clock,
+            changed=self._changed,
+            pace=pace,
+        )
+
+    def start(self) -> None:
+        """Begin to follow."""
+        self.follower.start()
+
+    async def stop(self) -> None:
+        """Stop following and fetching; what was begun is cut and done again another time."""
+        await self.follower.stop()
+        if self.read_ahead is not None:
+            await self.read_ahead.stop()
+        await self.upstream.close()
+
+    def wrap(self, dicomweb: ASGIApp, addresses: Addresses) -> ASGIApp:
+        """Return the DICOMweb application of an edge, given the one both roles have."""
+        return EdgeFront(ForwardStores(dicomweb, self.upstream, addresses), self.upstream, self._requested)
+
+    def upstream_status(self) -> status.Upstream:
+        """Return how the line stands."""
+        return {
+            "reachable": self.upstream.is_reachable,
+            "last_contact_s": self.upstream.last_contact_s,
+            "cursor": self.follower.cursor,
+            "lag": self.follower.lag,
+        }
+
+    def moved(self) -> status.Moved:
+        """Return what came over the line since the start."""
+        value = self._kept.metrics.value
+        return {
+            "frames": int(value(UPSTREAM_ITEMS, kind="frame")),
+            "frame_bytes": int(value(UPSTREAM_BYTES, kind="frame")),
+            "header_bytes": int(value(UPSTREAM_BYTES, kind="header")),
+            "manifest_bytes": int(value(UPSTREAM_BYTES, kind="manifest")),
+            "delta_bytes": int(value(UPSTREAM_BYTES, kind="delta")),
+            "feed_bytes": int(value(UPSTREAM_BYTES, kind="feed")),
+            "saved_bytes": int(value(EDGE_READ_BYTES, how="held")),
+        }
+
+    def _changed(self, study: StudyRef) -> None:
+        self._kept.freshness.changed(study)
+        self._nudge()
+        tasks.spawn(self._renditions.refresh(study), name="renditions")
+
+    def _requested(self, path: str) -> None:
+        """Somebody opens a study: by the time frames are asked for, its renditions are known."""
+        found = _STUDY_PATH.search(path)
+        if found is None:
+            return
+        study = StudyRef(self._settings.tenant, found[1])
+        if self._renditions.is_due(study):
+            tasks.spawn(self._renditions.refresh(study), name="renditions")

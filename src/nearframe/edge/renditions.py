@@ -1,0 +1,89 @@
+"""Which renditions the upstream has made by now.
+
+They are made after a study was stored, so no manifest can name them. An edge asks when it
+pulled a study, and again when somebody opens it, as long as some frame has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from nearframe import log
+from nearframe.cache.sizedlru import SizedLRU
+from nearframe.clock import Clock
+from nearframe.edge.upstream import Upstream
+from nearframe.errors import NearframeError
+from nearframe.query.manifests import Manifests
+from nearframe.query.workers import Workers
+from nearframe.storage.ports import Catalogue, Rendition, StudyRef
+from nearframe.wire.manifest import Manifest
+from nearframe.wire.renditions import RenditionList, decode_renditions
+
+ASK_AGAIN_S = 10.0
+_STUDIES_KEPT = 10_000
+
+_log = log.logger(__name__)
+
+
+class KnownRenditions:
+    """Keeps the catalogue's renditions like the upstream's. For one event loop.
+
+    Parameters
+    ----------
+    changed
+        Told of a study of which renditions became known: what was planned for it is outdated.
+    """
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        catalogue: Catalogue,
+        manifests: Manifests,
+        workers: Workers,
+        clock: Clock,
+        changed: Callable[[StudyRef], None],
+    ) -> None:
+        self._upstream = upstream
+        self._catalogue = catalogue
+        self._manifests = manifests
+        self._workers = workers
+        self._clock = clock
+        self._changed = changed
+        #: When to ask again: never once every frame has one.
+        self._ask_at: SizedLRU[StudyRef, float] = SizedLRU(_STUDIES_KEPT)
+
+    def is_due(self, study: StudyRef) -> bool:
+        """Return whether asking may tell something new."""
+        return self._clock.monotonic() >= (self._ask_at.get(study) or 0.0)
+
+    async def refresh(self, study: StudyRef) -> None:
+        """Ask the upstream; what goes wrong is tried again when the study is next opened."""
+        self._ask_at.put(study, self._clock.monotonic() + ASK_AGAIN_S, 1)
+        try:
+            # A study that is not held is not asked about, whatever paths are tried here.
+            await self._workers.run(self._catalogue.state, study)
+            renditions = await self._workers.run(decode_renditions, await self._upstream.renditions(study))
+            manifest = (await self._manifests.current(study)).manifest
+            if renditions.root != manifest.root:
+                return  # the study has just changed; after the pull there is another call
+            made = _paired(manifest, renditions)
+            await self._workers.run(self._catalogue.add_renditions, study.tenant, made)
+        except NearframeError as error:
+            _log.debug("renditions_unknown", error=error)
+            return
+        if made:
+            self._changed(study)
+        if len(made) == len(renditions.entries):
+            self._ask_at.put(study, float("inf"), 1)
+
+
+def _paired(manifest: Manifest, renditions: RenditionList) -> list[Rendition]:
+    """Return the renditions with the frames they were made from."""
+    frames = [enc for entry in manifest.entries for enc, _ in entry.frames]
+    return [
+        Rendition(
+            enc, renditions.transfer_syntax_uid, entry.digest, entry.length, resolution_offsets=entry.resolution_offsets
+        )
+        for enc, entry in zip(frames, renditions.entries, strict=False)
+        if entry is not None
+    ]

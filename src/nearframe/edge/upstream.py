@@ -1,0 +1,360 @@
+"""The node an edge follows and fetches from, over HTTP.
+
+Every call names what it may cost: time to connect, to the first byte, between two bytes,
+and in all; bodies are bounded. Bytes are counted by kind as they come over the line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import zstandard
+
+from nearframe.clock import Clock
+from nearframe.edge.breaker import Breaker
+from nearframe.errors import (
+    ConfigurationError,
+    Gone,
+    LimitExceeded,
+    LoopDetected,
+    MalformedRequest,
+    NotFound,
+    UpstreamError,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
+from nearframe.ids import Digest
+from nearframe.metrics import UPSTREAM_BYTES, UPSTREAM_ITEMS, Metrics
+from nearframe.storage.ports import StudyRef
+from nearframe.units import KIB, MIB
+from nearframe.wire import contentstream, headerstream
+from nearframe.wire.delta import Runs
+from nearframe.wire.document import MAX_DOCUMENT_BYTES, load_json
+from nearframe.wire.via import with_via
+
+TENANT_HEADER = "Nearframe-Tenant"
+MAX_CONNECTIONS = 16
+#: Compressed headers are opened in slices of this size, so that no chunk grows beyond bounds.
+_SLICE_BYTES = 4 * KIB
+_MAX_HEADER_BYTES = 64 * MIB
+
+#: ``Via`` of the request on whose behalf this one is made, so that a loop is found wherever it closes.
+inbound_via: ContextVar[tuple[str, ...]] = ContextVar("inbound_via", default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds: to connect; to the first byte of an answer; between two of its bytes; in all."""
+
+    connect_s: float = 2.0
+    first_byte_s: float = 10.0
+    stall_s: float = 10.0
+    total_s: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class FeedEntry:
+    """A study that changed upstream."""
+
+    seq: int
+    study_instance_uid: str
+    instances: int
+
+
+@dataclass(frozen=True, slots=True)
+class FeedAnswer:
+    """Changes, in order, and the cursor after them."""
+
+    entries: tuple[FeedEntry, ...]
+    next: str
+
+
+class Upstream:
+    """Asks the upstream. For one event loop.
+
+    Parameters
+    ----------
+    url
+        Base URL, without a slash at the end.
+    node_name
+        Who we are in ``Via``.
+    ca
+        PEM file of the authority that signed the upstream's certificate; None for the system's.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        node_name: str,
+        metrics: Metrics,
+        clock: Clock,
+        timeouts: Timeouts | None = None,
+        ca: str | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.url = url
+        self.timeouts = timeouts or Timeouts()
+        self.breaker = Breaker(clock, rng or random.Random())
+        self._clock = clock
+        self._node_name = node_name
+        self._metrics = metrics
+        self._contact: float | None = None
+        self._client = httpx.AsyncClient(
+            base_url=url,
+            http2=True,
+            verify=ssl.create_default_context(cafile=ca),
+            trust_env=False,
+            # Reading is timed here: the first byte of a held feed may take longer than any pause after it.
+            timeout=httpx.Timeout(None, connect=self.timeouts.connect_s, write=self.timeouts.stall_s),
+            limits=httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS),
+        )
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._client.aclose()
+
+    @property
+    def last_contact_s(self) -> float | None:
+        """Seconds since the upstream last answered, or None before it ever did."""
+        return None if self._contact is None else self._clock.monotonic() - self._contact
+
+    @property
+    def is_reachable(self) -> bool:
+        return self._contact is not None and not self.breaker.is_open
+
+    # -- how studies stand -----------------------------------------------------------------
+
+    async def feed(self, tenant: str, after: str | None, wait_s: int) -> FeedAnswer:
+        """Return the changes after a cursor; the upstream holds the request for `wait_s` while there are none.
+
+        Raises
+        ------
+        Gone
+            If the cursor is of another epoch.
+        UpstreamError
+        """
+        params = {"wait": str(wait_s)} | ({} if after is None else {"after": after})
+        patience_s = wait_s + self.timeouts.first_byte_s
+        async with self._asked("GET", "/api/feed", tenant, params=params, first_byte_s=patience_s) as response:
+            body = await self._read(response, "feed", 1, MAX_DOCUMENT_BYTES)
+        try:
+            page = load_json(body)
+            entries = tuple(
+                FeedEntry(int(entry["seq"]), str(entry["study"]), int(entry["instances"])) for entry in page["studies"]
+            )
+            return FeedAnswer(entries, str(page["next"]))
+        except (KeyError, TypeError, ValueError, AttributeError, MalformedRequest) as error:
+            raise UpstreamError("the upstream's change feed cannot be read") from error
+
+    async def manifest(self, study: StudyRef) -> bytes:
+        """Return the encoded manifest of a study; raises `NotFound` if it is not there."""
+        async with self._asked("GET", _path(study, "manifest"), study.tenant, zstd=True) as response:
+            return await self._read(response, "manifest", 1, MAX_DOCUMENT_BYTES)
+
+    async def delta(self, study: StudyRef, root: Digest) -> bytes | None:
+        """Return the encoded delta from a root, or None if it is the current one.
+
+        Raises
+        ------
+        NotFound
+            If there is no delta from it: take the manifest.
+        """
+        params = {"from": root.hex()}
+        async with self._asked("GET", _path(study, "delta"), study.tenant, params=params, zstd=True) as response:
+            if response.status_code == httpx.codes.NOT_MODIFIED:
+                return None
+            return await self._read(response, "delta", 1, MAX_DOCUMENT_BYTES)
+
+    async def renditions(self, study: StudyRef) -> bytes:
+        """Return the encoded list of the renditions there are by now."""
+        async with self._asked("GET", _path(study, "renditions"), study.tenant, zstd=True) as response:
+            return await self._read(response, "renditions", 1, MAX_DOCUMENT_BYTES)
+
+    # -- contents --------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def headers(self, study: StudyRef, root: Digest, at: Runs) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Open the headers of instances of the state with a root, in its order.
+
+        Raises
+        ------
+        NotFound
+            If the upstream does not remember the root.
+        """
+        body = {"root": root.hex(), "at": at}
+        async with (
+            self._asked("POST", _path(study, "headers"), study.tenant, json=body, zstd=True) as response,
+            aclosing(self._headers(response)) as blobs,
+        ):
+            yield blobs
+
+    @asynccontextmanager
+    async def content(self, study: StudyRef, digest: Digest) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
+        """Open a content: its length, and its bytes, unverified.
+
+        Raises
+        ------
+        NotFound
+            If the study has no such content upstream.
+        """
+        async with self._asked("GET", _path(study, f"contents/{digest.hex()}"), study.tenant) as response:
+            length = response.headers.get("content-length", "")
+            if not (length.isascii() and length.isdigit()):
+                raise UpstreamError("the upstream does not say how long a content is")
+            async with aclosing(self._chunks(response, "frame")) as chunks:
+                yield int(length), chunks
+            self._metrics.add(UPSTREAM_ITEMS, kind="frame")
+
+    @asynccontextmanager
+    async def contents(
+        self, study: StudyRef, digests: Sequence[Digest], max_length: int
+    ) -> AsyncIterator[AsyncIterator[contentstream.Event]]:
+        """Open a batch of contents, in the order asked for, unverified."""
+        body = {"digests": [digest.hex() for digest in digests]}
+        reader = contentstream.ContentStreamReader(digests, max_length=max_length)
+        async with (
+            self._asked("POST", _path(study, "contents"), study.tenant, json=body) as response,
+            aclosing(self._events(response, reader)) as events,
+        ):
+            yield events
+
+    async def _headers(self, response: httpx.Response) -> AsyncGenerator[bytes, None]:
+        reader = headerstream.HeaderStreamReader(max_bytes=_MAX_HEADER_BYTES)
+        opener = zstandard.ZstdDecompressor().decompressobj()
+        try:
+            async for chunk in self._chunks(response, "header"):
+                for start in range(0, len(chunk), _SLICE_BYTES):
+                    for blob in reader.feed(opener.decompress(chunk[start : start + _SLICE_BYTES])):
+                        self._metrics.add(UPSTREAM_ITEMS, kind="header")
+                        yield blob
+            reader.close()
+        except (zstandard.ZstdError, MalformedRequest, LimitExceeded) as error:
+            raise UpstreamError("the upstream's headers cannot be read") from error
+
+    async def _events(
+        self, response: httpx.Response, reader: contentstream.ContentStreamReader
+    ) -> AsyncGenerator[contentstream.Event, None]:
+        try:
+            async for chunk in self._chunks(response, "frame"):
+                for event in reader.feed(chunk):
+                    if isinstance(event, contentstream.Data) and event.last:
+                        self._metrics.add(UPSTREAM_ITEMS, kind="frame")
+                    yield event
+            reader.close()
+        except MalformedRequest as error:
+            raise UpstreamError("the upstream's stream of contents cannot be read") from error
+
+    # -- passing on ------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def forward(
+        self, method: str, path: str, headers: dict[str, str], body: AsyncIterator[bytes]
+    ) -> AsyncIterator[tuple[int, Mapping[str, str], AsyncIterator[bytes]]]:
+        """Pass a request on and open whatever the upstream answers: status, headers, body."""
+        async with (
+            self._exchange(method, path, headers=headers, content=body, first_byte_s=None) as response,
+            aclosing(self._chunks(response, "answer")) as chunks,
+        ):
+            yield response.status_code, response.headers, chunks
+
+    # -- one exchange ----------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _asked(
+        self,
+        method: str,
+        path: str,
+        tenant: str,
+        *,
+        params: dict[str, str] | None = None,
+        json: Any = None,
+        zstd: bool = False,
+        first_byte_s: float | None = None,
+    ) -> AsyncIterator[httpx.Response]:
+        """Open an answer that is a success, or raise what its status means."""
+        headers = {TENANT_HEADER: tenant, "Accept-Encoding": "zstd" if zstd else "identity"}
+        patience_s = first_byte_s or self.timeouts.first_byte_s
+        async with self._exchange(
+            method, path, headers=headers, params=params, json=json, first_byte_s=patience_s
+        ) as response:
+            _raise_for_status(response.status_code)
+            coding = response.headers.get("content-encoding", "identity")
+            if coding != ("zstd" if zstd else "identity") and response.status_code != httpx.codes.NOT_MODIFIED:
+                raise UpstreamError("the upstream answers in another coding than was asked for")
+            yield response
+
+    @asynccontextmanager
+    async def _exchange(
+        self, method: str, path: str, *, headers: dict[str, str], first_byte_s: float | None, **parts: Any
+    ) -> AsyncIterator[httpx.Response]:
+        self.breaker.check()
+        headers = headers | {"Via": with_via(inbound_via.get(), self._node_name)}
+        request = self._client.build_request(method, path, headers=headers, **parts)
+        try:
+            async with asyncio.timeout(self.timeouts.total_s):
+                async with asyncio.timeout(first_byte_s):
+                    response = await self._client.send(request, stream=True)
+                self._answered()
+                try:
+                    yield response
+                finally:
+                    await response.aclose()
+        except (httpx.TimeoutException, TimeoutError) as error:
+            self.breaker.failed()
+            raise UpstreamTimeout("the upstream did not answer in time") from error
+        except httpx.TransportError as error:
+            self.breaker.failed()
+            raise UpstreamUnavailable("the upstream cannot be reached, or went away in the middle") from error
+
+    def _answered(self) -> None:
+        self._contact = self._clock.monotonic()
+        self.breaker.succeeded()
+
+    async def _chunks(self, response: httpx.Response, kind: str) -> AsyncGenerator[bytes, None]:
+        chunks = response.aiter_raw()
+        while True:
+            async with asyncio.timeout(self.timeouts.stall_s):
+                chunk = await anext(chunks, None)
+            if chunk is None:
+                return
+            self._metrics.add(UPSTREAM_BYTES, len(chunk), kind=kind)
+            yield chunk
+
+    async def _read(self, response: httpx.Response, kind: str, items: int, limit: int) -> bytes:
+        body = bytearray()
+        async for chunk in self._chunks(response, kind):
+            body += chunk
+            if len(body) > limit:
+                raise UpstreamError("the upstream's answer is longer than any should be")
+        self._metrics.add(UPSTREAM_ITEMS, items, kind=kind)
+        return bytes(body)
+
+
+def _path(study: StudyRef, rest: str) -> str:
+    return f"/api/studies/{quote(study.study_instance_uid, safe='')}/{rest}"
+
+
+def _raise_for_status(status: int) -> None:
+    if status in (httpx.codes.OK, httpx.codes.NOT_MODIFIED):
+        return
+    if status == httpx.codes.NOT_FOUND:
+        raise NotFound("such thing upstream")
+    if status == httpx.codes.GONE:
+        raise Gone("the upstream's change feed began anew")
+    if status == LoopDetected.http_status:
+        raise ConfigurationError("upstream leads back to this node: correct the upstream of one of them")
+    if status == httpx.codes.SERVICE_UNAVAILABLE:
+        raise UpstreamUnavailable("the upstream is busy, or its own upstream is away")
+    if status == httpx.codes.GATEWAY_TIMEOUT:
+        raise UpstreamTimeout("the upstream's own upstream did not answer in time")
+    raise UpstreamError(f"the upstream answered {status}")

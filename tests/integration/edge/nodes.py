@@ -1,0 +1,118 @@
+"""Two real nodes in one process, on real sockets, and what went between them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from starlette.types import ASGIApp
+
+from nearframe.app import open_edge, open_origin
+from nearframe.config import Settings
+from nearframe.listener.testing import running
+from nearframe.metrics import SYNC_SENT, SYNC_SENT_BYTES, UPSTREAM_BYTES, Metrics
+from nearframe.wire import multipart
+
+KINDS = ("feed", "manifest", "delta", "header", "frame", "renditions")
+
+
+@dataclass
+class Node:
+    """A running node.
+
+    Attributes
+    ----------
+    url
+        Where it answers.
+    client
+        Speaks to it.
+    """
+
+    url: str
+    client: httpx.AsyncClient
+    metrics: Metrics
+
+    def sent(self, *kinds: str) -> Counter[str]:
+        """What it sent to other nodes so far; the feed and lists of renditions only if named."""
+        return +Counter({kind: int(self.metrics.value(SYNC_SENT, kind=kind)) for kind in kinds or KINDS[1:5]})
+
+    def sent_bytes(self) -> Counter[str]:
+        return +Counter({kind: int(self.metrics.value(SYNC_SENT_BYTES, kind=kind)) for kind in KINDS[1:5]})
+
+    def received_bytes(self) -> Counter[str]:
+        return +Counter({kind: int(self.metrics.value(UPSTREAM_BYTES, kind=kind)) for kind in KINDS[1:5]})
+
+    async def store(self, files: Iterable[bytes]) -> httpx.Response:
+        """Store files by one STOW-RS request."""
+        boundary = "boundary-of-a-test"
+        parts = [multipart.part_head(boundary, "application/dicom", first=i == 0) + f for i, f in enumerate(files)]
+        body = b"".join(parts) + multipart.closing(boundary)
+        content_type = f'multipart/related; type="application/dicom"; boundary={boundary}'
+        response = await self.client.post("/dicomweb/studies", content=body, headers={"Content-Type": content_type})
+        assert response.status_code == 200, response.text
+        return response
+
+    async def file(self, study: str, series: str, instance: str) -> bytes:
+        """Retrieve the stored file of an instance."""
+        path = f"/dicomweb/studies/{study}/series/{series}/instances/{instance}"
+        response = await self.client.get(path, headers={"Accept": "application/dicom; transfer-syntax=*"})
+        assert response.status_code == 200, response.text
+        return response.content
+
+    async def metadata(self, study: str) -> list[dict[str, object]]:
+        response = await self.client.get(f"/dicomweb/studies/{study}/metadata")
+        if response.status_code == 404:
+            return []
+        assert response.status_code == 200, response.text
+        found: list[dict[str, object]] = response.json()
+        return found
+
+    async def patient_names(self, study: str) -> set[str]:
+        rows = await self.metadata(study)
+        return {str(row["00100010"]["Value"][0]["Alphabetic"]) for row in rows}  # type: ignore[index]
+
+
+def settings(home: Path, **more: Any) -> Settings:
+    chosen: dict[str, Any] = {"insecure": True, "disk_reserve_bytes": 0, "renditions": False, "perceptual": False}
+    return Settings(home=home, **(chosen | more))
+
+
+@asynccontextmanager
+async def origin_node(home: Path, **more: Any) -> AsyncIterator[Node]:
+    async with open_origin(settings(home, **more)) as (app, metrics), serving(app, metrics) as node:
+        yield node
+
+
+@asynccontextmanager
+async def edge_node(home: Path, upstream: str, **more: Any) -> AsyncIterator[Node]:
+    async with open_edge(settings(home, upstream=upstream, **more)) as (app, metrics), serving(app, metrics) as node:
+        yield node
+
+
+@asynccontextmanager
+async def serving(app: ASGIApp, metrics: Metrics) -> AsyncIterator[Node]:
+    async with running(app) as url, httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as client:
+        yield Node(url, client, metrics)
+
+
+async def until(holds: Callable[[], bool], patience_s: float = 30.0) -> None:
+    """Wait for something another node does in its own time."""
+    async with asyncio.timeout(patience_s):
+        while not holds():
+            await asyncio.sleep(0.01)
+
+
+async def until_shows(node: Node, study: str, instances: int, name: str, patience_s: float = 60.0) -> None:
+    """Wait until a node shows a study with so many instances, all of one patient name."""
+    async with asyncio.timeout(patience_s):
+        while True:
+            rows = await node.metadata(study)
+            if len(rows) == instances and await node.patient_names(study) == {name}:
+                return
+            await asyncio.sleep(0.02)
