@@ -55,6 +55,12 @@ class EdgeContentReader:
             self._hit(len(held))
         return held
 
+    def read_framed(self, study: StudyRef, digest: Digest, head: bytes, tail: bytes) -> bytearray | None:
+        held = self._store.read_framed(study, digest, head, tail)
+        if held is not None:
+            self._hit(len(held) - len(head) - len(tail))
+        return held
+
     async def read(
         self, context: Context, study: StudyRef, digest: Digest, start: int = 0, stop: int | None = None
     ) -> bytes:

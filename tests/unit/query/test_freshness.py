@@ -52,7 +52,7 @@ class Feed:
 
     def write(self, *studies: StudyRef) -> None:
         for study in studies:
-            entry = FeedEntry(len(self.entries) + 1, study.tenant, study.study_instance_uid, deleted=False)
+            entry = FeedEntry(len(self.entries) + 1, study.tenant, study.study_instance_uid, instances=1)
             self.entries.append(entry)
 
 
