@@ -19,7 +19,7 @@ FLOORS = (
     ("query",),
     ("dicomweb",),
     ("sync",),
-    ("origin", "edge", "importer"),
+    ("origin", "edge", "importer", "demo"),
     ("web",),
     ("app",),
     ("cli",),

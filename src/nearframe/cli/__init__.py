@@ -11,10 +11,10 @@ import sys
 from collections.abc import Sequence
 
 from nearframe import __version__, log
-from nearframe.cli import edge, import_, origin, tls, version
+from nearframe.cli import demo, edge, import_, origin, tls, version, viewer
 from nearframe.errors import NearframeError
 
-_COMMANDS = (origin, edge, import_, tls, version)
+_COMMANDS = (origin, edge, import_, viewer, demo, tls, version)
 
 EXIT_UNEXPECTED = 1
 EXIT_INTERRUPTED = 130
