@@ -86,6 +86,9 @@ INGEST_INSTANCES = _counter("ingest_instances", "instances", "Instances stored, 
 INGEST_FAILURES = _counter("ingest_failures", "instances", "Instances not stored, by kind of error.", "reason")
 INGEST_BYTES = _counter("ingest_bytes", "bytes", "Bytes of objects taken apart and appended.")
 INGEST_COMMITS = _counter("ingest_commits", "groups", "Groups of instances made durable together.")
+BACKGROUND_INSTANCES = _counter(
+    "background_instances", "instances", "Instances worked on in the background: done or failed.", "consumer", "result"
+)
 INGEST_SECONDS = _latency("ingest", "From the last byte of an instance to its being durable.")
 
 SYNC_SENT = _counter(

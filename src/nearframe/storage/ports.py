@@ -497,6 +497,10 @@ class Catalogue(Protocol):
         """Return events the consumer has not acknowledged, oldest first; its first call makes it known."""
         ...
 
+    def lag(self, consumer: str) -> int:
+        """Return how many events the consumer has not acknowledged."""
+        ...
+
     def acknowledge(self, consumer: str, event_id: int) -> None:
         """Move a consumer's cursor; events every consumer has passed may be pruned."""
         ...
@@ -513,4 +517,12 @@ class Catalogue(Protocol):
 
     def hashes(self, study: StudyRef) -> list[PerceptualRow]:
         """Return the hashes of every current frame of the patients of this study: one patient scope."""
+        ...
+
+    def count_tenant_hashes(self, tenant: str) -> int:
+        """Return how many rows `tenant_hashes` would return."""
+        ...
+
+    def tenant_hashes(self, tenant: str) -> tuple[list[PerceptualRow], dict[str, str]]:
+        """Return the hashes of every current frame, and for each study a value that stands for its patient."""
         ...

@@ -118,9 +118,11 @@ class SQLCatalogue:
                 schema.instance.c.tenant == tenant, schema.instance.c.sop_instance_uid == sop_instance_uid
             )
             chosen = sa.and_(table.instance_id == owner.scalar_subquery(), table.number == version)
-            if connection.execute(sa.select(table.id).where(chosen)).first() is None:
+            version_id = connection.execute(sa.select(table.id).where(chosen)).scalar()
+            if version_id is None:
                 raise NotFound("version")
             connection.execute(sa.update(schema.version).where(chosen).values(frames=frames.encode()))
+            derived.set_hash_pix(connection, version_id, frames)
 
     def delete(
         self, study: StudyRef, series_instance_uid: str | None, sop_instance_uid: str | None
@@ -248,6 +250,10 @@ class SQLCatalogue:
             feed.enrol(connection, consumer)
             return feed.outbox(connection, consumer, limit)
 
+    def lag(self, consumer: str) -> int:
+        with self.database.read() as connection:
+            return feed.lag(connection, consumer)
+
     def acknowledge(self, consumer: str, event_id: int) -> None:
         with self.database.write() as connection:
             feed.acknowledge(connection, consumer, event_id)
@@ -273,6 +279,14 @@ class SQLCatalogue:
     def hashes(self, study: StudyRef) -> list[PerceptualRow]:
         with self.database.read() as connection:
             return derived.hashes(connection, study)
+
+    def count_tenant_hashes(self, tenant: str) -> int:
+        with self.database.read() as connection:
+            return derived.count_tenant_hashes(connection, tenant)
+
+    def tenant_hashes(self, tenant: str) -> tuple[list[PerceptualRow], dict[str, str]]:
+        with self.database.read() as connection:
+            return derived.tenant_hashes(connection, tenant), derived.patient_scopes(connection, tenant)
 
     # --------------------------------------------------------------------------------------
 

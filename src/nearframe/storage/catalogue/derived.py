@@ -11,9 +11,25 @@ import sqlalchemy as sa
 from nearframe.ids import Digest, Identity
 from nearframe.storage.catalogue import schema
 from nearframe.storage.ports import PerceptualRow, Rendition, StudyRef
+from nearframe.wire.frametable import FrameTable
 
 _rendition, _perceptual = schema.rendition.c, schema.perceptual.c
 _study, _series, _instance, _version = schema.study.c, schema.series.c, schema.instance.c, schema.version.c
+
+_CURRENT_HASHES = (
+    sa.select(
+        schema.perceptual,
+        _version.number,
+        _version.sop_class_uid,
+        _instance.sop_instance_uid,
+        _series.series_instance_uid,
+        _study.study_instance_uid,
+    )
+    .join_from(schema.study, schema.series, _series.study_id == _study.id)
+    .join(schema.instance, _instance.series_id == _series.id)
+    .join(schema.version, _version.id == _instance.current_id)
+    .join(schema.perceptual, _perceptual.version_id == _version.id)
+)
 
 
 def rendition(connection: sa.Connection, tenant: str, source: Digest, transfer_syntax_uid: str) -> Rendition | None:
@@ -54,19 +70,30 @@ def add_renditions(connection: sa.Connection, tenant: str, renditions: Sequence[
 
 def add_hashes(connection: sa.Connection, rows: Sequence[PerceptualRow]) -> None:
     """Remember the hashes of frames; those of versions that are gone are left out."""
-    ids: dict[tuple[str, str, int], int | None] = {}
+    versions: dict[tuple[str, str, int], tuple[int, FrameTable] | None] = {}
     for row in rows:
         key = row.study.tenant, row.identity.sop_instance_uid, row.version
-        if key not in ids:
-            ids[key] = _version_id(connection, *key)
-            connection.execute(sa.delete(schema.perceptual).where(_perceptual.version_id == ids[key]))
+        if key not in versions:
+            versions[key] = found = _version_of(connection, *key)
+            if found is not None:
+                connection.execute(sa.delete(schema.perceptual).where(_perceptual.version_id == found[0]))
     values = [
-        _hash_row(version_id, row)
+        _hash_row(*found, row)
         for row in rows
-        if (version_id := ids[row.study.tenant, row.identity.sop_instance_uid, row.version]) is not None
+        if (found := versions[row.study.tenant, row.identity.sop_instance_uid, row.version]) is not None
     ]
     if values:
         connection.execute(sa.insert(schema.perceptual), values)
+
+
+def set_hash_pix(connection: sa.Connection, version_id: int, frames: FrameTable) -> None:
+    """Bring the hashes of a version up to date with its frame table."""
+    rows = [{"pix_": frames.pix_of(index), "index_": index} for index in range(len(frames))]
+    statement = sa.update(schema.perceptual).where(
+        _perceptual.version_id == version_id, _perceptual.frame_index == sa.bindparam("index_")
+    )
+    if rows:
+        connection.execute(statement.values(pix=sa.bindparam("pix_")), rows)
 
 
 def hashes(connection: sa.Connection, study: StudyRef) -> list[PerceptualRow]:
@@ -89,40 +116,54 @@ def hashes(connection: sa.Connection, study: StudyRef) -> list[PerceptualRow]:
             _study.patient_id == asked.patient_id,
             _study.issuer_of_patient_id == asked.issuer_of_patient_id,
         ]
-    statement = (
-        sa.select(
-            schema.perceptual,
-            _version.number,
-            _version.sop_class_uid,
-            _instance.sop_instance_uid,
-            _series.series_instance_uid,
-            _study.study_instance_uid,
-        )
-        .join_from(schema.study, schema.series, _series.study_id == _study.id)
-        .join(schema.instance, _instance.series_id == _series.id)
-        .join(schema.version, _version.id == _instance.current_id)
-        .join(schema.perceptual, _perceptual.version_id == _version.id)
-        .where(*scope)
-        .order_by(_study.id, _series.id, _instance.id, _perceptual.frame_index)
-    )
+    statement = _CURRENT_HASHES.where(*scope).order_by(_study.id, _series.id, _instance.id, _perceptual.frame_index)
     return [_to_hash(study.tenant, row) for row in connection.execute(statement)]
 
 
-def _version_id(connection: sa.Connection, tenant: str, sop_instance_uid: str, number: int) -> int | None:
+def count_tenant_hashes(connection: sa.Connection, tenant: str) -> int:
+    """Return how many current frames of a tenant have been looked at."""
     statement = (
-        sa.select(_version.id)
+        sa.select(sa.func.count())
+        .join_from(schema.instance, schema.perceptual, _perceptual.version_id == _instance.current_id)
+        .where(_instance.tenant == tenant)
+    )
+    return int(connection.execute(statement).scalar_one())
+
+
+def tenant_hashes(connection: sa.Connection, tenant: str) -> list[PerceptualRow]:
+    """Return the hashes of every current frame of a tenant."""
+    return [_to_hash(tenant, row) for row in connection.execute(_CURRENT_HASHES.where(_study.tenant == tenant))]
+
+
+def patient_scopes(connection: sa.Connection, tenant: str) -> dict[str, str]:
+    """Return for each study, by UID, a value that is equal for the studies of one patient."""
+    statement = sa.select(_study.id, _study.study_instance_uid, _study.patient_id, _study.issuer_of_patient_id).where(
+        _study.tenant == tenant
+    )
+    return {
+        row.study_instance_uid: json.dumps([row.patient_id, row.issuer_of_patient_id] if row.patient_id else row.id)
+        for row in connection.execute(statement)
+    }
+
+
+def _version_of(
+    connection: sa.Connection, tenant: str, sop_instance_uid: str, number: int
+) -> tuple[int, FrameTable] | None:
+    statement = (
+        sa.select(_version.id, _version.frames)
         .join_from(schema.instance, schema.version, _version.instance_id == _instance.id)
         .where(_instance.tenant == tenant, _instance.sop_instance_uid == sop_instance_uid, _version.number == number)
     )
-    return connection.execute(statement).scalar()
+    row = connection.execute(statement).first()
+    return None if row is None else (row.id, FrameTable.decode(row.frames))
 
 
-def _hash_row(version_id: int, row: PerceptualRow) -> dict[str, Any]:
+def _hash_row(version_id: int, frames: FrameTable, row: PerceptualRow) -> dict[str, Any]:
     return {
         "version_id": version_id,
         "frame_index": row.frame_index,
         "enc": row.enc,
-        "pix": row.pix,
+        "pix": row.pix or frames.pix_of(row.frame_index),  # found since the frame was looked at
         "hash": row.hash,
         "quality": row.quality,
         "modality": row.modality,

@@ -87,11 +87,19 @@ def enrol(connection: sa.Connection, consumer: str) -> None:
 
 def outbox(connection: sa.Connection, consumer: str, limit: int) -> list[OutboxEvent]:
     """Return the events after a consumer's cursor, oldest first."""
-    cursor = sa.select(_consumer.event_id).where(_consumer.name == consumer).scalar_subquery()
-    statement = (
-        sa.select(schema.outbox).where(_outbox.id > sa.func.coalesce(cursor, 0)).order_by(_outbox.id).limit(limit)
-    )
+    statement = sa.select(schema.outbox).where(_is_after(consumer)).order_by(_outbox.id).limit(limit)
     return [_event(row) for row in connection.execute(statement)]
+
+
+def lag(connection: sa.Connection, consumer: str) -> int:
+    """Return how many events are after a consumer's cursor."""
+    count = sa.select(sa.func.count()).select_from(schema.outbox).where(_is_after(consumer))
+    return int(connection.execute(count).scalar_one())
+
+
+def _is_after(consumer: str) -> sa.ColumnElement[bool]:
+    cursor = sa.select(_consumer.event_id).where(_consumer.name == consumer).scalar_subquery()
+    return _outbox.id > sa.func.coalesce(cursor, 0)
 
 
 def acknowledge(connection: sa.Connection, consumer: str, event_id: int) -> None:

@@ -322,6 +322,14 @@ class TestOutbox:
         catalogue.acknowledge("forward", events[0].id)
         assert catalogue.outbox("forward", 10) == events[2:]
 
+    def test_lag_is_what_is_left(self, catalogue: SQLCatalogue) -> None:
+        catalogue.record([version(identity(1, 1, number)) for number in range(1, 4)])
+        events = catalogue.outbox("forward", 10)
+        assert catalogue.lag("forward") == 3
+        catalogue.acknowledge("forward", events[1].id)
+        assert catalogue.lag("forward") == 1
+        assert catalogue.lag("newcomer") == 1
+
     def test_other_facts_are_announced(self, catalogue: SQLCatalogue) -> None:
         detail = {"series": "1.2.1.1", "reason": "association_released"}
         event_id = catalogue.announce("series_end", "main", None, detail)
