@@ -11,10 +11,19 @@ import sys
 from collections.abc import Sequence
 
 from nearframe import __version__, log
-from nearframe.cli import demo, edge, import_, origin, tls, version, viewer
+from nearframe.cli import demo, edge, import_, origin, study, tls, version, viewer
 from nearframe.errors import NearframeError
 
-_COMMANDS = (origin, edge, import_, viewer, demo, tls, version)
+_COMMANDS = (
+    demo,
+    origin,
+    edge,
+    import_,
+    study,
+    tls,
+    viewer,
+    version,
+)
 
 EXIT_UNEXPECTED = 1
 EXIT_INTERRUPTED = 130

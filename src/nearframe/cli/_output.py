@@ -6,15 +6,19 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 else:
     Subparsers = Any
+
+_WIDTH_OF_PIPES = 200
+_UID_CHARS = 40
 
 
 def add_parser(subparsers: Subparsers, name: str, what: str, details: str = "") -> argparse.ArgumentParser:
@@ -43,14 +47,22 @@ def print_json(value: object) -> None:
 
 def console() -> Console:
     """Return a console on standard output as it is now (tests and pipes replace it)."""
-    return Console(highlight=False)
+    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else _WIDTH_OF_PIPES)
 
 
 def print_table(title: str | None, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print rows under headings; a heading that ends in ``>`` is aligned to the right."""
+    """Print rows under headings; one that ends in ``>`` is aligned right, and the last is never cut short."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column.removesuffix(">"), justify="right" if column.endswith(">") else "left")
+        last = column == columns[-1]
+        justify: Literal["left", "right"] = "right" if column.endswith(">") else "left"
+        table.add_column(
+            column.removesuffix(">"),
+            justify=justify,
+            no_wrap=True,
+            overflow="ignore" if last else "ellipsis",
+            min_width=_UID_CHARS if last and column.endswith("UID") else None,
+        )
     for row in rows:
-        table.add_row(*(str(cell) for cell in row))
+        table.add_row(*(Text(str(cell)) for cell in row))
     console().print(table)

@@ -1,0 +1,118 @@
+"""Talking to a running node from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import ssl
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from nearframe.errors import (
+    AccessError,
+    ConfigurationError,
+    NotFound,
+    RequestError,
+    UpstreamError,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
+
+DEFAULT_URL = "http://127.0.0.1:8042"
+TENANT_HEADER = "nearframe-tenant"
+#: The first answer about a large study may have to be computed.
+_TIMEOUT = httpx.Timeout(connect=5, read=120, write=30, pool=5)
+
+
+def add_node_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which node to ask, and how."""
+    parser.add_argument("--url", default=DEFAULT_URL, metavar="URL", help=f"the node to ask (default: {DEFAULT_URL})")
+    parser.add_argument("--tenant", metavar="NAME", help="ask about this tenant instead of the node's own")
+    parser.add_argument("--ca-cert", type=Path, metavar="FILE", help="certificates to trust (PEM)")
+
+
+@contextlib.contextmanager
+def node_of(options: argparse.Namespace) -> Iterator[Node]:
+    """Open the node that the options name."""
+    headers = {TENANT_HEADER: options.tenant} if options.tenant else {}
+    with httpx.Client(
+        base_url=_base_url(options.url), headers=headers, verify=_trust(options.ca_cert), timeout=_TIMEOUT
+    ) as client:
+        yield Node(client)
+
+
+class Node:
+    """A running node; what goes wrong becomes one of our errors, with a remedy."""
+
+    def __init__(self, client: httpx.Client) -> None:
+        self._client = client
+
+    def get(
+        self, path: str, params: Mapping[str, str | int | list[str]] | None = None, accept: str = "application/json"
+    ) -> httpx.Response:
+        """Ask for a resource; raises unless the answer is a success."""
+        return self._ask("GET", path, params=params, headers={"Accept": accept})
+
+    def json(self, path: str, params: Mapping[str, str | int | list[str]] | None = None) -> Any:
+        """Ask for JSON; None where the answer has no content."""
+        answer = self.get(path, params, "application/dicom+json, application/json")
+        return None if answer.status_code == httpx.codes.NO_CONTENT else answer.json()
+
+    def post(self, path: str, body: object = None) -> Any:
+        """Send JSON, and return the JSON of the answer."""
+        answer = self._ask("POST", path, json=body)
+        return None if answer.status_code == httpx.codes.NO_CONTENT else answer.json()
+
+    def _ask(self, method: str, path: str, **more: Any) -> httpx.Response:
+        base = self._client.base_url
+        try:
+            answer = self._client.request(method, path, **more)
+        except httpx.TimeoutException as error:
+            raise UpstreamTimeout(f"{base} did not answer in time; try again") from error
+        except httpx.ConnectError as error:
+            raise UpstreamUnavailable(
+                f"cannot connect to {base} ({error}); is the node running? --url names another one"
+            ) from error
+        except httpx.TransportError as error:
+            raise UpstreamUnavailable(f"{base} broke off ({error}); try again") from error
+        if answer.status_code >= httpx.codes.BAD_REQUEST:
+            raise _error_of(answer)
+        return answer
+
+
+def _error_of(answer: httpx.Response) -> Exception:
+    status = answer.status_code
+    detail = _detail(answer)
+    if status == httpx.codes.NOT_FOUND:
+        return NotFound(detail.removeprefix("no such "))
+    if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+        return AccessError(detail)
+    if status == httpx.codes.SERVICE_UNAVAILABLE:
+        return UpstreamUnavailable(f"{detail}; try again")
+    if status < httpx.codes.INTERNAL_SERVER_ERROR:
+        return RequestError(detail)
+    return UpstreamError(detail)
+
+
+def _detail(answer: httpx.Response) -> str:
+    with contextlib.suppress(ValueError, AttributeError):
+        problem = answer.json()
+        return str(problem.get("detail") or problem["title"])
+    return f"{answer.url.host} answered {answer.status_code} {answer.reason_phrase}"
+
+
+def _base_url(url: str) -> str:
+    if not url.startswith(("http://", "https://")):
+        raise ConfigurationError(f"--url {url}: expected http:// or https://")
+    return url.rstrip("/")
+
+
+def _trust(ca_cert: Path | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=os.fspath(ca_cert) if ca_cert else None)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(f"--ca-cert {ca_cert}: not readable as PEM certificates") from error
