@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from pydicom.datadict import dictionary_VR, tag_for_keyword
-
+from nearframe.dicom.dictionary import public_vr, tag_of
 from nearframe.errors import MalformedRequest
 from nearframe.query.matching import parse_test
 from nearframe.storage.catalogue.criteria import Criterion, Empty
@@ -98,10 +97,7 @@ def parse_path(text: str) -> tuple[str, ...] | None:
 
 def vr_of(tag: str) -> str:
     """Return the VR of a standard attribute, LO for what the dictionary does not know."""
-    try:
-        return dictionary_VR(int(tag, 16)).partition(" ")[0]
-    except KeyError:
-        return "LO"
+    return (public_vr(int(tag, 16)) or "LO").partition(" ")[0]
 
 
 _FLAGS: Final = frozenset({"fuzzymatching", "emptyvaluematching", "multiplevaluematching"})
@@ -110,7 +106,7 @@ _FLAGS: Final = frozenset({"fuzzymatching", "emptyvaluematching", "multiplevalue
 def _tag(part: str) -> str | None:
     if _TAG.fullmatch(part):
         return part.upper()
-    number = tag_for_keyword(part)
+    number = tag_of(part)
     return None if number is None else f"{number:08X}"
 
 

@@ -59,7 +59,11 @@ def open_catalogue(where: Path | str, clock: Clock | None = None) -> SQLCatalogu
         database = open_postgres(where)
     else:
         database = open_sqlite(Path(where))
-    migrate(database, clock.now())
+    try:
+        migrate(database, clock.now())
+    except BaseException:
+        database.close()
+        raise
     return SQLCatalogue(database, clock)
 
 

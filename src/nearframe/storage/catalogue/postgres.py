@@ -35,7 +35,7 @@ def open_postgres(url: str) -> Database:
         raise ConfigurationError(
             "a PostgreSQL catalogue needs its driver: pip install 'nearframe[postgresql]'"
         ) from error
-    except sa.exc.ArgumentError as error:
+    except (sa.exc.ArgumentError, ValueError) as error:
         raise ConfigurationError("the catalogue's URL cannot be read; write postgresql://user@host/database") from error
     return Database(readers, writer, lock=f"SELECT pg_advisory_xact_lock({_WRITER_LOCK})", translate=_translate)
 

@@ -36,10 +36,10 @@ _SOUNDS: Final = {
 @lru_cache(maxsize=4096)
 def fold(text: str) -> str:
     """Return `text` without case, accents and superfluous blanks."""
-    decomposed = unicodedata.normalize("NFKD", text[:MAX_TEXT]).casefold()
-    plain = "".join(c for c in decomposed if not unicodedata.combining(c) or c in "\u3099\u309a")
+    decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text[:MAX_TEXT]).casefold())
     # Voicing marks of kana tell words apart and are kept, composed again.
-    return _BLANKS.sub(" ", unicodedata.normalize("NFC", plain)).strip()
+    plain = "".join(c for c in decomposed if not unicodedata.combining(c) or c in "\u3099\u309a")
+    return _BLANKS.sub(" ", unicodedata.normalize("NFC", plain))[:MAX_TEXT].strip()
 
 
 def fold_name(name: str) -> str:

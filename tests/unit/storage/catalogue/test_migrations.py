@@ -1,0 +1,63 @@
+"""The schema's versions, on every database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import sqlalchemy as sa
+
+from nearframe.errors import ConfigurationError
+from nearframe.storage.catalogue import SQLCatalogue, migrations, schema
+from tests.unit.storage.catalogue.objects import study_ref, version
+
+Open = Callable[[], SQLCatalogue]
+
+
+def found_version(catalogue: SQLCatalogue) -> int:
+    with catalogue.database.read() as connection:
+        return int(connection.execute(sa.select(schema.schema_version.c.version)).scalar_one())
+
+
+def set_version(catalogue: SQLCatalogue, number: int) -> None:
+    with catalogue.database.write() as connection:
+        connection.execute(sa.update(schema.schema_version).values(version=number))
+
+
+def test_a_new_database_is_at_the_latest_version(catalogue: SQLCatalogue, open_again: Open) -> None:
+    assert found_version(catalogue) == migrations.LATEST
+    catalogue.record([version()])
+    assert len(open_again().list_instances(study_ref())) == 1
+
+
+def test_a_newer_schema_is_refused(catalogue: SQLCatalogue, open_again: Open) -> None:
+    set_version(catalogue, migrations.LATEST + 1)
+    with pytest.raises(ConfigurationError, match="newer release"):
+        open_again()
+
+
+def test_an_older_schema_is_brought_forward_step_by_step(
+    catalogue: SQLCatalogue, open_again: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[int] = []
+    steps = {number: lambda _, number=number: taken.append(number) for number in range(1, 5)}
+    monkeypatch.setattr(migrations, "LATEST", 4)
+    monkeypatch.setattr(migrations, "STEPS", steps)
+    set_version(catalogue, 2)
+    assert found_version(open_again()) == 4
+    assert taken == [3, 4]
+
+
+def test_a_step_that_fails_leaves_everything_as_it_was(
+    catalogue: SQLCatalogue, open_again: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(connection: sa.Connection) -> None:
+        connection.execute(sa.delete(schema.head))
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(migrations, "LATEST", 2)
+    monkeypatch.setattr(migrations, "STEPS", {2: fail})
+    with pytest.raises(ZeroDivisionError):
+        open_again()
+    assert found_version(catalogue) == 1
+    assert catalogue.head().seq == 0
