@@ -65,10 +65,9 @@ def describe(part10: Part10) -> Description:
     dataset = part10.dataset
     identity = _identity(part10, found)
     pixel = _pixel(part10, found)
-    metadata = to_json(dataset, found)
-    for key, uid in (("0020000D", identity.study_instance_uid), ("0020000E", identity.series_instance_uid)):
-        if "Value" not in metadata.get(key, ()):
-            metadata[key] = {"vr": "UI", "Value": [uid]}
+    metadata = _with_derived_uids(to_json(dataset, found), identity)
+    if len(dataset.by_tag) < len(dataset.elements):
+        found.add(notes.DUPLICATE_TAG)
     return Description(
         identity, part10.transfer_syntax_uid, pixel, metadata, attributes_of(metadata), tuple(sorted(found))
     )
@@ -91,6 +90,12 @@ def _identity(part10: Part10, found: set[str]) -> Identity:
         found.add(notes.NO_SERIES_UID)
         series_uid = derived_uid("series", study_uid)
     return Identity(sop_class_uid, sop_instance_uid, series_uid, study_uid)
+
+
+def _with_derived_uids(metadata: DICOMJSON, identity: Identity) -> DICOMJSON:
+    wanted = {"0020000D": identity.study_instance_uid, "0020000E": identity.series_instance_uid}
+    derived = {key: {"vr": "UI", "Value": [uid]} for key, uid in wanted.items() if "Value" not in metadata.get(key, ())}
+    return dict(sorted({**metadata, **derived}.items())) if derived else metadata
 
 
 def derived_uid(level: str, uid: str) -> str:

@@ -106,7 +106,7 @@ class _Encoder:
 
     def _number_strings(self, vr: str, text: str) -> dict[str, Any]:
         read = as_integer if vr == "IS" else as_number
-        values = [read(part.strip("\0 ")) for part in text.split("\\")]
+        values = [read(_ended(part.strip("\0 "))) for part in text.split("\\")]
         if any(type(value) is str for value in values):
             self._found.add(notes.UNREADABLE_VALUE)
         return _multiple(vr, values)
@@ -161,8 +161,8 @@ def _code(vr: str, raw: bytes, charset: CharacterSet) -> dict[str, Any]:
     """Codes, dates, times, UIDs: default repertoire, blanks on both sides mean nothing."""
     text = raw.decode("ascii") if raw.isascii() else charset.decode(raw)
     if "\\" in text:
-        return _multiple(vr, [part.strip("\0 ") or None for part in text.split("\\")])
-    text = text.strip("\0 ")
+        return _multiple(vr, [_ended(part.strip("\0 ")) or None for part in text.split("\\")])
+    text = _ended(text.strip("\0 "))
     return {"vr": vr, "Value": [text]} if text else {"vr": vr}
 
 
@@ -170,14 +170,19 @@ def _text(vr: str, raw: bytes, charset: CharacterSet) -> dict[str, Any]:
     """Text of several values; trailing blanks mean nothing (PS3.5 section 6.2)."""
     text = charset.decode(raw)
     if "\\" in text:
-        return _multiple(vr, [part.rstrip("\0 ") or None for part in text.split("\\")])
-    text = text.rstrip("\0 ")
+        return _multiple(vr, [_ended(part.rstrip("\0 ")) or None for part in text.split("\\")])
+    text = _ended(text.rstrip("\0 "))
     return {"vr": vr, "Value": [text]} if text else {"vr": vr}
 
 
 def _long_text(vr: str, raw: bytes, charset: CharacterSet) -> dict[str, Any]:
-    text = charset.decode(raw).rstrip("\0 ")
+    text = _ended(charset.decode(raw).rstrip("\0 "))
     return {"vr": vr, "Value": [text]} if text else {"vr": vr}
+
+
+def _ended(text: str) -> str:
+    """Return what stands before a NUL: behind it, some writers leave what was in a buffer."""
+    return text.partition("\0")[0].rstrip(" ") if "\0" in text else text
 
 
 def as_integer(text: str) -> int | str | None:
@@ -205,7 +210,7 @@ def _person_name(vr: str, raw: bytes, charset: CharacterSet) -> dict[str, Any]:
 
 def _name_groups(name: str) -> dict[str, str]:
     """Return the component groups of a name that are not empty (PS3.5 section 6.2.1)."""
-    groups = [group.strip("\0 ") for group in name.split("=")[:3]]
+    groups = [_ended(group.strip("\0 ")) for group in name.split("=")[:3]]
     return {label: group for label, group in zip(_PN_GROUPS, groups, strict=False) if group}
 
 

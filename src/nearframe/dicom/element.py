@@ -149,7 +149,8 @@ class DataSet:
         element = self.by_tag.get(tag)
         if element is None or element.length > _LONGEST_CODE:
             return ""
-        return normalise_uid(self.value(element).decode("latin-1"))
+        # Some writers leave what was in a buffer behind the NUL that ends a value.
+        return normalise_uid(self.value(element).decode("latin-1")).partition("\0")[0]
 
     def number(self, tag: int) -> int | None:
         """Return the first value of a US element, or None."""

@@ -78,6 +78,24 @@ def test_instances_of_one_series_without_study_uid_come_together() -> None:
     assert first.identity.sop_class_uid == o.SECONDARY_CAPTURE, "from the meta group"
 
 
+def test_of_an_element_that_occurs_twice_the_later_counts() -> None:
+    instance, _ = taken_apart(o.meta() + o.identifiers() + o.text(0x0020000E, "UI", "1.2.9"))
+    assert instance.identity.series_instance_uid == "1.2.9"
+    assert instance.metadata["0020000E"]["Value"] == ["1.2.9"]
+    assert instance.notes == (notes.DUPLICATE_TAG,)
+
+
+def test_a_uid_ends_at_its_nul() -> None:
+    data = (
+        o.meta()
+        + o.explicit(0x00080018, "UI", b"1.2\0left ")
+        + o.text(0x0020000D, "UI", "1")
+        + o.text(0x0020000E, "UI", "2")
+    )
+    instance, _ = taken_apart(data)
+    assert instance.identity.sop_instance_uid == "1.2"
+
+
 # -- native frames -------------------------------------------------------------------------
 
 

@@ -1,0 +1,65 @@
+"""Inflating within bounds."""
+
+from __future__ import annotations
+
+import gc
+import os
+import zlib
+
+import pytest
+
+from nearframe.dicom import notes
+from nearframe.dicom.inflate import inflate
+from nearframe.dicom.limits import Limits
+from nearframe.dicom.source import BytesSource
+from nearframe.errors import LimitExceeded, MalformedDICOM
+from nearframe.units import MIB
+
+TEXT = bytes(range(256)) * 5000
+
+
+def packed(data: bytes, window_bits: int = -15) -> bytes:
+    engine = zlib.compressobj(wbits=window_bits)
+    return engine.compress(data) + engine.flush()
+
+
+@pytest.mark.parametrize("window_bits", [-15, 15])
+@pytest.mark.parametrize("tail", [b"", b"\0", b"and more"])
+def test_what_was_packed_comes_back(window_bits: int, tail: bytes) -> None:
+    found: set[str] = set()
+    source = inflate(BytesSource(b"head" + packed(TEXT, window_bits) + tail), 4, Limits(), found)
+    assert source.size == len(TEXT)
+    assert source.read(1000, 500) == TEXT[1000:1500]
+    assert found == ({notes.ZLIB_HEADER} if window_bits > 0 else set())
+    with pytest.raises(MalformedDICOM):
+        source.read(len(TEXT) - 1, 2)
+
+
+def test_nothing_inflates_to_nothing() -> None:
+    assert inflate(BytesSource(b""), 0, Limits(), set()).size == 0
+
+
+@pytest.mark.parametrize("data", [packed(TEXT)[:-5], packed(TEXT)[:1], b"\xff\xff\xff", packed(TEXT, 15)[:-8]])
+def test_what_is_cut_off_or_no_stream(data: bytes) -> None:
+    with pytest.raises(MalformedDICOM):
+        inflate(BytesSource(data), 0, Limits(), set())
+
+
+def test_absolute_size_and_ratio_are_bounded() -> None:
+    noise = os.urandom(2 * MIB)
+    with pytest.raises(LimitExceeded) as caught:
+        inflate(BytesSource(packed(noise)), 0, Limits(max_inflated_bytes=MIB), set())
+    assert caught.value.limit == "max_inflated_bytes"
+    with pytest.raises(LimitExceeded) as caught:
+        inflate(BytesSource(packed(bytes(40 * MIB))), 0, Limits(), set())
+    assert caught.value.limit == "max_inflate_ratio"
+
+
+def test_a_large_data_set_goes_to_a_file_that_goes_with_it() -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    source = inflate(BytesSource(packed(os.urandom(9 * MIB))), 0, Limits(), set())
+    assert source.size == 9 * MIB
+    assert len(os.listdir("/proc/self/fd")) == before + 1
+    del source
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == before
