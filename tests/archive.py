@@ -31,7 +31,7 @@ from nearframe.query.remove import CatalogueRemoval
 from nearframe.query.workers import Workers
 from nearframe.storage.catalogue import open_catalogue
 from nearframe.storage.packs import PackSettings, PackStore
-from nearframe.storage.ports import InstanceRecord
+from nearframe.storage.ports import InstanceRecord, StudyRef
 
 TEST_FILES = Path(pydicom.data.__file__).parent / "test_files"
 
@@ -82,7 +82,7 @@ class Archive:
         report = await self.store.store(self.context, _parts(files), None)
         assert not report.failed, report.failed
         for stored in report.stored:
-            self.freshness.changed(self.record(stored).study)
+            self.freshness.changed(StudyRef(self.context.tenant, stored.identity.study_instance_uid))
         return list(report.stored)
 
     def record(self, stored: StoredInstance) -> InstanceRecord:

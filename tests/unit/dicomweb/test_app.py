@@ -177,3 +177,11 @@ async def test_server_timing(stocked: Stocked) -> None:
     answer = await stocked.get("/dicomweb/studies")
     assert answer.headers["server-timing"].startswith("app;dur=")
     assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_the_reference_page_names_every_resource(root: Path) -> None:
+    page = (root / "docs" / "reference" / "dicomweb.md").read_text(encoding="utf-8")
+    for endpoint in endpoints():
+        path, last = endpoint.path.replace(":path", ""), endpoint.path.rpartition("/")[2]
+        named = f"`/{last}`" if last in ("metadata", "rendered", "thumbnail") else f"`{path}`"
+        assert named in page, endpoint.name
