@@ -68,16 +68,20 @@ async def guarded(request: Request, name: str, answerer: Answerer) -> Response:
     """Return the answer, or the problem document that an error is."""
     try:
         return await answerer(request)
-    except IntegrityError as error:
-        _log.error("integrity_error", route=name, error=error)
-        return problem_of(error)
     except NearframeError as error:
-        if error.http_status >= 500:
-            _log.warning("request_failed", route=name, error=error)
-        return problem_of(error)
+        return refusal(name, error)
     except Exception as error:  # noqa: BLE001 - a request ends here; the log has the traceback
         _log.error("request_failed", route=name, error=error)
         return problem(500, "Internal Server Error", "something went wrong here; the log says what", code="Internal")
+
+
+def refusal(name: str, error: NearframeError) -> Response:
+    """Return the problem document that an error is, and log what is not the caller's doing."""
+    if isinstance(error, IntegrityError):
+        _log.error("integrity_error", route=name, error=error)
+    elif error.http_status >= 500:
+        _log.warning("request_failed", route=name, error=error)
+    return problem_of(error)
 
 
 async def unknown(scope: Scope, receive: Receive, send: Send) -> None:

@@ -21,10 +21,9 @@ from nearframe.cache.sizedlru import SizedLRU
 from nearframe.context import Context
 from nearframe.dicomweb.address import ROOT
 from nearframe.dicomweb.answers import REVALIDATE, etag_matches
-from nearframe.dicomweb.boundary import NOSNIFF, name_route
+from nearframe.dicomweb.boundary import NOSNIFF, name_route, refusal
 from nearframe.dicomweb.call import Gate
 from nearframe.dicomweb.frames import FrameAnswer, plan
-from nearframe.dicomweb.problems import problem_of
 from nearframe.dicomweb.services import Services
 from nearframe.errors import AccessError, NearframeError
 from nearframe.ids import Digest
@@ -45,6 +44,7 @@ _REPLAN_S: Final = 30.0
 #: Below this a body goes out in one piece: copying it costs less than watching a client between pieces.
 _JOIN_BYTES: Final = 8 * MIB
 
+_ROUTE: Final = "retrieve_frames"
 _HIT: Final = (b"cache-status", b"nearframe; hit")
 _MISS: Final = (b"cache-status", b"nearframe; fwd=miss")
 
@@ -71,7 +71,6 @@ class _Plan:
     """
 
     stamp: Stamp
-    study_instance_uid: str
     answer: FrameAnswer
     digest: Digest | None
     etag: bytes
@@ -119,11 +118,11 @@ class FastFrames:
         if match is None or b"," in wanted.range:
             await self._app(scope, receive, send)
             return
-        name_route(scope, "retrieve_frames")
+        name_route(scope, _ROUTE)
         try:
             await self._answer(self._gate(scope), send, match, wanted)
         except NearframeError as error:
-            response = problem_of(error)
+            response = refusal(_ROUTE, error)
             response.raw_headers.append(NOSNIFF)
             await response(scope, receive, send)
 
@@ -147,7 +146,11 @@ class FastFrames:
         status = _HIT
         if payload is None:
             status = _MISS
-            payload = await self._frames.read(context, answer.record, answer.frame_numbers[0], answer.form)
+            try:
+                payload = await self._frames.read(context, answer.record, answer.frame_numbers[0], answer.form)
+            except NearframeError:
+                self._plans.discard(key)  # a plan that cannot be kept is made anew
+                raise
         if not found.size:
             _complete(found, len(payload))
         if wanted.range:
@@ -162,18 +165,16 @@ class FastFrames:
         answer = await plan(self._frames, record, (int(frame),), parse_accept(key.accept.decode("latin-1") or None))
         etag = answer.etag.encode()
         validators = [(b"etag", etag), (b"cache-control", REVALIDATE.encode()), (b"vary", b"Accept"), NOSNIFF]
-        # What is made later may be better; what is best already stays.
-        is_settled = answer.form.source is Source.RENDITION
+        source = answer.form.source
+        is_content = source is not Source.MADE
         planned = _Plan(
             stamp=stamp,
-            study_instance_uid=study,
             answer=answer,
-            digest=None
-            if answer.form.source is Source.MADE
-            else self._frames.etag_digest(record, int(frame), answer.form),
+            digest=self._frames.etag_digest(record, int(frame), answer.form) if is_content else None,
             etag=etag,
             validators=validators,
-            replan_at=float("inf") if is_settled else self._monotonic() + _REPLAN_S,
+            # What is made later may be better; a rendition is the best there is.
+            replan_at=float("inf") if source is Source.RENDITION else self._monotonic() + _REPLAN_S,
             tail=answer.tail,
         )
         self._plans.put(key, planned, 1)

@@ -25,7 +25,7 @@ from nearframe.dicom.transfersyntax import (
     HTJ2KLosslessRPCL,
     transfer_syntax,
 )
-from nearframe.errors import MalformedDICOM, NotAcceptable, NotFound
+from nearframe.errors import Busy, MalformedDICOM, NotAcceptable, NotFound
 from nearframe.ids import Digest, sha256
 from nearframe.query.contents import ContentReader
 from nearframe.query.workers import Workers
@@ -33,6 +33,10 @@ from nearframe.storage.ports import Catalogue, InstanceRecord, Rendition
 
 #: The encoding renditions are made in: any prefix of it is an exact lower resolution.
 RENDITION_SYNTAX: Final = HTJ2KLosslessRPCL
+
+
+#: Renditions that the catalogue names and nobody holds.
+_LOST_KEPT: Final = 10_000
 
 
 class Source(IntEnum):
@@ -82,6 +86,7 @@ class FrameService:
         self._cpu = cpu
         self._made: SizedLRU[Digest, TranscodedFrame] = SizedLRU(cache_bytes)
         self._flights: SingleFlight[Digest, TranscodedFrame] = SingleFlight("transcode")
+        self._lost: SizedLRU[Digest, bool] = SizedLRU(_LOST_KEPT)
         self.transcoded = 0
 
     def check(self, record: InstanceRecord, frame_numbers: Sequence[int]) -> None:
@@ -155,7 +160,7 @@ class FrameService:
             try:
                 return await self._contents.read(context, record.study, digest)
             except NotFound:
-                pass  # renditions may be dropped at any time; made again, the frame has the same samples
+                return await self._again(context, record, frame_number, digest)
         return (await self.made(context, record, frame_number, form.transfer_syntax_uid)).encoded
 
     async def made(self, context: Context, record: InstanceRecord, frame_number: int, target: str) -> TranscodedFrame:
@@ -170,6 +175,15 @@ class FrameService:
         if held is not None:
             return held
         return await self._flights.run(key, partial(self._make, context, record, frame_number, target, key))
+
+    async def _again(self, context: Context, record: InstanceRecord, frame_number: int, digest: Digest) -> bytes:
+        """Make a rendition again that was dropped, as renditions may be at any time."""
+        made = await self.made(context, record, frame_number, RENDITION_SYNTAX)
+        if sha256(made.encoded) != digest:
+            # Another release of the encoder: the same samples, not the bytes that were promised.
+            self._lost.put(digest, True, 1)
+            raise Busy("a prepared form of this frame is gone; ask again")
+        return made.encoded
 
     async def _make(
         self, context: Context, record: InstanceRecord, frame_number: int, target: str, key: Digest
@@ -190,7 +204,7 @@ class FrameService:
         for number in frame_numbers:
             enc = record.frames.enc_of(number - 1)
             rendition = self._catalogue.rendition(record.study.tenant, enc, RENDITION_SYNTAX)
-            if rendition is None:
+            if rendition is None or self._lost.get(rendition.digest):
                 break
             found[number] = rendition
         return found

@@ -157,3 +157,17 @@ async def test_a_rendition_that_was_dropped_is_made_again(
     answer = await counted.client.get(path_of(stored) + "/frames/1")
     assert made in answer.content
     assert archive.services.frames.transcoded == 1
+
+
+async def test_a_dropped_rendition_of_another_encoder_is_not_passed_off_as_the_same(
+    counted: Counted, archive: Archive, stored: StoredInstance
+) -> None:
+    record = archive.record(stored)
+    gone = Rendition(record.frames.enc_of(0), HTJ2KLosslessRPCL, sha256(b"of an older release"), 19)
+    archive.catalogue.add_renditions(record.study.tenant, [gone])
+    path = path_of(stored) + "/frames/1"
+    first = await counted.client.get(path)
+    assert (first.status_code, first.headers["retry-after"]) == (503, "2")
+    again = await counted.client.get(path)
+    assert again.status_code == 200
+    assert sha256(b"of an older release").hex() not in again.headers["etag"]
