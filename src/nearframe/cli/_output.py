@@ -46,8 +46,11 @@ def print_json(value: object) -> None:
 
 
 def console() -> Console:
-    """Return a console on standard output as it is now (tests and pipes replace it)."""
-    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else _WIDTH_OF_PIPES)
+    """Return a console on standard output as it is now (tests and pipes replace it).
+
+    What comes from studies goes in as `rich.text.Text`: square brackets in a plain string are markup.
+    """
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_PIPES)
 
 
 def print_table(title: str | None, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -128,8 +128,8 @@ def run_show(options: argparse.Namespace) -> int:
         size = sizes[studies.text(one, "SeriesInstanceUID")]
         branch = tree.add(_series_line(one))
         branch.add(f"{size.instances} instances, {size.frames} frames, {format_size(size.frame_bytes)} of pixels")
-        branch.add(f"{size.syntaxes}")
-        branch.add(studies.text(one, "SeriesInstanceUID"))
+        branch.add(Text(size.syntaxes))
+        branch.add(Text(studies.text(one, "SeriesInstanceUID")))
     console().print(tree)
     return 0
 
