@@ -11,14 +11,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -41,6 +41,7 @@ from nearframe.query.deltas import Deltas
 from nearframe.query.feedwatch import FeedWatch
 from nearframe.query.freshness import Freshness
 from nearframe.query.headeredits import Part10Edits
+from nearframe.query.health import Check, catalogue_check, disk_check, examine, upstream_check
 from nearframe.query.manifests import Manifests
 from nearframe.query.records import InstanceRecords
 from nearframe.query.remove import CatalogueRemoval
@@ -192,11 +193,25 @@ class NodeApp:
             await self._others(scope, receive, send)
 
 
-def node_routes(core: Core, role: str, viewer_folder: Path | None = None) -> list[BaseRoute]:
-    """Return what every node answers besides its API: health, metrics, pages. Pages come last."""
+def node_routes(
+    core: Core, role: str, checks: Mapping[str, Check] | None = None, viewer_folder: Path | None = None
+) -> list[BaseRoute]:
+    """Return what every node answers besides its API: health, metrics, pages. Pages come last.
+
+    Parameters
+    ----------
+    checks
+        Of the role's own health, besides catalogue and disk.
+    """
+    examined = {
+        "catalogue": catalogue_check(core.catalogue, core.sql),
+        "disk": disk_check(core.settings.home, core.settings.disk_reserve_bytes, core.disk),
+        **(checks or {}),
+    }
 
     async def health(request: Request) -> Response:
-        return PlainTextResponse("ok\n")
+        found = await examine(examined)
+        return JSONResponse(found.as_json(), found.http_status, {"Cache-Control": "no-store"})
 
     async def metrics(request: Request) -> Response:
         return Response(core.metrics.exposition(), media_type=CONTENT_TYPE)
@@ -261,7 +276,8 @@ async def open_edge(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Metrics]
         )
         dicomweb = services_of(core, edge.contents, None, None)
         sync = sync_services(core, edge.contents, feed)
-        routes = [*sync_routes(sync, core.gate), *node_routes(core, "edge")]
+        checks = {"upstream": upstream_check(lambda: edge.upstream.is_reachable)}
+        routes = [*sync_routes(sync, core.gate), *node_routes(core, "edge", checks)]
         edge.start()
         try:
             yield (

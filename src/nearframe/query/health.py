@@ -1,0 +1,133 @@
+"""Whether a node is well, and if not, why: ``GET /healthz``.
+
+*Degraded* is said and answered with 200: the node still does what it can (an edge without
+its upstream, an archive whose disk is full). *Failing* is 503: a balancer should send
+requests elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from nearframe import log
+from nearframe.errors import NearframeError
+from nearframe.query.workers import Workers
+from nearframe.storage.ports import Catalogue
+from nearframe.units import format_size
+
+#: A check that takes longer has failed: who asks for health has little patience.
+PATIENCE_S: Final = 2.0
+
+_log = log.logger(__name__)
+
+
+class State(IntEnum):
+    """From well to ill."""
+
+    OK = 0
+    DEGRADED = 1
+    FAILING = 2
+
+    @property
+    def word(self) -> str:
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found; `reason` says what to do about it."""
+
+    state: State
+    reason: str = ""
+
+    def as_json(self) -> dict[str, str]:
+        return {"state": self.state.word} | ({"reason": self.reason} if self.reason else {})
+
+
+WELL: Final = Finding(State.OK)
+
+Check: TypeAlias = Callable[[], Awaitable[Finding]]
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The findings of all checks."""
+
+    findings: Mapping[str, Finding]
+
+    @property
+    def state(self) -> State:
+        return max((finding.state for finding in self.findings.values()), default=State.OK)
+
+    @property
+    def http_status(self) -> int:
+        return 503 if self.state is State.FAILING else 200
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "status": self.state.word,
+            "checks": {name: finding.as_json() for name, finding in self.findings.items()},
+        }
+
+
+async def examine(checks: Mapping[str, Check], patience_s: float = PATIENCE_S) -> Health:
+    """Run all checks at the same time."""
+    findings = await asyncio.gather(*(_one(name, check, patience_s) for name, check in checks.items()))
+    return Health(dict(zip(checks, findings, strict=True)))
+
+
+async def _one(name: str, check: Check, patience_s: float) -> Finding:
+    try:
+        return await asyncio.wait_for(check(), patience_s)
+    except TimeoutError:
+        return Finding(State.FAILING, f"no answer within {patience_s:g} s")
+    except (NearframeError, OSError) as error:
+        _log.warning("health_check_failed", check=name, error=error)
+        return Finding(State.FAILING, "it failed; the log says how")
+
+
+def catalogue_check(catalogue: Catalogue, sql: Workers) -> Check:
+    """Check that the catalogue answers."""
+
+    async def check() -> Finding:
+        await sql.run(catalogue.head)
+        return WELL
+
+    return check
+
+
+def disk_check(home: Path, reserve_bytes: int, disk: Workers) -> Check:
+    """Check that there is room to take anything in."""
+
+    def free_bytes() -> int:
+        state = os.statvfs(home)
+        return state.f_bavail * state.f_frsize
+
+    async def check() -> Finding:
+        free = await disk.run(free_bytes)
+        if free > reserve_bytes:
+            return WELL
+        return Finding(
+            State.DEGRADED,
+            f"{format_size(free)} free, {format_size(reserve_bytes)} reserved: nothing more is taken in; "
+            "free some disk, or lower disk_reserve_bytes",
+        )
+
+    return check
+
+
+def upstream_check(is_reachable: Callable[[], bool]) -> Check:
+    """Check that the upstream answers."""
+
+    async def check() -> Finding:
+        if is_reachable():
+            return WELL
+        return Finding(State.DEGRADED, "the upstream does not answer: what is held here is served, nothing else")
+
+    return check

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from nearframe.errors import BackendFailed
+from nearframe.query.health import WELL, Finding, State, disk_check, examine, upstream_check
+from nearframe.query.workers import Workers
+
+
+async def well() -> Finding:
+    return WELL
+
+
+async def degraded() -> Finding:
+    return Finding(State.DEGRADED, "a reason")
+
+
+async def broken() -> Finding:
+    raise BackendFailed("the database is away")
+
+
+async def silent() -> Finding:
+    await asyncio.Event().wait()
+    return WELL
+
+
+async def test_all_well() -> None:
+    health = await examine({"one": well, "other": well})
+    assert health.http_status == 200
+    assert health.as_json() == {"status": "ok", "checks": {"one": {"state": "ok"}, "other": {"state": "ok"}}}
+
+
+async def test_degraded_still_answers_200_and_says_why() -> None:
+    health = await examine({"one": well, "other": degraded})
+    assert (health.http_status, health.state) == (200, State.DEGRADED)
+    assert health.findings["other"].as_json() == {"state": "degraded", "reason": "a reason"}
+
+
+@pytest.mark.parametrize("check", [broken, silent])
+async def test_a_check_that_fails_or_hangs_makes_it_failing(check) -> None:  # type: ignore[no-untyped-def]
+    health = await examine({"one": well, "other": degraded, "bad": check}, patience_s=0.01)
+    assert (health.http_status, health.state) == (503, State.FAILING)
+    assert "database" not in str(health.as_json())
+
+
+async def test_disk(tmp_path: Path) -> None:
+    disk = Workers("disk", 1)
+    try:
+        assert await disk_check(tmp_path, 0, disk)() == WELL
+        full = await disk_check(tmp_path, 2**62, disk)()
+        assert full.state is State.DEGRADED
+        assert "nothing more is taken in" in full.reason
+    finally:
+        disk.close()
+
+
+async def test_upstream() -> None:
+    assert await upstream_check(lambda: True)() == WELL
+    assert (await upstream_check(lambda: False)()).state is State.DEGRADED
