@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -33,7 +33,14 @@ from nearframe.dicomweb.services import Services, services
 from nearframe.edge.node import Edge, Kept
 from nearframe.errors import MalformedRequest
 from nearframe.metrics import CONTENT_TYPE, Metrics
+from nearframe.origin.activity import Activity
+from nearframe.origin.admin import Admin
+from nearframe.origin.api import ApiServices, api_routes
+from nearframe.origin.background import Background, Consumer
 from nearframe.origin.ingest import Ingest
+from nearframe.origin.perceptual_hashes import PerceptualHashes
+from nearframe.origin.pixel_digests import PixelDigests
+from nearframe.origin.renditions import Renditions
 from nearframe.origin.spool import Spool, SpoolLimits
 from nearframe.origin.store import Store
 from nearframe.query.contents import ContentReader, LocalContents
@@ -243,22 +250,50 @@ async def _workers(name: str, threads: int) -> AsyncIterator[Workers]:
 @asynccontextmanager
 async def open_origin(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Metrics]]:
     """Open an origin: the archive. The value is what it answers, and its metrics."""
-    async with open_core(settings) as core:
-        ingest = Ingest(core.packs, core.catalogue, core.metrics, limits=core.limits, threads=settings.ingest_threads)
-        store = Store(ingest, Spool(settings.home / "spool", _spool_limits(settings)))
+    async with open_core(settings) as core, AsyncExitStack() as stack:
+        activity = Activity()
+        background = await core.sql.run(_background, core, activity)
+        stack.push_async_callback(core.disk.run, background.close)
+        feed = FeedWatch(core.catalogue, core.sql)
+        stack.push_async_callback(feed.close)
+        loop = asyncio.get_running_loop()
+
+        def committed() -> None:
+            background.wake()
+            loop.call_soon_threadsafe(feed.nudge)
+
+        ingest = Ingest(
+            core.packs,
+            core.catalogue,
+            core.metrics,
+            limits=core.limits,
+            threads=settings.ingest_threads,
+            on_commit=committed,
+        )
+        stack.push_async_callback(core.disk.run, ingest.close)
+        store = Store(ingest, Spool(settings.home / "spool", _spool_limits(settings)), core.limits)
         records = InstanceRecords(core.catalogue, core.sql, core.freshness, settings.record_cache_entries)
         allowed = settings.delete_policy == "remove"
         remove = CatalogueRemoval(core.catalogue, records, core.sql, core.freshness, allowed=allowed)
         contents = local_contents(core)
-        dicomweb = services_of(core, contents, store, remove)
-        feed = FeedWatch(core.catalogue, core.sql)
-        sync = sync_services(core, contents, feed)
-        routes = [*sync_routes(sync, core.gate), *node_routes(core, "origin")]
-        try:
-            yield NodeApp(dicomweb_app(dicomweb, settings, core.gate), routes), core.metrics
-        finally:
-            await feed.close()
-            await core.disk.run(ingest.close)
+        dicomweb = dicomweb_app(services_of(core, contents, store, remove), settings, core.gate)
+        admin = Admin(settings.home, core.packs, core.catalogue, background)
+        routes = [
+            *api_routes(ApiServices(admin, core.freshness, core.sql, core.cpu), core.gate, Addresses(settings)),
+            *sync_routes(sync_services(core, contents, feed), core.gate),
+            *node_routes(core, "origin"),
+        ]
+        yield NodeApp(activity.watch(dicomweb), routes), core.metrics
+
+
+def _background(core: Core, activity: Activity) -> Background:
+    """Start what an archive makes of its instances when nobody waits."""
+    consumers: list[Consumer[Any]] = [PixelDigests(core.catalogue)]
+    if core.settings.renditions:
+        consumers.append(Renditions(core.catalogue, core.packs))
+    if core.settings.perceptual:
+        consumers.append(PerceptualHashes(core.catalogue, core.packs))
+    return Background(core.catalogue, core.packs, consumers, core.metrics, is_busy=activity.is_busy)
 
 
 @asynccontextmanager

@@ -39,7 +39,7 @@ def dicomweb_app(services: Services, settings: Settings, gate: Gate) -> ASGIApp:
     table = tuple(endpoints())
     describe = _describe(table, addresses)
 
-    def answerer(endpoint: Endpoint) -> Answerer:
+    def answerer(endpoint: Endpoint[Services]) -> Answerer:
         return lambda request: endpoint.handler(services, Call.of(request, gate, addresses))
 
     by_path: dict[str, dict[str, tuple[str, Answerer]]] = defaultdict(dict)
@@ -54,7 +54,7 @@ def dicomweb_app(services: Services, settings: Settings, gate: Gate) -> ASGIApp:
     return CORS(FastFrames(router, services, gate), settings.cors_origins)
 
 
-def _describe(table: tuple[Endpoint, ...], addresses: Addresses) -> Answerer:
+def _describe(table: tuple[Endpoint[Services], ...], addresses: Addresses) -> Answerer:
     """Return what answers GET of the root, and OPTIONS of every path (PS3.18 section 8.9)."""
 
     async def answer(request: Request) -> Response:
@@ -67,7 +67,7 @@ def _describe(table: tuple[Endpoint, ...], addresses: Addresses) -> Answerer:
     return answer
 
 
-def _openapi(table: tuple[Endpoint, ...], addresses: Addresses) -> Answerer:
+def _openapi(table: tuple[Endpoint[Services], ...], addresses: Addresses) -> Answerer:
     async def answer(request: Request) -> Response:
         return Response(capabilities.openapi(table, addresses.service(request)), media_type="application/json")
 

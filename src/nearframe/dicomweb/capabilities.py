@@ -23,11 +23,12 @@ _PROSE: Final = {
     "series": "Series Instance UID",
     "instance": "SOP Instance UID",
     "frames": "Frame numbers, counted from 1, joined by commas",
+    "conflict": "Number of the conflict",
     "path": "Where in the instance the value is, as its BulkDataURI says",
 }
 
 
-def summary(table: Iterable[Endpoint], service_url: str) -> bytes:
+def summary(table: Iterable[Endpoint[Any]], service_url: str) -> bytes:
     """Return a short JSON description: resources, methods, media types."""
     resources: dict[str, Any] = defaultdict(dict)
     for endpoint in table:
@@ -48,7 +49,7 @@ def summary(table: Iterable[Endpoint], service_url: str) -> bytes:
     return _dump(document)
 
 
-def wadl(table: Iterable[Endpoint], service_url: str) -> bytes:
+def wadl(table: Iterable[Endpoint[Any]], service_url: str) -> bytes:
     """Return the Web Application Description Language document of PS3.18 Annex H."""
     application = Element("application", xmlns=_WADL)
     resources = SubElement(application, "resources", base=service_url)
@@ -70,7 +71,12 @@ def wadl(table: Iterable[Endpoint], service_url: str) -> bytes:
     return document
 
 
-def openapi(table: Iterable[Endpoint], service_url: str) -> bytes:
+def openapi(
+    table: Iterable[Endpoint[Any]],
+    service_url: str,
+    title: str = "nearframe DICOMweb",
+    description: str = "DICOM PS3.18 web services.",
+) -> bytes:
     """Return the OpenAPI 3.1 description."""
     paths = {
         path: {endpoint.method.lower(): _operation(endpoint) for endpoint in endpoints}
@@ -79,9 +85,9 @@ def openapi(table: Iterable[Endpoint], service_url: str) -> bytes:
     document = {
         "openapi": "3.1.0",
         "info": {
-            "title": "nearframe DICOMweb",
+            "title": title,
             "version": __version__,
-            "description": "DICOM PS3.18 web services. Errors are RFC 9457 problem documents.",
+            "description": f"{description} Errors are RFC 9457 problem documents.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": service_url}],
@@ -105,7 +111,7 @@ _PROBLEM: Final[Mapping[str, Any]] = {
 }
 
 
-def _operation(endpoint: Endpoint) -> dict[str, Any]:
+def _operation(endpoint: Endpoint[Any]) -> dict[str, Any]:
     parameters = [
         {"name": name, "in": "path", "required": True, "description": _PROSE[name], "schema": {"type": "string"}}
         for name in _PATH_PARAMETERS.findall(endpoint.path)
@@ -144,8 +150,8 @@ def _content(media_types: Iterable[str]) -> dict[str, Any]:
     return {"content": {media_type: {} for media_type in media_types}}
 
 
-def _by_path(table: Iterable[Endpoint]) -> dict[str, list[Endpoint]]:
-    grouped: dict[str, list[Endpoint]] = defaultdict(list)
+def _by_path(table: Iterable[Endpoint[Any]]) -> dict[str, list[Endpoint[Any]]]:
+    grouped: dict[str, list[Endpoint[Any]]] = defaultdict(list)
     for endpoint in table:
         grouped[_template(endpoint.path)].append(endpoint)
     return grouped

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Generic, TypeVar
 
 from starlette.responses import Response
 
 from nearframe.dicomweb.call import Call
-from nearframe.dicomweb.services import Services
 
-Handler: TypeAlias = Callable[[Services, Call], Awaitable[Response]]
+#: What the handlers of a table are given: the services behind them.
+S = TypeVar("S")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Parameter:
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(Generic[S]):
     """One method on one path.
 
     Attributes
@@ -33,7 +33,8 @@ class Endpoint:
     name
         In metrics, and the operation in the OpenAPI document; unique.
     path
-        Below the DICOMweb root, with ``{study}``, ``{series}``, ``{instance}``, ``{frames}``, ``{path}``.
+        Below the root of its table (``/dicomweb``, ``/api``), with ``{study}``, ``{series}``,
+        ``{instance}``, ``{frames}``, ``{path}``.
     produces, consumes
         Media types of the answer and of the request's body.
     standard
@@ -43,7 +44,7 @@ class Endpoint:
     name: str
     method: str
     path: str
-    handler: Handler
+    handler: Callable[[S, Call], Awaitable[Response]]
     prose: str
     produces: tuple[str, ...] = ()
     consumes: tuple[str, ...] = ()

@@ -14,6 +14,7 @@ from nearframe.dicomweb.negotiation import DICOM_JSON, DICOM_XML, JPEG, PDF, PNG
 from nearframe.dicomweb.remove import remove
 from nearframe.dicomweb.rendered import retrieve_rendered, retrieve_thumbnail
 from nearframe.dicomweb.search import search_instances, search_series, search_studies
+from nearframe.dicomweb.services import Services
 from nearframe.dicomweb.store import store_instances
 from nearframe.dicomweb.wadouri import retrieve_by_query
 from nearframe.wire.accept import DICOM, OCTET_STREAM
@@ -44,7 +45,7 @@ _RENDERING: Final = (
 )
 
 
-def endpoints() -> Iterator[Endpoint]:
+def endpoints() -> Iterator[Endpoint[Services]]:
     """Yield the route table."""
     yield from _searches()
     yield from _retrievals()
@@ -61,7 +62,7 @@ def endpoints() -> Iterator[Endpoint]:
         yield Endpoint(f"remove_{level}", "DELETE", path, remove, f"Remove the {level} from view, where policy allows.")
 
 
-def _searches() -> Iterator[Endpoint]:
+def _searches() -> Iterator[Endpoint[Services]]:
     for name, path, handler in (
         ("studies", "/studies", search_studies),
         ("series", "/series", search_series),
@@ -74,7 +75,7 @@ def _searches() -> Iterator[Endpoint]:
         yield Endpoint(f"search_{name}", "GET", path, handler, prose, _DOCUMENTS, (), _SEARCHING, "10.6")
 
 
-def _retrievals() -> Iterator[Endpoint]:
+def _retrievals() -> Iterator[Endpoint[Services]]:
     for level, path in _LEVELS:
         version = _VERSION if level == "instance" else _AT
         whole = (f"multipart/related; type={DICOM}", DICOM)
@@ -116,7 +117,7 @@ def _retrievals() -> Iterator[Endpoint]:
     )  # fmt: skip
 
 
-def _renderings() -> Iterator[Endpoint]:
+def _renderings() -> Iterator[Endpoint[Services]]:
     frames = ("frames", _INSTANCE + "/frames/{frames}")
     for level, path in (*_LEVELS, frames):
         version = (_AT,) if level in ("study", "series") else (_VERSION,)

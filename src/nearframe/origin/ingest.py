@@ -11,6 +11,7 @@ and sending the same again changes nothing (`storage.ports.Outcome`).
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -71,6 +72,8 @@ class Ingest:
     ----------
     threads
         Objects taken apart at the same time.
+    on_commit
+        Called on a thread of its own after each group that became durable. Must not block.
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class Ingest:
         limits: Limits | None = None,
         threads: int = 2,
         clock: Clock | None = None,
+        on_commit: Callable[[], None] = lambda: None,
     ) -> None:
         self._contents = contents
         self._metrics = metrics
@@ -93,7 +97,7 @@ class Ingest:
             catalogue,
             settle=Settler(contents, catalogue).settle,
             defer=self._workers.submit,
-            on_commit=lambda size: metrics.add(INGEST_COMMITS),
+            on_commit=lambda size: self._committed(on_commit),
         )
 
     async def take(self, ctx: Context, spooled: Spooled, study: str | None, way: str) -> StoredInstance | NotTaken:
@@ -142,6 +146,10 @@ class Ingest:
         version = append_contents(self._contents, spooled, instance, arrival)
         self._metrics.add(INGEST_BYTES, version.file_bytes)
         return self._commit.submit(version, since)
+
+    def _committed(self, on_commit: Callable[[], None]) -> None:
+        self._metrics.add(INGEST_COMMITS)
+        on_commit()
 
     def _stored(self, attempt: _Attempt, recorded: Recorded) -> StoredInstance:
         assert attempt.identity is not None  # noqa: S101 - it was recorded under it

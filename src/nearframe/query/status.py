@@ -6,7 +6,13 @@ itself, and `upstream` and `moved` besides.
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import NotRequired, TypedDict
+
+from nearframe import __version__
+from nearframe.storage.packs import PackStats
+from nearframe.storage.ports import Catalogue
 
 
 class Counts(TypedDict):
@@ -83,3 +89,28 @@ class NodeStatus(TypedDict):
     background: NotRequired[dict[str, Job]]
     upstream: NotRequired[Upstream]
     moved: NotRequired[Moved]
+
+
+def node_status(role: str, home: Path, catalogue: Catalogue, stats: PackStats) -> NodeStatus:
+    """Return what every role says of itself. Sync: callers bring a thread."""
+    totals = catalogue.totals()
+    disk = os.statvfs(home)
+    return {
+        "role": role,
+        "version": __version__,
+        "counts": {
+            "studies": totals.studies,
+            "series": catalogue.count_series(),
+            "instances": totals.instances,
+            "conflicts": catalogue.count_open_conflicts(),
+        },
+        "feed": {"head": str(catalogue.head())},
+        "store": {
+            "contents": stats.contents,
+            "segments": stats.segments,
+            "stored_bytes": stats.stored_bytes,
+            "dead_bytes": stats.dead_bytes,
+            "reused_bytes": stats.reused_bytes,
+            "free_bytes": disk.f_bavail * disk.f_frsize,
+        },
+    }

@@ -461,6 +461,14 @@ class Catalogue(Protocol):
         """Return how much is in view, of all tenants; costs the same for any size."""
         ...
 
+    def count_series(self) -> int:
+        """Return how many series are in view, of all tenants."""
+        ...
+
+    def count_open_conflicts(self) -> int:
+        """Return how many conflicts wait for somebody, of all tenants."""
+        ...
+
     # -- feed and outbox -------------------------------------------------------------------
 
     def head(self) -> FeedCursor:
@@ -524,5 +532,5 @@ class Catalogue(Protocol):
         ...
 
     def tenant_hashes(self, tenant: str) -> tuple[list[PerceptualRow], dict[str, str]]:
-        """Return the hashes of every current frame, and for each study a value that stands for its patient."""
+        """Return the hashes of every frame of every version, and for each study what stands for its patient."""
         ...

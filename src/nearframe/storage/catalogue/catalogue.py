@@ -217,6 +217,15 @@ class SQLCatalogue:
             row = connection.execute(sa.select(schema.head.c.studies, schema.head.c.instances)).one()
         return Totals(row.studies, row.instances)
 
+    def count_series(self) -> int:
+        with self.database.read() as connection:
+            counted = sa.select(sa.func.count()).select_from(schema.series).where(schema.series.c.listed)
+            return int(connection.execute(counted).scalar_one())
+
+    def count_open_conflicts(self) -> int:
+        with self.database.read() as connection:
+            return conflicts.count_open(connection)
+
     # -- feed and outbox -------------------------------------------------------------------
 
     def head(self) -> FeedCursor:

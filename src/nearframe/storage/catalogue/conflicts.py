@@ -48,6 +48,12 @@ def conflicts(connection: sa.Connection, tenant: str, *, open_only: bool) -> lis
     return [_to_record(row) for row in connection.execute(statement)]
 
 
+def count_open(connection: sa.Connection) -> int:
+    """Return how many conflicts of all tenants are not resolved."""
+    counted = sa.select(sa.func.count()).select_from(schema.conflict).where(_conflict.resolved_at.is_(None))
+    return int(connection.execute(counted).scalar_one())
+
+
 def resolve(changes: Changes, connection: sa.Connection, conflict_id: int, keep: str) -> None:
     """Make the incoming version current if it is to be kept; see `Catalogue.resolve_conflict`."""
     if keep not in ("current", "incoming"):

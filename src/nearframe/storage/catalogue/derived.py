@@ -16,18 +16,24 @@ from nearframe.wire.frametable import FrameTable
 _rendition, _perceptual = schema.rendition.c, schema.perceptual.c
 _study, _series, _instance, _version = schema.study.c, schema.series.c, schema.instance.c, schema.version.c
 
-_CURRENT_HASHES = (
-    sa.select(
-        schema.perceptual,
-        _version.number,
-        _version.sop_class_uid,
-        _instance.sop_instance_uid,
-        _series.series_instance_uid,
-        _study.study_instance_uid,
-    )
-    .join_from(schema.study, schema.series, _series.study_id == _study.id)
+_COLUMNS = sa.select(
+    schema.perceptual,
+    _version.number,
+    _version.sop_class_uid,
+    _instance.sop_instance_uid,
+    _series.series_instance_uid,
+    _study.study_instance_uid,
+)
+_CURRENT_VERSION = (
+    schema.study.join(schema.series, _series.study_id == _study.id)
     .join(schema.instance, _instance.series_id == _series.id)
     .join(schema.version, _version.id == _instance.current_id)
+    .join(schema.perceptual, _perceptual.version_id == _version.id)
+)
+_EVERY_VERSION = (
+    schema.study.join(schema.version, _version.study_id == _study.id)
+    .join(schema.series, _version.series_id == _series.id)
+    .join(schema.instance, _version.instance_id == _instance.id)
     .join(schema.perceptual, _perceptual.version_id == _version.id)
 )
 
@@ -116,23 +122,21 @@ def hashes(connection: sa.Connection, study: StudyRef) -> list[PerceptualRow]:
             _study.patient_id == asked.patient_id,
             _study.issuer_of_patient_id == asked.issuer_of_patient_id,
         ]
-    statement = _CURRENT_HASHES.where(*scope).order_by(_study.id, _series.id, _instance.id, _perceptual.frame_index)
+    statement = _COLUMNS.select_from(_CURRENT_VERSION).where(*scope)
+    statement = statement.order_by(_study.id, _series.id, _instance.id, _perceptual.frame_index)
     return [_to_hash(study.tenant, row) for row in connection.execute(statement)]
 
 
 def count_tenant_hashes(connection: sa.Connection, tenant: str) -> int:
-    """Return how many current frames of a tenant have been looked at."""
-    statement = (
-        sa.select(sa.func.count())
-        .join_from(schema.instance, schema.perceptual, _perceptual.version_id == _instance.current_id)
-        .where(_instance.tenant == tenant)
-    )
+    """Return how many frames of a tenant have been looked at."""
+    statement = sa.select(sa.func.count()).select_from(_EVERY_VERSION).where(_study.tenant == tenant)
     return int(connection.execute(statement).scalar_one())
 
 
 def tenant_hashes(connection: sa.Connection, tenant: str) -> list[PerceptualRow]:
-    """Return the hashes of every current frame of a tenant."""
-    return [_to_hash(tenant, row) for row in connection.execute(_CURRENT_HASHES.where(_study.tenant == tenant))]
+    """Return the hashes of every frame of every version of a tenant."""
+    statement = _COLUMNS.select_from(_EVERY_VERSION).where(_study.tenant == tenant, _version.removed.is_(False))
+    return [_to_hash(tenant, row) for row in connection.execute(statement)]
 
 
 def patient_scopes(connection: sa.Connection, tenant: str) -> dict[str, str]:

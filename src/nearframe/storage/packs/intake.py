@@ -74,6 +74,7 @@ class Intake:
         self, settings: PackSettings, segments: Segments, keys: KeyRing, ledger: Ledger, writer: Writer
     ) -> None:
         self.dedupe_hits = 0
+        self.reused_bytes = 0
         self._settings = settings
         self._segments = segments
         self._keys = keys
@@ -87,6 +88,8 @@ class Intake:
         content_id = keys.content_id(digest)
         with self._storing_alone(content_id):
             if self.reference(keys, content_id, digest):
+                with self._writer.lock:
+                    self.reused_bytes += size
                 return False
             self._store(keys, content_id, digest, kind, size, chunks)
             return True

@@ -63,6 +63,8 @@ class PackStats:
         Different contents within a tenant, and their bytes before sealing and compression.
     dedupe_hits
         Contents not stored since the start because the tenant held them.
+    reused_bytes
+        Bytes offered since the start and not written, because the study or the tenant held them.
     integrity_failures
         Contents found damaged since the start.
     sync_failures
@@ -75,6 +77,7 @@ class PackStats:
     contents: int
     plain_bytes: int
     dedupe_hits: int
+    reused_bytes: int
     integrity_failures: int
     sync_failures: int
 
@@ -189,6 +192,7 @@ class PackStore:
             contents=sum(use.contents for use in uses),
             plain_bytes=sum(use.plain_bytes for use in uses),
             dedupe_hits=self._intake.dedupe_hits,
+            reused_bytes=self._intake.reused_bytes,
             integrity_failures=self._integrity_failures,
             sync_failures=self._writer.sync_failures,
         )

@@ -1,0 +1,126 @@
+"""What an archive tells those who look after it, as JSON. Sync: callers bring threads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from nearframe.errors import LimitExceeded, NotFound
+from nearframe.origin import proposals
+from nearframe.origin.background import Background
+from nearframe.perceptual.report import dedupe_report
+from nearframe.query.status import NodeStatus, node_status
+from nearframe.storage.packs import PackStore
+from nearframe.storage.ports import Catalogue, ConflictRecord, InstanceRecord, StudyRef
+
+#: A report compares frames in memory, at about 600 bytes each.
+MAX_REPORT_FRAMES = 300_000
+
+
+class Admin:
+    """The archive as its administrator sees it, one tenant at a time."""
+
+    def __init__(self, home: Path, packs: PackStore, catalogue: Catalogue, background: Background) -> None:
+        self._home = home
+        self._packs = packs
+        self._catalogue = catalogue
+        self._background = background
+
+    def status(self) -> NodeStatus:
+        """Return how the node stands."""
+        state = node_status("origin", self._home, self._catalogue, self._packs.stats())
+        state["background"] = self._background.status()
+        return state
+
+    def conflicts(self, tenant: str, *, open_only: bool) -> dict[str, Any]:
+        """Return the versions that wait for somebody to say which one is right."""
+        found = self._catalogue.conflicts(tenant, open_only=open_only)
+        return {"conflicts": [_conflict(one) for one in found]}
+
+    def resolve(self, tenant: str, conflict_id: int, keep: str, principal: str) -> tuple[StudyRef, dict[str, Any]]:
+        """Close a conflict; return its study and what became of it.
+
+        Raises
+        ------
+        NotFound
+            If the tenant has no such conflict.
+        MalformedRequest
+            If it is closed already, or `keep` is neither ``current`` nor ``incoming``.
+        """
+        if not any(one.id == conflict_id for one in self._catalogue.conflicts(tenant, open_only=False)):
+            raise NotFound("conflict")
+        resolved = self._catalogue.resolve_conflict(conflict_id, keep, principal)
+        return resolved.study, _conflict(resolved)
+
+    def dedupe(self, tenant: str) -> dict[str, Any]:
+        """Return what the tenant holds more than once, by what proves or proposes it.
+
+        Raises
+        ------
+        LimitExceeded
+            If there are more frames than are compared at once.
+        """
+        frames = self._catalogue.count_tenant_hashes(tenant)
+        if frames > MAX_REPORT_FRAMES:
+            raise LimitExceeded("frames of one report", MAX_REPORT_FRAMES, frames)
+        rows, patients = self._catalogue.tenant_hashes(tenant)
+        return proposals.report_json(dedupe_report(rows, lambda frame: patients[frame.identity.study_instance_uid]))
+
+    def candidates(self, study: StudyRef, limit: int) -> dict[str, Any]:
+        """Return what looks like the frames of a study, within its patient.
+
+        Raises
+        ------
+        NotFound
+            If there is no such study.
+        """
+        self._catalogue.state(study)
+        return proposals.study_proposals(self._catalogue.hashes(study), study.study_instance_uid, limit)
+
+    def versions(self, tenant: str, sop_instance_uid: str) -> list[InstanceRecord]:
+        """Return every stored version of an instance, oldest first.
+
+        Raises
+        ------
+        NotFound
+            If there is none.
+        """
+        found = self._catalogue.list_versions(tenant, sop_instance_uid)
+        if not found:
+            raise NotFound("instance")
+        return found
+
+
+def version_json(record: InstanceRecord) -> dict[str, Any]:
+    """Return what is known of one stored version."""
+    identity = record.identity
+    return {
+        "version": record.version,
+        "current": record.is_current,
+        "study": identity.study_instance_uid,
+        "series": identity.series_instance_uid,
+        "sop_class": identity.sop_class_uid,
+        "transfer_syntax": record.transfer_syntax_uid,
+        "file": f"sha256:{record.file.hex()}",
+        "file_bytes": record.file_bytes,
+        "frames": len(record.frames),
+        "received_at": record.received_at.isoformat(),
+        "notes": list(record.notes),
+    }
+
+
+def _conflict(record: ConflictRecord) -> dict[str, Any]:
+    identity = record.identity
+    return {
+        "id": record.id,
+        "study": identity.study_instance_uid,
+        "series": identity.series_instance_uid,
+        "instance": identity.sop_instance_uid,
+        "sop_class": identity.sop_class_uid,
+        "version": record.version,
+        "current_version": record.current_version,
+        "source": record.source,
+        "received_at": record.received_at.isoformat(),
+        "resolved_at": None if record.resolved_at is None else record.resolved_at.isoformat(),
+        "resolution": record.resolution,
+    }
