@@ -28,6 +28,7 @@ from nearframe.dicom.j2kheader import read_jpeg_2000
 from nearframe.dicom.jpegheader import read_jpeg
 from nearframe.dicom.model import PixelDescription
 from nearframe.dicom.native import Samples, decode_native, frame_shape, sample_dtype
+from nearframe.dicom.openjph import decode_htj2k
 from nearframe.dicom.rle import decode_rle
 from nearframe.dicom.transfersyntax import Codec, Loss
 from nearframe.errors import LimitExceeded, MalformedDICOM, NotAcceptable
@@ -173,7 +174,7 @@ def _decode_jpeg_2000(encoded: bytes, pixel: PixelDescription, reduce: int) -> S
     try:
         if stream.is_high_throughput:
             skipped = min(reduce, stream.levels)
-            samples = imagecodecs.htj2k_decode(codestream, planar=False, skipres=skipped)
+            samples = decode_htj2k(codestream, skipped_resolutions=skipped)
             shape = (-(-pixel.rows >> skipped), -(-pixel.columns >> skipped), *shape[2:])
         else:
             samples = imagecodecs.jpeg2k_decode(codestream, planar=False)

@@ -17,6 +17,9 @@ from dataclasses import dataclass
 from nearframe.dicom.codestream import Codestream
 from nearframe.errors import MalformedDICOM
 
+#: A decoder goes over the whole picture for each scan, and a scan may be 8 bytes. Encoders write up to 12.
+MAX_SCANS = 100
+
 _SOI = b"\xff\xd8"
 _EOI = b"\xff\xd9"
 
@@ -26,6 +29,7 @@ _SOF_JPEG_LS = 0xF7
 _SOF_DECODABLE = frozenset({0xC0, 0xC1, 0xC2, _SOF_LOSSLESS, _SOF_JPEG_LS})
 _SOF_HIERARCHICAL_OR_ARITHMETIC = frozenset({0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
 _SOS, _APP0, _APP14 = 0xDA, 0xE0, 0xEE
+_SOS_MARKER = bytes((0xFF, _SOS))
 _STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})
 
 
@@ -57,6 +61,8 @@ def read_jpeg(frame: bytes) -> Codestream:
             # padding, and in some cines a few bytes of an old buffer, may follow them.
             if frame.rfind(_EOI, stop) < 0:
                 raise MalformedDICOM("JPEG stream has no end marker: the frame is cut short")
+            if frame.count(_SOS_MARKER, stop) > MAX_SCANS:
+                raise MalformedDICOM("JPEG stream has more scans than we give time to")
             return _describe(*frame_header, scan=segment, colour=colour)
     raise MalformedDICOM("JPEG stream has no frame header before its scan")
 

@@ -66,7 +66,7 @@ def patched(stream: bytes, marker: int, offset: int, value: bytes) -> bytes:
         (J2K[:-2], "no end marker|longer than"),
         (J2K[:-100], "no end marker|longer than"),
         (patched(J2K, 0xFF51, 6, bytes(8)), "makes no sense"),
-        (patched(J2K, 0xFF51, 6, b"\0\1\0\0\0\1\0\0"), "more tiles"),
+        (patched(J2K, 0xFF51, 6, b"\0\1\0\0\0\1\0\0"), "tiles, more than"),
         (patched(J2K, 0xFF90, 6, b"\0\0\0\3"), "longer than"),
         (patched(J2K, 0xFF52, 0, b"\xff\x5c"), "exactly one"),
     ],
@@ -74,6 +74,52 @@ def patched(stream: bytes, marker: int, offset: int, value: bytes) -> bytes:
 def test_malformed_streams(frame: bytes, message: str) -> None:
     with pytest.raises(MalformedDICOM, match=message):
         read_jpeg_2000(frame)
+
+
+def with_cod(stream: bytes, cod: bytes) -> bytes:
+    """Return the stream with another coding style in its main header."""
+    at = stream.index(b"\xff\x52")
+    length = int.from_bytes(stream[at + 2 : at + 4], "big")
+    return stream[: at + 2] + struct.pack(">H", len(cod) + 2) + cod + stream[at + 2 + length :]
+
+
+def style(*, layers: int = 1, levels: int = 5, block: int = 4, precincts: bytes = b"") -> bytes:
+    return struct.pack(">BBHBBBBBB", bool(precincts), 2, layers, 0, levels, block, block, 0, 1) + precincts
+
+
+def sized(stream: bytes, side: int) -> bytes:
+    """Return the stream announcing another size, in one tile."""
+    both = struct.pack(">II", side, side)
+    return patched(patched(stream, 0xFF51, 6, both), 0xFF51, 22, both)
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        # 2 KB like this made OpenJPEG work for 25 s in 2.3 GB.
+        (sized(with_cod(J2K, style(precincts=b"\x00" + b"\x11" * 5)), 2048), "precincts"),
+        (with_cod(J2K, style(precincts=b"\x11" * 6, layers=9)), "more packets than it has bytes"),
+        (with_cod(J2K, style(layers=65_535)), "more packets than it has bytes"),
+        (sized(with_cod(J2K, style(block=0)), 8192), "code blocks"),
+        (with_cod(J2K, style(levels=33)), "coding style is cut short"),
+        (with_cod(J2K, style(precincts=b"\xff\xff")), "precinct sizes"),
+        (patched(J2K, 0xFF51, 34, b"\0\0\0\2"), "do not cover"),
+        (patched(J2K, 0xFF51, 38 + 3, b"\2"), "subsampled"),
+    ],
+)
+def test_headers_that_would_cost_too_much(frame: bytes, message: str) -> None:
+    with pytest.raises(MalformedDICOM, match=message):
+        read_jpeg_2000(frame)
+
+
+def test_tile_part_headers_are_looked_at_too() -> None:
+    sot = J2K.index(b"\xff\x90")
+    cod = style(precincts=b"\x11" * 6, layers=9)
+    segment = b"\xff\x52" + struct.pack(">H", len(cod) + 2) + cod
+    length = int.from_bytes(J2K[sot + 6 : sot + 10], "big")
+    overruled = J2K[: sot + 6] + struct.pack(">I", length + len(segment)) + J2K[sot + 10 : sot + 12] + segment
+    with pytest.raises(MalformedDICOM, match="packets"):
+        read_jpeg_2000(overruled + J2K[sot + 12 :])
 
 
 def test_component_style_overrides_the_default() -> None:

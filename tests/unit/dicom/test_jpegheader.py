@@ -85,6 +85,7 @@ def test_bytes_after_the_end_are_tolerated() -> None:
         (SOI + segment(0xC0, b"\x08\0\1") + SOS + EOI, "frame header is cut short"),
         (SOI + SOF + segment(0xDA, b"\x09\x01") + EOI, "scan header is cut short"),
         (SOI + SOF[:-4], "longer than the frame"),
+        (SOI + SOF + SOS * 200 + EOI, "more scans"),
     ],
 )
 def test_malformed_streams(frame: bytes, message: str) -> None:
