@@ -7,6 +7,7 @@
     │   ├── MalformedRequest    the HTTP request cannot be read                       400
     │   ├── MalformedDICOM      the object cannot be read; `reason` is PS3.18 I.2.2   400 / 0xC000
     │   ├── LimitExceeded       a guard stopped it before memory or time was spent    413 / 0xA700..
+    │   ├── TooBroad            a search took too long: narrow it                     413
     │   ├── MissingIdentifier   a UID that must be there is not                       400 / 0xA900
     │   ├── NotFound            no such study, series, instance, frame, version       404
     │   ├── NotAcceptable       no representation fits the Accept header              406
@@ -85,6 +86,15 @@ class LimitExceeded(RequestError):
         self.limit = limit
         self.allowed = allowed
         self.found = found
+
+
+class TooBroad(RequestError):
+    """A search was stopped because it took too long: narrow it (PS3.18 Table 10.6.3-1)."""
+
+    http_status = 413
+
+    def __init__(self) -> None:
+        super().__init__("the search took too long and was stopped; add keys that narrow it, such as a date range")
 
 
 class MissingIdentifier(RequestError):

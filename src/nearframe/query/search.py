@@ -74,6 +74,8 @@ class SearchService:
         ------
         MalformedRequest
             If a parameter cannot be read.
+        TooBroad
+            If the search was stopped because it took too long.
         """
         query = parse_query(params)
         criteria, unsupported = _supported(level, query.criteria)

@@ -207,8 +207,14 @@ class SQLCatalogue:
             return reading.state(connection, study, series_instance_uid)
 
     def search(self, search: Search) -> Result:
-        """Return the matches of a search, in an order that does not change between its pages."""
-        with self.database.read() as connection:
+        """Return the matches of a search, in an order that does not change between its pages.
+
+        Raises
+        ------
+        TooBroad
+            If it takes longer than `searching.MAX_SEARCH_S`.
+        """
+        with self.database.read_within(searching.MAX_SEARCH_S) as connection:
             return searching.run(connection, search)
 
     def totals(self) -> Totals:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from nearframe.errors import BackendFailed, Busy, StorageError
+from nearframe.errors import BackendFailed, Busy, NearframeError
 
 READERS: Final = 8
 #: Longer than any transaction takes, shorter than a client waits.
@@ -29,8 +29,11 @@ class Database:
         Engine for changes.
     lock
         SQL that makes a write transaction wait for the one before it, run first of all.
+    bound
+        Stops what a read transaction runs once it has taken so many seconds: then `translate`
+        says `TooBroad`.
     translate
-        Names the error a driver's exception stands for, or None where it knows better than nothing.
+        Names the error a driver's exception stands for, None where that says nothing to a caller.
     """
 
     def __init__(
@@ -39,11 +42,13 @@ class Database:
         writer: sa.Engine,
         *,
         lock: str | None,
-        translate: Callable[[BaseException], StorageError | None],
+        bound: Callable[[sa.Connection, float], AbstractContextManager[None]],
+        translate: Callable[[BaseException], NearframeError | None],
     ) -> None:
         self._readers = readers
         self._writer = writer
         self._lock = None if lock is None else sa.text(lock)
+        self._bound = bound
         self._translate = translate
         # Writers of this process queue here, in order, and not in the database's polling.
         self._turn = threading.Lock()
@@ -52,6 +57,18 @@ class Database:
     def read(self) -> Iterator[sa.Connection]:
         """Open a read transaction: one consistent state."""
         with self._errors(), self._readers.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def read_within(self, allowed_s: float) -> Iterator[sa.Connection]:
+        """Open a read transaction that is stopped when it has taken too long.
+
+        Raises
+        ------
+        TooBroad
+            If it was.
+        """
+        with self.read() as connection, self._bound(connection, allowed_s):
             yield connection
 
     @contextmanager

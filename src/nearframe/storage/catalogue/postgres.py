@@ -7,16 +7,20 @@ PostgreSQL sequence does not promise.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import sqlalchemy as sa
 
-from nearframe.errors import Busy, ConfigurationError, NoSpace, StorageError
+from nearframe.errors import Busy, ConfigurationError, NearframeError, NoSpace, TooBroad
 from nearframe.storage.catalogue.database import READERS, WAIT_S, Database
 
 _WRITER_LOCK = 0x6E6561726672616D  # "nearfram"
 
 # SQLSTATE classes, https://www.postgresql.org/docs/current/errcodes-appendix.html
 _DISK_FULL = "53100"
-_BUSY = ("53300", "55P03", "57014", "40001", "40P01")
+_CANCELED = "57014"
+_BUSY = ("53300", "55P03", "40001", "40P01")
 
 
 def open_postgres(url: str) -> Database:
@@ -37,7 +41,8 @@ def open_postgres(url: str) -> Database:
         ) from error
     except (sa.exc.ArgumentError, ValueError) as error:
         raise ConfigurationError("the catalogue's URL cannot be read; write postgresql://user@host/database") from error
-    return Database(readers, writer, lock=f"SELECT pg_advisory_xact_lock({_WRITER_LOCK})", translate=_translate)
+    lock = f"SELECT pg_advisory_xact_lock({_WRITER_LOCK})"
+    return Database(readers, writer, lock=lock, bound=_bound, translate=_translate)
 
 
 def _engine(url: sa.URL, isolation: str, *, pool_size: int, read_only: bool = False) -> sa.Engine:
@@ -53,10 +58,18 @@ def _engine(url: sa.URL, isolation: str, *, pool_size: int, read_only: bool = Fa
     )
 
 
-def _translate(error: BaseException) -> StorageError | None:
+@contextmanager
+def _bound(connection: sa.Connection, allowed_s: float) -> Iterator[None]:
+    connection.exec_driver_sql(f"SET LOCAL statement_timeout = {int(allowed_s * 1000)}")
+    yield
+
+
+def _translate(error: BaseException) -> NearframeError | None:
     state = getattr(error, "sqlstate", None)
     if state == _DISK_FULL:
         return NoSpace(needed_bytes=1, free_bytes=0)
+    if state == _CANCELED:
+        return TooBroad()
     if state in _BUSY:
         return Busy("the catalogue's database is busy; try again")
     return None

@@ -40,6 +40,10 @@ _SOURCE: Final = {
 }
 
 
+#: A search that takes longer reads a large archive from end to end, and is told so.
+MAX_SEARCH_S: Final = 10.0
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """A match: the prepared answers of its level and, if asked for, of those above and its metadata."""

@@ -10,6 +10,9 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -17,13 +20,14 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.pool import QueuePool
 
-from nearframe.errors import Busy, NoSpace, StorageError
+from nearframe.errors import Busy, NearframeError, NoSpace, TooBroad
 from nearframe.storage.catalogue.database import READERS, WAIT_S, Database
 from nearframe.units import MIB
 
 _WAL_LIMIT_BYTES: Final = 64 * MIB  # what a checkpoint leaves of the log file
 _READER_CACHE_KIB: Final = 4 * 1024  # times READERS; the system's page cache does the rest
 _WRITER_CACHE_KIB: Final = 16 * 1024
+_STEPS_BETWEEN_LOOKS: Final = 50_000  # of SQLite's virtual machine, about a millisecond
 
 
 def open_sqlite(path: Path) -> Database:
@@ -33,7 +37,7 @@ def open_sqlite(path: Path) -> Database:
         _sync_folder(path.parent.parent)
     writer = _engine(path, "BEGIN IMMEDIATE", pool_size=1, cache_kib=_WRITER_CACHE_KIB)
     readers = _engine(path, "BEGIN", pool_size=READERS, cache_kib=_READER_CACHE_KIB, query_only=True)
-    return Database(readers, writer, lock=None, translate=partial(_translate, path))
+    return Database(readers, writer, lock=None, bound=_bound, translate=partial(_translate, path))
 
 
 def _engine(path: Path, begin: str, *, pool_size: int, cache_kib: int, query_only: bool = False) -> sa.Engine:
@@ -65,10 +69,23 @@ def _engine(path: Path, begin: str, *, pool_size: int, cache_kib: int, query_onl
     return engine
 
 
-def _translate(path: Path, error: BaseException) -> StorageError | None:
+@contextmanager
+def _bound(connection: sa.Connection, allowed_s: float) -> Iterator[None]:
+    raw: Any = connection.connection.dbapi_connection
+    deadline = time.monotonic() + allowed_s
+    raw.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS_BETWEEN_LOOKS)
+    try:
+        yield
+    finally:
+        raw.set_progress_handler(None, 0)
+
+
+def _translate(path: Path, error: BaseException) -> NearframeError | None:
     code = getattr(error, "sqlite_errorcode", None)
     if code == sqlite3.SQLITE_FULL:
         return NoSpace(needed_bytes=1, free_bytes=shutil.disk_usage(path.parent).free)
+    if code == sqlite3.SQLITE_INTERRUPT:
+        return TooBroad()
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return Busy("another process holds the catalogue; try again")
     return None

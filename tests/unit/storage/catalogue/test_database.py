@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from nearframe.errors import BackendFailed, Busy, ConfigurationError, NoSpace
+from nearframe.errors import BackendFailed, Busy, ConfigurationError, NoSpace, TooBroad
 from nearframe.storage.catalogue import SQLCatalogue, database, open_catalogue, postgres, schema, sqlite
 from tests.unit.storage.catalogue.objects import identity, study_ref, version
 
@@ -69,6 +69,17 @@ def test_writers_take_turns(catalogue: SQLCatalogue) -> None:
     assert catalogue.state(study_ref()) == 1
 
 
+#: Counts to a number that takes hours to reach.
+ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1e12) SELECT count(*) FROM n"
+
+
+def test_a_read_that_takes_too_long_is_stopped(catalogue: SQLCatalogue) -> None:
+    with pytest.raises(TooBroad), catalogue.database.read_within(0.02) as connection:
+        connection.exec_driver_sql(ENDLESS)
+    with catalogue.database.read_within(10) as connection:
+        assert connection.execute(sa.select(schema.head.c.seq)).scalar() == 0
+
+
 def test_no_connection_left(catalogue: SQLCatalogue, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalogue.database._readers.pool, "_timeout", 0.01)
     held = [catalogue.database._readers.connect() for _ in range(database.READERS)]
@@ -125,7 +136,7 @@ class TestPostgreSQL:
         with pytest.raises(BackendFailed):
             open_catalogue(f"postgresql://postgres@/x?host={tmp_path}")
 
-    @pytest.mark.parametrize(("state", "kind"), [("53100", NoSpace), ("40001", Busy), ("57014", Busy)])
+    @pytest.mark.parametrize(("state", "kind"), [("53100", NoSpace), ("40001", Busy), ("57014", TooBroad)])
     def test_failures_of_the_server(self, state: str, kind: type[Exception]) -> None:
         error = Exception()
         error.sqlstate = state  # type: ignore[attr-defined]
