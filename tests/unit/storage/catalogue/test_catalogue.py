@@ -11,7 +11,7 @@ import pytest
 
 from nearframe.errors import Gone, MalformedRequest, NotFound
 from nearframe.storage.catalogue import SQLCatalogue
-from nearframe.storage.ports import ContentKind, FeedCursor, Outcome, Recorded, StudyRef, Undecided
+from nearframe.storage.ports import ContentKind, FeedCursor, Outcome, Recorded, StudyRef, Totals, Undecided
 from tests.unit.storage.catalogue.objects import (
     EXPLICIT_LE,
     PIXEL,
@@ -150,6 +150,24 @@ class TestRecord:
         assert seqs == sorted(seqs)
         assert len(set(seqs)) == 5
 
+    def test_several_processes_record_at_once(self, open_again: Callable[[], SQLCatalogue]) -> None:
+        # Of their own, as far as the database can tell: each has its connections and its own turn.
+        processes = [open_again() for _ in range(3)]
+
+        def store(process: int) -> None:
+            for number in range(1, 8):
+                processes[process].record([version(identity(1, process + 1, number))])
+
+        threads = [threading.Thread(target=store, args=(process,)) for process in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(processes[0].list_instances(study_ref())) == 21
+        assert processes[0].head().seq == 21
+        assert len(processes[1].outbox("consumer", 100)) == 21
+        assert processes[2].totals() == Totals(studies=1, instances=21)
+
 
 class TestDeciding:
     def test_records_what_digests_decide(self, catalogue: SQLCatalogue) -> None:
@@ -232,6 +250,17 @@ class TestReading:
         catalogue.record([version(hostile)])
         study = StudyRef("main", hostile.study_instance_uid)
         assert catalogue.list_instances(study, "../%00")[0].identity == hostile
+
+
+class TestTotals:
+    def test_count_what_is_in_view(self, catalogue: SQLCatalogue) -> None:
+        assert catalogue.totals() == Totals(0, 0)
+        catalogue.record([version(), version(identity(1, 1, 2)), version(identity(2)), version(tenant="other")])
+        catalogue.record([version(), version(t00100010="Roe^Jane"), version(frames=frame_table("x"))])
+        assert catalogue.totals() == Totals(studies=3, instances=4)
+        catalogue.delete(study_ref(1), None, SOP)
+        catalogue.delete(study_ref(2), None, None)
+        assert catalogue.totals() == Totals(studies=2, instances=2)
 
 
 class TestFeed:
