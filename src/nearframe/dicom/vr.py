@@ -39,6 +39,9 @@ NUMERIC: dict[str, tuple[str, int]] = {
 #: Bytes of one word of the binary VRs: what changes order with the byte order.
 WORD_BYTES = {"OB": 1, "UN": 1, "OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8}
 
+#: VRs whose value depends on the byte order.
+ORDERED = frozenset({*NUMERIC, "AT", "OD", "OF", "OL", "OV", "OW"})
+
 #: Decoded by Specific Character Set (PS3.5 section 6.1.2.3).
 CHARSET_TEXT = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 

@@ -216,8 +216,10 @@ class Walker:
         if stop > level.bound:
             self._overflow(level, pos, tag)
             return True
-        if name == "UN" and order == "<":
-            name = self._lookup.find_unknown(tag, level.blocks)
+        if name == "UN":
+            known = self._lookup.find_unknown(tag, level.blocks)
+            # What was sent as UN is little endian; its data set may not be.
+            name = name if order == ">" and known in vr.ORDERED else known
         element = Element(tag, name, pos, pos + 12, length, stop)
         if name == "SQ":
             self._enter(level, element, stop, True, inner)

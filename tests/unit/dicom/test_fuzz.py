@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -79,6 +80,13 @@ def holds_together(data: bytes) -> None:
 @given(damaged())
 @settings(max_examples=400, deadline=None)
 def test_damaged_files(data: bytes) -> None:
+    holds_together(data)
+
+
+@pytest.mark.drill
+@given(damaged())
+@settings(max_examples=20_000, deadline=None)
+def test_very_many_damaged_files(data: bytes) -> None:
     holds_together(data)
 
 

@@ -144,6 +144,11 @@ def test_a_known_element_sent_as_un_gets_its_vr_back() -> None:
     assert part10.dataset.by_tag[0x00100020].vr == "LO"
 
 
+def test_a_number_sent_as_un_stays_bytes_in_a_big_endian_data_set() -> None:
+    data = o.explicit(0x00080060, "UN", b"CT", order=">") + o.explicit(0x00280010, "UN", b"\4\0", order=">")
+    assert [element.vr for element in read(o.meta(o.BIG_ENDIAN) + data).dataset.elements] == ["CS", "UN"]
+
+
 def test_trailing_padding_is_part_of_the_data_set_and_other_bytes_are_not() -> None:
     whole = o.native(bytes(16), rows=4, columns=4)
     assert read(whole + o.explicit(0xFFFCFFFC, "OB", bytes(64))).notes == ()
@@ -272,11 +277,11 @@ def refused(data: bytes, limits: Limits | None = None) -> str:
 
 def test_a_bomb_of_400_kib_is_refused_in_little_memory() -> None:
     engine = zlib.compressobj(9, wbits=-15)
-    packed = bytearray(engine.compress(o.identifiers() + o.explicit(0x7FE00010, "OW", length=400 * MIB)))
-    block = bytes(MIB)
-    for _ in range(400):
-        packed += engine.compress(block)
-    data = o.meta(o.DEFLATED) + bytes(packed) + engine.flush()
+    packed = engine.compress(o.identifiers() + o.explicit(0x7FE00010, "OW", length=400 * MIB))
+    packed += engine.flush(zlib.Z_FULL_FLUSH)
+    # After a full flush the engine starts afresh: one packed block stands for all.
+    packed += (engine.compress(bytes(MIB)) + engine.flush(zlib.Z_FULL_FLUSH)) * 400
+    data = o.meta(o.DEFLATED) + packed + engine.flush()
     assert 390 * KIB < len(data) < 420 * KIB
     limits: list[str] = []
     assert peak_of(lambda: limits.append(refused(data))) < 24 * MIB
