@@ -283,10 +283,10 @@ class Walker:
         pos = self._pos
         if pos >= level.bound:
             return self._close(level, pos)
-        self._advance(level, pos)
-        at = pos - self._window.start
         if level.bound - pos < _SHORT_HEADER_BYTES:
             raise self._cut_off(level, pos)
+        self._advance(level, pos)
+        at = pos - self._window.start
         group, number, length = _IMPLICIT[level.encoding.order].unpack_from(self._window.data, at)
         tag = group << 16 | number
         if tag == SEQUENCE_DELIMITATION:
@@ -425,10 +425,13 @@ class Walker:
     def _advance(self, level: _Level, pos: int) -> None:
         """Bring an element header into view; count and look at the clock."""
         self._account(level)
-        if not self._window.holds(pos):
+        window = self._window
+        if window.holds(pos):
+            window.cover(pos, _HEADER_BYTES)
+        if window.start + len(window.data) - pos < _SHORT_HEADER_BYTES:
+            # What could not be read when the object was split left the header as a whole.
             self._pos = pos
-            raise _Unreadable  # what could not be read when the object was split left the header as a whole
-        self._window.cover(pos, _HEADER_BYTES)
+            raise _Unreadable
 
     def _account(self, level: _Level) -> None:
         self._count += len(level.elements) - level.counted

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nearframe.dicom.header_source import HeaderSource, bulk_value_of, metadata_of
 from nearframe.dicom.limits import BULK_MIN_BYTES
 from nearframe.dicom.model import Slice
 from nearframe.dicom.source import BytesSource, FileSource
 from nearframe.dicom.split import read_piece, split
-from nearframe.errors import MalformedDICOM, MissingIdentifier, NotFound
+from nearframe.errors import MalformedDICOM, MissingIdentifier, NotFound, RequestError
 from nearframe.wire.header import HeaderBlob, Hole
 from tests.unit.dicom import objects as o
 from tests.unit.dicom.objects import packaged
@@ -100,6 +103,20 @@ def test_objects_of_every_kind(data_dir: Path) -> None:
     paths = sorted(path for path in data_dir.rglob("*") if path.is_file())
     for path in paths[::7]:  # series of hundreds of slices, all alike
         says_the_same(path)
+
+
+HOLES = st.lists(st.tuples(st.integers(0, 400), st.integers(1, 9), st.integers(0, 99), st.integers(0, 99)), max_size=6)
+
+
+@given(HOLES, st.booleans())
+def test_a_header_with_holes_anywhere_is_read_or_refused(places: list[tuple[int, ...]], is_implicit: bool) -> None:
+    code = o.explicit(0x00082218, "SQ", o.item(o.text(0x00080100, "SH", "T-1")), length=None)
+    data = o.meta(o.IMPLICIT if is_implicit else o.EXPLICIT) + o.identifiers() + code + o.picture(4, 4)
+    header = HeaderBlob(data, tuple(Hole(*place) for place in sorted(places)))
+    with suppress(RequestError):
+        metadata_of(header)
+    with suppress(RequestError):
+        bulk_value_of(header, "bulkdata/00082218/0/00080100")
 
 
 # -- bulk values ---------------------------------------------------------------------------
