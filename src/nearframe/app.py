@@ -52,6 +52,7 @@ from nearframe.query.health import Check, catalogue_check, disk_check, examine, 
 from nearframe.query.manifests import Manifests
 from nearframe.query.records import InstanceRecords
 from nearframe.query.remove import CatalogueRemoval
+from nearframe.query.status import node_status
 from nearframe.query.workers import Workers
 from nearframe.storage.catalogue import SQLCatalogue, open_catalogue
 from nearframe.storage.packs import PackSettings, PackStore
@@ -312,7 +313,7 @@ async def open_edge(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Metrics]
         dicomweb = services_of(core, edge.contents, None, None)
         sync = sync_services(core, edge.contents, feed)
         checks = {"upstream": upstream_check(lambda: edge.upstream.is_reachable)}
-        routes = [*sync_routes(sync, core.gate), *node_routes(core, "edge", checks)]
+        routes = [edge_status(core, edge), *sync_routes(sync, core.gate), *node_routes(core, "edge", checks)]
         edge.start()
         try:
             yield (
@@ -322,6 +323,18 @@ async def open_edge(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Metrics]
         finally:
             await edge.stop()
             await feed.close()
+
+
+def edge_status(core: Core, edge: Edge) -> Route:
+    """Return the route that says how an edge stands: its store and feed, its upstream, and what came from there."""
+
+    async def answer(request: Request) -> Response:
+        stats = await core.disk.run(core.packs.stats)
+        state = await core.sql.run(node_status, "edge", core.settings.home, core.catalogue, stats)
+        state["upstream"], state["moved"] = edge.upstream_status(), edge.moved()
+        return JSONResponse(state, headers={"Cache-Control": "no-store"})
+
+    return Route("/api/status", answer)
 
 
 def _kept(core: Core) -> Kept:

@@ -55,7 +55,10 @@ def console() -> Console:
 
 def print_table(title: str | None, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print rows under headings; one that ends in ``>`` is aligned right, and the last is never cut short."""
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    # Not as the table's own title: that would be folded to the table's width.
+    if title:
+        console().print(f"[bold cyan]{title}[/]")
+    table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         last = column == columns[-1]
         justify: Literal["left", "right"] = "right" if column.endswith(">") else "left"
