@@ -8,6 +8,7 @@ const LIST_FIELDS = "00081030,00080061,00201206,00201208,00100030";
 
 const $ = (selector, root = document) => root.querySelector(selector);
 const viewer = document.body.dataset.viewer;
+const archive = document.body.dataset.role === "origin";
 let offset = 0;
 let asked = 0; // answers of an older question are dropped
 
@@ -174,18 +175,19 @@ function seriesCard(study, series) {
   const counts = document.createElement("p");
   counts.className = "soft";
   const number = text(series, "00200011");
-  counts.textContent = `${number ? `Series ${number} · ` : ""}${text(series, "00201209") || "?"} images`;
+  counts.textContent = `${number ? `Series ${number} · ` : ""}${text(series, "00201209") || "?"} ${text(series, "00201209") === "1" ? "image" : "images"}`;
   words.append(title, counts);
   card.append(image, words);
   return card;
 }
 
 async function relatives(uid, cell) {
+  if (!archive) return; // hashes stay with the archive
   let answer;
   try {
     answer = await json(`/api/studies/${encodeURIComponent(uid)}/candidates`);
   } catch {
-    return; // a node without a perceptual index has nothing to propose
+    return; // the perceptual index is switched off
   }
   const counts = answer.counts ?? {};
   const words = Object.entries({ same_picture: "same picture", related_view: "related view", prior: "prior to compare" })
@@ -315,9 +317,11 @@ function card(title, pairs, extra) {
 }
 
 const ago = (seconds) => (seconds < 2 ? "now" : seconds < 120 ? `${Math.round(seconds)} s ago` : `${Math.round(seconds / 60)} min ago`);
+const place = (cursor) => cursor?.split(":").pop(); // "epoch:seq": people compare the second
 const count = (number) => (number === undefined ? undefined : Number(number).toLocaleString("en"));
 
 async function conflictList() {
+  if (!archive) return undefined;
   const open = await json("/api/conflicts").catch(() => []);
   const conflicts = open.conflicts ?? open;
   if (!conflicts.length) return undefined;
@@ -369,7 +373,7 @@ async function status() {
       ["Upstream", away ? "away" : "reachable", away ? "warn" : "good"],
       ["Last contact", upstream.last_contact_s === undefined || upstream.last_contact_s === null ? "never" : ago(upstream.last_contact_s)],
       ["Changes behind", count(upstream.lag), upstream.lag ? "warn" : ""],
-      ["Position", upstream.cursor],
+      ["Position", place(upstream.cursor)],
     ]));
     const moved = state.moved ?? {};
     cards.push(card("Moved over the line", [
@@ -385,7 +389,7 @@ async function status() {
   const counts = state.counts ?? {};
   cards.push(card("Archive", [
     ["Studies", count(counts.studies)], ["Series", count(counts.series)], ["Instances", count(counts.instances)],
-    ["Feed position", state.feed?.head ?? state.feed],
+    ["Feed position", place(state.feed?.head)],
   ]));
   const store = state.store ?? {};
   cards.push(card("Store", [
