@@ -14,6 +14,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from nearframe import log, tasks
+from nearframe.clock import SystemClock
 from nearframe.config import Settings
 from nearframe.context import Context, local_admin
 from nearframe.dicom.limits import Limits
@@ -58,6 +60,8 @@ from nearframe.storage.catalogue import SQLCatalogue, open_catalogue
 from nearframe.storage.packs import PackSettings, PackStore
 from nearframe.sync.app import sync_routes
 from nearframe.sync.services import SyncServices
+from nearframe.upkeep.http import upkeep_routes
+from nearframe.upkeep.service import Upkeep
 from nearframe.web import viewer
 from nearframe.web.pages import Pages
 
@@ -85,6 +89,7 @@ class Core:
     disk: Workers
     limits: Limits
     epoch: str
+    upkeep: Upkeep
 
     @property
     def node_name(self) -> str:
@@ -107,6 +112,7 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
     """Open store and catalogue; close them in order."""
     async with AsyncExitStack() as stack:
         settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        metrics = Metrics()
         sql = await stack.enter_async_context(_workers("sql", _SQL_THREADS))
         cpu = await stack.enter_async_context(_workers("cpu", settings.codec_threads))
         disk = await stack.enter_async_context(_workers("disk", _SQL_THREADS))
@@ -117,7 +123,7 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
         stack.push_async_callback(sql.run, catalogue.close)
         core = Core(
             settings=settings,
-            metrics=Metrics(),
+            metrics=metrics,
             packs=packs,
             catalogue=catalogue,
             manifests=Manifests(catalogue, cpu, settings.metadata_cache_bytes),
@@ -127,10 +133,24 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
             disk=disk,
             limits=limits_of(settings),
             epoch=(await sql.run(catalogue.head)).epoch,
+            upkeep=_upkeep(settings, packs, metrics),
         )
+        core.upkeep.start()
+        stack.push_async_callback(core.upkeep.stop)
         watch = tasks.spawn(_watch_changes(core), name="watch changes")
         stack.push_async_callback(tasks.cancel, [watch])
         yield core
+
+
+def _upkeep(settings: Settings, packs: PackStore, metrics: Metrics) -> Upkeep:
+    return Upkeep(
+        packs,
+        settings.home,
+        SystemClock(),
+        metrics,
+        rate_bytes=settings.upkeep_rate_bytes,
+        scrub_every=timedelta(days=settings.scrub_days) if settings.scrub_days else None,
+    )
 
 
 def limits_of(settings: Settings) -> Limits:
@@ -225,7 +245,8 @@ def node_routes(
         return Response(core.metrics.exposition(), media_type=CONTENT_TYPE)
 
     pages = Pages(role, viewer_folder or viewer.installed())
-    return [Route("/healthz", health), Route("/metrics", metrics), *pages.routes()]
+    own = [Route("/healthz", health), Route("/metrics", metrics)]
+    return [*own, *upkeep_routes(core.upkeep, core.gate), *pages.routes()]
 
 
 def local_contents(core: Core) -> LocalContents:

@@ -255,6 +255,16 @@ class Settings:
     disk_reserve_bytes: int = _setting(
         SIZE, GIB, "storage", "Free disk space below which nothing more is taken in.", unit="bytes"
     )
+    scrub_days: int = _setting(
+        COUNT, 30, "storage", "Days between scrubs, which read and prove all that is stored; 0 for never.", unit="days"
+    )
+    upkeep_rate_bytes: int = _setting(
+        SIZE,
+        32 * MIB,
+        "storage",
+        "Bytes a second that scrub and compaction read at most; 0 for no limit.",
+        unit="bytes",
+    )
     delete_policy: str = _setting(
         _choice("refuse", "remove"), "refuse", "storage", "What DELETE does: answer 403, or remove from view."
     )

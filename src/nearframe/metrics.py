@@ -113,6 +113,12 @@ EDGE_READS = _counter("edge_reads", "contents", "Contents read: held here, or fe
 EDGE_READ_BYTES = _counter("edge_read_bytes", "bytes", "Their bytes.", "how")
 EDGE_NOT_KEPT = _counter("edge_not_kept", "contents", "Contents fetched and served that the store had no room for.")
 
+STORE_CONTENTS = _gauge("store_contents", "contents", "Different contents held: frames, bulk values, headers.")
+STORE_LIVE_BYTES = _gauge("store_live_bytes", "bytes", "Bytes of packs that are needed.")
+STORE_DEAD_BYTES = _gauge("store_dead_bytes", "bytes", "Bytes of packs that compaction will give back.")
+STORE_DAMAGED = _gauge("store_damaged", "contents", "Contents found damaged since the start, and kept out of use.")
+STORE_SYNC_FAILURES = _gauge("store_sync_failures", "calls", "Calls of fdatasync that failed since the start.")
+
 
 # -- counting --------------------------------------------------------------------------------
 

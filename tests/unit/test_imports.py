@@ -18,7 +18,7 @@ FLOORS = (
     ("listener",),
     ("query",),
     ("dicomweb",),
-    ("sync",),
+    ("sync", "upkeep"),
     ("origin", "edge", "importer", "demo"),
     ("web",),
     ("app",),

@@ -1,0 +1,1 @@
+"""Keeping the packs in order: compaction, and scrub."""

@@ -1,0 +1,42 @@
+"""The routes by which a scrub is asked for and followed."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from nearframe.dicomweb.boundary import PathApp
+from nearframe.dicomweb.call import Gate
+from nearframe.upkeep.service import Upkeep
+
+PATH = "/api/scrub"
+
+
+def upkeep_routes(upkeep: Upkeep, gate: Gate) -> list[Route]:
+    """Return the routes, to be put into a node's application.
+
+    Parameters
+    ----------
+    gate
+        Says who makes a request; asked before anything is done.
+    """
+
+    async def state(request: Request) -> Response:
+        gate(request.scope)
+        return _answer(upkeep.scrub_state.as_json(), 200)
+
+    async def begin(request: Request) -> Response:
+        gate(request.scope)
+        return _answer(upkeep.request_scrub().as_json(), 202)
+
+    methods = {"GET": ("scrub_state", state), "POST": ("scrub", begin)}
+    return [Route(PATH, PathApp(methods, _options))]
+
+
+def _answer(state: dict[str, object], status: int) -> Response:
+    return JSONResponse(state, status, {"Cache-Control": "no-store"})
+
+
+async def _options(_: Request) -> Response:
+    return Response(status_code=204)
