@@ -119,6 +119,20 @@ def rename(name: str) -> Change:
     return change
 
 
+def accession(number: str) -> Change:
+    """Another accession number."""
+
+    def change(ds: pydicom.Dataset) -> None:
+        ds.AccessionNumber = number
+
+    return change
+
+
+def instance_uid(file: bytes) -> str:
+    """Return the SOP Instance UID of a file."""
+    return str(pydicom.dcmread(io.BytesIO(file), specific_tags=["SOPInstanceUID"]).SOPInstanceUID)
+
+
 @dataclass
 class Shelves:
     """A store and a catalogue in one folder, filled without the ingest service."""

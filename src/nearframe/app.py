@@ -70,6 +70,7 @@ _log = log.logger(__name__)
 TENANT_HEADER: Final = b"nearframe-tenant"
 _MAX_TENANT_CHARS: Final = 64
 _SQL_THREADS: Final = 4
+_REPLICA_THREADS: Final = 2
 #: Other processes may write to a shared catalogue; this one tells its caches at once.
 _FRESHNESS_S: Final = 0.25
 
@@ -321,11 +322,12 @@ def _background(core: Core, activity: Activity) -> Background:
 @asynccontextmanager
 async def open_edge(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Metrics]]:
     """Open an edge: it follows its upstream, and serves what it holds when that is away."""
-    async with open_core(settings) as core:
+    # A study of thousands of slices is pulled for seconds: not in the threads that readers wait for.
+    async with open_core(settings) as core, _workers("replica", _REPLICA_THREADS) as replica_workers:
         feed = FeedWatch(core.catalogue, core.sql)
         edge = Edge(
             settings,
-            _kept(core),
+            _kept(core, replica_workers),
             Part10Edits(),
             node_name=core.node_name,
             local_epoch=core.epoch,
@@ -335,12 +337,10 @@ async def open_edge(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Metrics]
         sync = sync_services(core, edge.contents, feed)
         checks = {"upstream": upstream_check(lambda: edge.upstream.is_reachable)}
         routes = [edge_status(core, edge), *sync_routes(sync, core.gate), *node_routes(core, "edge", checks)]
+        front = edge.wrap(dicomweb_app(dicomweb, settings, core.gate), Addresses(settings))
         edge.start()
         try:
-            yield (
-                NodeApp(edge.wrap(dicomweb_app(dicomweb, settings, core.gate), Addresses(settings)), routes),
-                core.metrics,
-            )
+            yield NodeApp(front, routes), core.metrics
         finally:
             await edge.stop()
             await feed.close()
@@ -358,7 +358,7 @@ def edge_status(core: Core, edge: Edge) -> Route:
     return Route("/api/status", answer)
 
 
-def _kept(core: Core) -> Kept:
+def _kept(core: Core, replica_workers: Workers) -> Kept:
     return Kept(
         home=core.settings.home,
         store=core.packs,
@@ -366,8 +366,8 @@ def _kept(core: Core) -> Kept:
         manifests=core.manifests,
         freshness=core.freshness,
         sql=core.sql,
-        cpu=core.cpu,
         disk=core.disk,
+        replica=replica_workers,
         metrics=core.metrics,
     )
 

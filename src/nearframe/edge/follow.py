@@ -59,7 +59,7 @@ class Pace:
     quiet_s: float = 0.25
     share: float = 4.0
     settle_s: tuple[float, float] = (0.5, 15.0)
-    poll_s: float = 0.1
+    poll_s: float = 0.2
     wait_s: int = 20
     retry_s: tuple[float, float] = (0.25, 30.0)
 

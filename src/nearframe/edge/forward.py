@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from nearframe.dicomweb.address import ROOT, Addresses
-from nearframe.dicomweb.boundary import guarded
+from nearframe.dicomweb.boundary import guarded, name_route
 from nearframe.edge.upstream import Upstream
 from nearframe.errors import UpstreamError, UpstreamTimeout, UpstreamUnavailable
 from nearframe.units import MIB
@@ -43,7 +43,7 @@ class ForwardStores:
         if scope["type"] != "http" or scope["method"] != "POST" or not _is_store(scope["path"]):
             await self._app(scope, receive, send)
             return
-        scope["route_name"] = "store_forwarded"
+        name_route(scope, "store_forwarded")
         request = Request(scope, receive)
         response = await guarded(request, "store_forwarded", self._forward)
         await response(scope, receive, send)

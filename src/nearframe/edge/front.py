@@ -84,7 +84,7 @@ def _cache_status(noted: Notes, known_to_be_read: bool) -> list[tuple[bytes, byt
 
 
 def _is_from_catalogue(scope: Scope) -> bool:
-    name: str = scope.get("route_name", "")
+    name: str = scope.get("state", {}).get("route", "")
     return name.startswith(_FROM_CATALOGUE) or name.endswith("_metadata")
 
 

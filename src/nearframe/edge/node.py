@@ -48,8 +48,8 @@ class Kept:
     manifests: Manifests
     freshness: Freshness
     sql: Workers
-    cpu: Workers
     disk: Workers
+    replica: Workers
     metrics: Metrics
 
 
@@ -97,7 +97,7 @@ class Edge:
         self._renditions = KnownRenditions(
             self.upstream, kept.catalogue, kept.manifests, kept.sql, clock, kept.freshness.changed
         )
-        replica = Replica(kept.catalogue, kept.store, kept.manifests, codec, kept.cpu, kept.metrics, clock)
+        replica = Replica(kept.catalogue, kept.store, kept.manifests, codec, kept.replica, kept.metrics, clock)
         self.follower = Follower(
             self.upstream,
             StudyPuller(replica, self.upstream),
@@ -120,6 +120,9 @@ class Edge:
         if self.read_ahead is not None:
             await self.read_ahead.stop()
         await self.upstream.close()
+        # Pulls that were cut may be writing still; whoever closes the store must not be quicker.
+        for workers in (self._kept.replica, self._kept.disk, self._kept.sql):
+            await workers.drained()
 
     def wrap(self, dicomweb: ASGIApp, addresses: Addresses) -> ASGIApp:
         """Return the DICOMweb application of an edge, given the one both roles have."""
@@ -149,8 +152,8 @@ class Edge:
 
     def _changed(self, study: StudyRef) -> None:
         self._kept.freshness.changed(study)
+        self._renditions.changed(study)
         self._nudge()
-        tasks.spawn(self._renditions.refresh(study), name="renditions")
 
     def _requested(self, path: str) -> None:
         """Somebody opens a study: by the time frames are asked for, its renditions are known."""

@@ -1,7 +1,7 @@
 """Which renditions the upstream has made by now.
 
-They are made after a study was stored, so no manifest can name them. An edge asks when it
-pulled a study, and again when somebody opens it, as long as some frame has none.
+They are made after a study was stored, so no manifest can name them. An edge asks when
+somebody opens a study, and again now and then as long as some frame has none.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class KnownRenditions:
 
     Parameters
     ----------
-    changed
+    outdated
         Told of a study of which renditions became known: what was planned for it is outdated.
     """
 
@@ -41,16 +41,20 @@ class KnownRenditions:
         manifests: Manifests,
         workers: Workers,
         clock: Clock,
-        changed: Callable[[StudyRef], None],
+        outdated: Callable[[StudyRef], None],
     ) -> None:
         self._upstream = upstream
         self._catalogue = catalogue
         self._manifests = manifests
         self._workers = workers
         self._clock = clock
-        self._changed = changed
+        self._outdated = outdated
         #: When to ask again: never once every frame has one.
         self._ask_at: SizedLRU[StudyRef, float] = SizedLRU(_STUDIES_KEPT)
+
+    def changed(self, study: StudyRef) -> None:
+        """Say that a study was pulled: it may have frames that were not asked about."""
+        self._ask_at.discard(study)
 
     def is_due(self, study: StudyRef) -> bool:
         """Return whether asking may tell something new."""
@@ -67,14 +71,22 @@ class KnownRenditions:
             if renditions.root != manifest.root:
                 return  # the study has just changed; after the pull there is another call
             made = _paired(manifest, renditions)
-            await self._workers.run(self._catalogue.add_renditions, study.tenant, made)
+            news = await self._workers.run(self._add, study, made)
         except NearframeError as error:
             _log.debug("renditions_unknown", error=error)
             return
-        if made:
-            self._changed(study)
+        if news:
+            self._outdated(study)
         if len(made) == len(renditions.entries):
             self._ask_at.put(study, float("inf"), 1)
+
+    def _add(self, study: StudyRef, made: list[Rendition]) -> int:
+        """Add what is new to the catalogue; return how many."""
+        sources = [rendition.source for rendition in made]
+        known = self._catalogue.renditions(study.tenant, sources, made[0].transfer_syntax_uid) if made else {}
+        news = [rendition for rendition in made if known.get(rendition.source) != rendition]
+        self._catalogue.add_renditions(study.tenant, news)
+        return len(news)
 
 
 def _paired(manifest: Manifest, renditions: RenditionList) -> list[Rendition]:

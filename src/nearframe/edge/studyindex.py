@@ -106,9 +106,7 @@ class StudyIndexes:
 
 
 def _renditions(members: list[InstanceRecord], catalogue: Catalogue) -> list[Content]:
-    made = (
-        catalogue.rendition(record.study.tenant, enc, HTJ2KLosslessRPCL)
-        for record in members
-        for enc, _ in record.frames
-    )
-    return [Content(found.digest, ContentKind.DERIVED, found.length) for found in made if found is not None]
+    frames = [enc for record in members for enc, _ in record.frames]
+    made = catalogue.renditions(members[0].study.tenant, frames, HTJ2KLosslessRPCL)
+    found = [made[enc] for enc in frames if enc in made]
+    return [Content(rendition.digest, ContentKind.DERIVED, rendition.length) for rendition in found]

@@ -20,9 +20,10 @@ async def running(
     metrics: Metrics | None = None,
     hosts: Collection[str] | None = None,
     grace_s: float = 1.0,
+    port: int = 0,
 ) -> AsyncIterator[str]:
     """Serve `app` while the block runs; the value is its base URL, as ``http://127.0.0.1:54321``."""
-    listener = Listener(app, Address("127.0.0.1", 0), metrics=metrics or Metrics(), tls=tls, hosts=hosts)
+    listener = Listener(app, Address("127.0.0.1", port), metrics=metrics or Metrics(), tls=tls, hosts=hosts)
     await listener.start()
     try:
         yield listener.url

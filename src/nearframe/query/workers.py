@@ -29,6 +29,7 @@ class Workers:
         self._name = name
         self._limit = threads + waiting
         self._running = 0
+        self._idle = asyncio.Event()
 
     async def run(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a call in a thread and return what it returns.
@@ -38,11 +39,17 @@ class Workers:
         if self._running >= self._limit:
             raise Busy(f"{self._name} has {self._limit} calls waiting; try again later")
         self._running += 1
+        self._idle.clear()
         future = self._pool.submit(call, *args, **kwargs)
         wrapped = asyncio.wrap_future(future)
         loop = wrapped.get_loop()
         future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._done))
         return await asyncio.shield(wrapped)
+
+    async def drained(self) -> None:
+        """Return when no call runs, those of cancelled callers included: what they use may be closed then."""
+        while self._running:
+            await self._idle.wait()
 
     def close(self) -> None:
         """Refuse new calls and wait for those that run."""
@@ -50,3 +57,5 @@ class Workers:
 
     def _done(self) -> None:
         self._running -= 1
+        if not self._running:
+            self._idle.set()

@@ -73,12 +73,10 @@ async def renditions(services: SyncServices, context: Context, request: Request)
 
 
 def _renditions(catalogue: Catalogue, study: StudyRef, manifest: Manifest) -> bytes:
-    made = [
-        _entry(catalogue.rendition(study.tenant, enc, HTJ2KLosslessRPCL))
-        for instance in manifest.entries
-        for enc, _ in instance.frames
-    ]
-    return encode_renditions(RenditionList(manifest.root, HTJ2KLosslessRPCL, tuple(made)))
+    frames = [enc for instance in manifest.entries for enc, _ in instance.frames]
+    made = catalogue.renditions(study.tenant, frames, HTJ2KLosslessRPCL)
+    entries = tuple(_entry(made.get(enc)) for enc in frames)
+    return encode_renditions(RenditionList(manifest.root, HTJ2KLosslessRPCL, entries))
 
 
 def _entry(rendition: Rendition | None) -> RenditionEntry | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nearframe.app import open_edge, open_origin
 from nearframe.config import Settings
@@ -32,11 +32,14 @@ class Node:
         Where it answers.
     client
         Speaks to it.
+    line
+        The line to it; an origin has one.
     """
 
     url: str
     client: httpx.AsyncClient
     metrics: Metrics
+    line: Line | None = None
 
     def sent(self, *kinds: str) -> Counter[str]:
         """What it sent to other nodes so far; the feed and lists of renditions only if named."""
@@ -83,10 +86,49 @@ def settings(home: Path, **more: Any) -> Settings:
     return Settings(home=home, **(chosen | more))
 
 
+class Line:
+    """The line to a node, as an application around its own: it can hold, spoil and count what goes over it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        #: Path ends of the requests that came, without UIDs and digests.
+        self.asked: Counter[str] = Counter()
+        #: While it is clear, requests for contents wait.
+        self.open = asyncio.Event()
+        self.open.set()
+        #: How many answers with contents to spoil.
+        self.spoil = 0
+        #: Whom the last request of another node came through.
+        self.via = ""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_contents = "/contents" in scope["path"]
+        self.asked["contents" if is_contents else scope["path"].rpartition("/")[2]] += 1
+        self.via = next((value.decode().split()[-1] for name, value in scope["headers"] if name == b"via"), self.via)
+        if not is_contents:
+            await self._app(scope, receive, send)
+            return
+        await self.open.wait()
+        spoiling = self.spoil > 0
+        self.spoil -= spoiling
+
+        async def spoil(message: Message) -> None:
+            if spoiling and message["type"] == "http.response.body" and message.get("body"):
+                body = bytearray(message["body"])
+                body[-1] ^= 0x01
+                message = {**message, "body": bytes(body)}
+            await send(message)
+
+        await self._app(scope, receive, spoil)
+
+
 @asynccontextmanager
-async def origin_node(home: Path, **more: Any) -> AsyncIterator[Node]:
-    async with open_origin(settings(home, **more)) as (app, metrics), serving(app, metrics) as node:
-        yield node
+async def origin_node(home: Path, port: int = 0, **more: Any) -> AsyncIterator[Node]:
+    async with open_origin(settings(home, **more)) as (app, metrics):
+        line = Line(app)
+        async with serving(line, metrics, port) as node:
+            node.line = line
+            yield node
 
 
 @asynccontextmanager
@@ -96,8 +138,8 @@ async def edge_node(home: Path, upstream: str, **more: Any) -> AsyncIterator[Nod
 
 
 @asynccontextmanager
-async def serving(app: ASGIApp, metrics: Metrics) -> AsyncIterator[Node]:
-    async with running(app) as url, httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as client:
+async def serving(app: ASGIApp, metrics: Metrics, port: int = 0) -> AsyncIterator[Node]:
+    async with running(app, port=port) as url, httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as client:
         yield Node(url, client, metrics)
 
 
@@ -110,9 +152,12 @@ async def until(holds: Callable[[], bool], patience_s: float = 30.0) -> None:
 
 async def until_shows(node: Node, study: str, instances: int, name: str, patience_s: float = 60.0) -> None:
     """Wait until a node shows a study with so many instances, all of one patient name."""
+    query = {"StudyInstanceUID": study, "PatientName": name, "includefield": "00201208"}
     async with asyncio.timeout(patience_s):
         while True:
-            rows = await node.metadata(study)
-            if len(rows) == instances and await node.patient_names(study) == {name}:
+            response = await node.client.get("/dicomweb/studies", params=query)
+            found = response.json() if response.status_code == 200 else []
+            # The search shows one name for the study; only then are all of them worth looking at.
+            if found and found[0]["00201208"]["Value"] == [instances] and await node.patient_names(study) == {name}:
                 return
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.05)

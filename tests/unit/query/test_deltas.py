@@ -21,7 +21,7 @@ from nearframe.query.workers import Workers
 from nearframe.storage.ports import StudyRef
 from nearframe.wire.delta import Delta, decode_delta, encode_delta
 from nearframe.wire.manifest import Manifest
-from tests.syncing import STUDY_UID, Change, Shelves, ct_series, edited, rename, shelves
+from tests.syncing import STUDY_UID, Shelves, accession, ct_series, edited, rename, shelves
 
 STUDY = StudyRef("main", STUDY_UID)
 CODEC = Part10Edits()
@@ -79,13 +79,6 @@ def test_a_rename_is_one_edit(origin: Shelves) -> None:
     assert runs == ((0, 40),)
     assert delta.blobs is None
     assert len(encode_delta(delta)) < 340
-
-
-def accession(value: str) -> Change:
-    def change(ds: pydicom.Dataset) -> None:
-        ds.AccessionNumber = value
-
-    return change
 
 
 def test_other_instances_other_edits(origin: Shelves) -> None:

@@ -39,3 +39,17 @@ async def test_a_call_whose_caller_left_counts_until_it_is_done() -> None:
         await workers.run(lambda: None)
     go.set()
     workers.close()
+
+
+async def test_drained_when_calls_of_callers_that_left_are_done() -> None:
+    workers, go = Workers("test", 1), threading.Event()
+    await workers.drained()
+    caller = asyncio.create_task(workers.run(go.wait))
+    await asyncio.sleep(0)
+    caller.cancel()
+    drained = asyncio.create_task(workers.drained())
+    await asyncio.sleep(0)
+    assert not drained.done()
+    go.set()
+    await drained
+    workers.close()

@@ -287,6 +287,10 @@ class SQLCatalogue:
         with self.database.read() as connection:
             return derived.rendition(connection, tenant, source, transfer_syntax_uid)
 
+    def renditions(self, tenant: str, sources: Sequence[Digest], transfer_syntax_uid: str) -> dict[Digest, Rendition]:
+        with self.database.read() as connection:
+            return derived.renditions(connection, tenant, sources, transfer_syntax_uid)
+
     def add_renditions(self, tenant: str, renditions: Sequence[Rendition]) -> None:
         with self.database.write() as connection:
             derived.add_renditions(connection, tenant, renditions)

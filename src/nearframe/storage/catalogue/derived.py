@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from nearframe.ids import Digest, Identity
 from nearframe.storage.catalogue import schema
+from nearframe.storage.catalogue.loading import chunks
 from nearframe.storage.ports import PerceptualRow, Rendition, StudyRef
 from nearframe.wire.frametable import FrameTable
 
@@ -46,10 +47,22 @@ def rendition(connection: sa.Connection, tenant: str, source: Digest, transfer_s
         _rendition.transfer_syntax_uid == transfer_syntax_uid,
     )
     row = connection.execute(statement).first()
-    if row is None:
-        return None
-    offsets = tuple(json.loads(row.resolution_offsets))
-    return Rendition(row.source, row.transfer_syntax_uid, row.digest, row.length, offsets)
+    return None if row is None else _to_rendition(row)
+
+
+def renditions(
+    connection: sa.Connection, tenant: str, sources: Sequence[Digest], transfer_syntax_uid: str
+) -> dict[Digest, Rendition]:
+    """Return the renditions that there are of frames in a transfer syntax, by frame."""
+    found: dict[Digest, Rendition] = {}
+    for chunk in chunks(list(dict.fromkeys(sources))):
+        statement = sa.select(schema.rendition).where(
+            _rendition.tenant == tenant,
+            _rendition.source.in_(chunk),
+            _rendition.transfer_syntax_uid == transfer_syntax_uid,
+        )
+        found |= {row.source: _to_rendition(row) for row in connection.execute(statement)}
+    return found
 
 
 def add_renditions(connection: sa.Connection, tenant: str, renditions: Sequence[Rendition]) -> None:
@@ -125,6 +138,11 @@ def hashes(connection: sa.Connection, study: StudyRef) -> list[PerceptualRow]:
     statement = _COLUMNS.select_from(_CURRENT_VERSION).where(*scope)
     statement = statement.order_by(_study.id, _series.id, _instance.id, _perceptual.frame_index)
     return [_to_hash(study.tenant, row) for row in connection.execute(statement)]
+
+
+def _to_rendition(row: Any) -> Rendition:
+    offsets = tuple(json.loads(row.resolution_offsets))
+    return Rendition(row.source, row.transfer_syntax_uid, row.digest, row.length, offsets)
 
 
 def count_tenant_hashes(connection: sa.Connection, tenant: str) -> int:
