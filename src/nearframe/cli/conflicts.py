@@ -1,0 +1,74 @@
+"""``nearframe conflicts``: instances that came with a UID that is held with other pixels."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, Final
+
+from nearframe.cli._client import add_node_options, node_of
+from nearframe.cli._output import Subparsers, add_json_option, add_parser, print_json, print_table
+from nearframe.errors import ConfigurationError
+
+EXIT_OPEN: Final = 1
+
+
+def add_subparser(subparsers: Subparsers) -> None:
+    parser = add_parser(
+        subparsers,
+        "conflicts",
+        "see and settle instances that came with other pixels",
+        "A UID stands for one picture. What comes with a UID that is held with other pixels is stored and flagged, "
+        "and not shown as current until somebody says which is right. The other one stays readable by its version.",
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    list_ = add_parser(commands, "list", "list conflicts; the exit code is 1 while one is open")
+    list_.add_argument("--all", action="store_true", help="also those that are resolved")
+    _add_common(list_, run_list)
+    resolve = add_parser(commands, "resolve", "say which version is right")
+    resolve.add_argument("conflict", type=int, metavar="NUMBER", help="as nearframe conflicts list shows it")
+    resolve.add_argument("--keep", required=True, choices=("current", "incoming"), help="the version that is right")
+    _add_common(resolve, run_resolve)
+
+
+def _add_common(parser: argparse.ArgumentParser, run: Any) -> None:
+    add_node_options(parser)
+    add_json_option(parser)
+    parser.set_defaults(run=run)
+
+
+def run_list(options: argparse.Namespace) -> int:
+    with node_of(options) as node:
+        found: list[dict[str, Any]] = node.json("/api/conflicts", {"all": str(options.all).lower()})["conflicts"]
+    if options.json:
+        print_json(found)
+    elif not found:
+        print("No conflicts." if options.all else "No open conflicts.")
+    else:
+        columns = ("number>", "received", "from", "version>", "current>", "resolution", "SOP instance UID")
+        print_table(None, columns, (_row(one) for one in found))
+    return EXIT_OPEN if any(one["resolution"] is None for one in found) else 0
+
+
+def _row(conflict: dict[str, Any]) -> tuple[object, ...]:
+    return (
+        conflict["id"],
+        conflict["received_at"][:19].replace("T", " "),
+        conflict["source"],
+        conflict["version"],
+        conflict["current_version"],
+        conflict["resolution"] or "open",
+        conflict["instance"],
+    )
+
+
+def run_resolve(options: argparse.Namespace) -> int:
+    if options.conflict < 0:
+        raise ConfigurationError(f"{options.conflict} is not the number of a conflict")
+    with node_of(options) as node:
+        resolved = node.post(f"/api/conflicts/{options.conflict}", {"keep": options.keep})
+    if options.json:
+        print_json(resolved)
+    else:
+        kept = resolved["version"] if options.keep == "incoming" else resolved["current_version"]
+        print(f"Version {kept} is current now; the other stays readable by its number.")
+    return 0
