@@ -2,8 +2,9 @@
 
 One thread takes whatever instances have been appended to the content store since it last
 looked, makes their contents durable with one `ContentStore.sync`, and then records them
-in one catalogue transaction. While it does, the next group gathers. Nobody waits for a
-timer: a lone sender pays two flushes, many senders share them.
+in one catalogue transaction. While it does, the next group gathers. A lone sender waits for
+nobody; while other objects are on their way the group waits a moment for them, since a
+transaction costs as much for one instance as for eight.
 
 ::
 
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -28,6 +30,8 @@ from nearframe.errors import BackendFailed, Busy, NearframeError, NoSpace
 from nearframe.storage.ports import Catalogue, ContentStore, NewVersion, Recorded, Undecided
 
 MAX_GROUP = 128  # bounds the transaction; more would gain nothing over one flush for 128
+#: Longest wait for objects on their way: what one transaction costs beside its instances.
+GATHER_S = 0.004
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,8 @@ class GroupCommit:
         with its `pix`. Runs where `defer` puts it, once.
     defer
         Runs a function elsewhere, soon.
+    coming
+        How many objects are on their way, and will be submitted. Any thread may ask.
     on_commit
         Called on the committing thread after each group, with its size. Must not block.
     """
@@ -63,8 +69,10 @@ class GroupCommit:
         *,
         settle: Callable[[NewVersion, Undecided], NewVersion],
         defer: Callable[[Callable[[], None]], object],
+        coming: Callable[[], int] = lambda: 0,
         on_commit: Callable[[int], None] = lambda size: None,
     ) -> None:
+        self._coming = coming
         self._contents = contents
         self._catalogue = catalogue
         self._settle = settle
@@ -110,11 +118,13 @@ class GroupCommit:
         An instance occurs once in a group: its second version is compared with the first.
         """
         waiting = list(ahead)
+        until_s = float("inf")
         while is_open and len(waiting) < MAX_GROUP:
             try:
-                entry = self._queue.get(block=not waiting)
+                entry = self._next_entry(until_s) if waiting else self._queue.get()
             except queue.Empty:
                 break
+            until_s = min(until_s, time.monotonic() + GATHER_S)
             if entry is None:
                 is_open = False
             else:
@@ -122,6 +132,11 @@ class GroupCommit:
         group: dict[tuple[str, str], _Entry] = {}
         rest = [entry for entry in waiting if group.setdefault(entry.key, entry) is not entry]
         return list(group.values()), rest, is_open
+
+    def _next_entry(self, until_s: float) -> _Entry | None:
+        """Return what is submitted, or will be before `until_s` by those on their way."""
+        patience_s = min(until_s - time.monotonic(), GATHER_S) if self._coming() else 0.0
+        return self._queue.get(timeout=patience_s) if patience_s > 0 else self._queue.get_nowait()
 
     def _commit(self, group: list[_Entry]) -> None:
         durable = _each_if_need_be(self._sync, group)
