@@ -1,4 +1,4 @@
-"""Write the reference pages that are made from the code: settings, metrics, errors, command line."""
+"""Write the reference pages that are made from the code: settings, metrics, errors, command line, intake."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import inspect
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import Field, fields
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -14,6 +15,8 @@ sys.path.insert(0, str(ROOT / "src"))
 from nearframe import errors  # noqa: E402
 from nearframe.cli import build_parser  # noqa: E402
 from nearframe.config import SETTINGS  # noqa: E402
+from nearframe.dicom import notes  # noqa: E402
+from nearframe.dicom.limits import Limits  # noqa: E402
 from nearframe.metrics import METRICS  # noqa: E402
 
 _NOTE = "<!-- Made by scripts/generate_reference.py from the code; a test checks that it is current. -->"
@@ -70,6 +73,24 @@ def command_line_page() -> Iterator[str]:
             yield from (f"- {line}" for line in _options(parser))
 
 
+def intake_page() -> Iterator[str]:
+    """Yield the lines of ``intake.md``."""
+    yield from ("# What is taken in", "", _NOTE, "")
+    yield "An object is refused only if it has no SOP Instance UID (failure reason A900), if a length it declares is"
+    yield "not present or it is no DICOM at all (C000), or if it exceeds a limit (A700). Everything else is stored,"
+    yield "with a note where something was odd, and comes back byte for byte."
+    yield from ("", "## Limits", "", "Each is a [setting](settings.md).", "")
+    yield from ("| limit | default | unit | why |", "|---|---|---|---|")
+    for one in _limits():
+        yield f"| `{one.name}` | {one.default:,} | {one.metadata['unit']} | {one.metadata['reason']} |"
+    yield from ("", "## Notes", "", "| note | what was found |", "|---|---|")
+    yield from (f"| `{code}` | {meaning} |" for code, meaning in notes.MEANING.items())
+
+
+def _limits() -> tuple[Field[float], ...]:
+    return fields(Limits)
+
+
 def _options(parser: argparse.ArgumentParser) -> Iterator[str]:
     # Not argparse's own help text: its form differs between versions of Python.
     settings = {setting.option for setting in SETTINGS}
@@ -93,6 +114,7 @@ PAGES: dict[str, Callable[[], Iterator[str]]] = {
     "metrics.md": metrics_page,
     "errors.md": errors_page,
     "command-line.md": command_line_page,
+    "intake.md": intake_page,
 }
 
 

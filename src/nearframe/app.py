@@ -161,6 +161,8 @@ def limits_of(settings: Settings) -> Limits:
         max_header_bytes=settings.max_header_bytes,
         max_elements=settings.max_elements,
         max_nesting=settings.max_nesting,
+        max_fragments=settings.max_fragments,
+        max_frames=settings.max_frames,
         max_inflated_bytes=settings.max_inflated_bytes,
         max_inflate_ratio=settings.max_inflate_ratio,
         max_parse_seconds=settings.max_parse_seconds,

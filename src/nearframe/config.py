@@ -275,8 +275,10 @@ class Settings:
     )
     max_nesting: int = _setting(COUNT, 32, "limits", "Deepest nesting of sequences.")
     max_elements: int = _setting(COUNT, 1_000_000, "limits", "Most data elements in one object.")
+    max_fragments: int = _setting(COUNT, 250_000, "limits", "Most fragments of encapsulated pixel data.")
+    max_frames: int = _setting(COUNT, 250_000, "limits", "Most frames in one object.")
     max_inflated_bytes: int = _setting(SIZE, GIB, "limits", "Largest deflated data set once inflated.", unit="bytes")
-    max_inflate_ratio: int = _setting(COUNT, 200, "limits", "Highest ratio of inflated to deflated bytes.")
+    max_inflate_ratio: int = _setting(COUNT, 800, "limits", "Highest ratio of inflated to deflated bytes.")
     max_parse_seconds: float = _setting(NUMBER, 30.0, "limits", "Longest time spent parsing one object.", unit="s")
 
     ingest_threads: int = _setting(COUNT, 2, "work", "Objects parsed and stored at the same time.")

@@ -6,7 +6,7 @@
     ├── RequestError            the caller must change something  -> HTTP 4xx, DICOM failure reason, exit 2
     │   ├── MalformedRequest    the HTTP request cannot be read                       400
     │   ├── MalformedDICOM      the object cannot be read; `reason` is PS3.18 I.2.2   400 / 0xC000
-    │   ├── LimitExceeded       a guard stopped it before memory or time was spent    413 / 0xA700..
+    │   ├── LimitExceeded       a guard stopped it before memory or time was spent    413 / 0xA700
     │   ├── TooBroad            a search took too long: narrow it                     413
     │   ├── MissingIdentifier   a UID that must be there is not                       400 / 0xA900
     │   ├── NotFound            no such study, series, instance, frame, version       404
@@ -76,13 +76,21 @@ class MalformedDICOM(RequestError):
 
 
 class LimitExceeded(RequestError):
-    """A guard refused the object before memory or time was spent on it."""
+    """A guard refused the object before memory or time was spent on it.
+
+    Parameters
+    ----------
+    limit
+        The name of the setting, or in words what is bounded where there is none.
+    """
 
     http_status = 413
+    failure_reason = 0xA700
 
     def __init__(self, limit: str, allowed: float, found: float | None = None) -> None:
         seen = "" if found is None else f", found {found:g}"
-        super().__init__(f"{limit} allows {allowed:g}{seen}; raise the setting if this object is genuine")
+        remedy = "; raise the setting if this object is genuine" if limit.startswith("max_") else ""
+        super().__init__(f"{limit} allows {allowed:g}{seen}{remedy}")
         self.limit = limit
         self.allowed = allowed
         self.found = found

@@ -115,7 +115,7 @@ def from_xml(data: bytes, limits: Limits | None = None) -> DICOMJSON:
         If it is too large or too deep.
     """
     if len(data) > MAX_XML_BYTES:
-        raise LimitExceeded("MAX_XML_BYTES", MAX_XML_BYTES, len(data))
+        raise LimitExceeded("bytes of an XML document", MAX_XML_BYTES, len(data))
     return _Reader(limits or Limits()).read(data)
 
 
@@ -155,7 +155,8 @@ class _Reader:
 
     def __init__(self, limits: Limits) -> None:
         self._max_nesting = limits.max_nesting
-        self._elements = limits.max_elements
+        self._max_elements = limits.max_elements
+        self._elements = 0
         self._datasets: list[_Dataset] = []
         self._attributes: list[tuple[int, str | None, DICOMJSON]] = []
         self._empty_values = MAX_EMPTY_VALUES
@@ -208,9 +209,9 @@ class _Reader:
     def _open_attribute(self, name: str, attributes: dict[str, str]) -> None:
         if len(self._datasets) != len(self._attributes) + 1:
             raise MalformedRequest("a DicomAttribute outside a data set")
-        self._elements -= 1
-        if self._elements < 0:
-            raise LimitExceeded("max_elements", Limits().max_elements)
+        self._elements += 1
+        if self._elements > self._max_elements:
+            raise LimitExceeded("max_elements", self._max_elements)
         text = attributes.get("tag", "")
         if not _TAG.fullmatch(text):
             raise MalformedRequest("a DicomAttribute without tag")
@@ -288,7 +289,7 @@ class _Reader:
         missing = self._number - len(values)
         self._empty_values -= max(0, missing - 1)
         if self._empty_values < 0:
-            raise LimitExceeded("MAX_EMPTY_VALUES", MAX_EMPTY_VALUES)
+            raise LimitExceeded("empty values", MAX_EMPTY_VALUES)
         values.extend([None] * missing)
         values[self._number - 1] = value
 

@@ -43,8 +43,8 @@ class InflatedSource:
 def inflate(source: Source, start: int, limits: Limits, found: set[str]) -> InflatedSource:
     """Inflate what lies behind `start`.
 
-    Memory stays within `_MEMORY_BYTES`; a bomb is refused once it is larger than its
-    compressed size can explain.
+    Memory stays within `_MEMORY_BYTES`. A bomb is refused as soon as the bytes read so far do
+    not explain what came of them.
 
     Raises
     ------
@@ -53,17 +53,13 @@ def inflate(source: Source, start: int, limits: Limits, found: set[str]) -> Infl
     MalformedDICOM
         If it is not a deflate stream, or is cut off.
     """
-    compressed = source.size - start
-    allowed = min(limits.max_inflated_bytes, max(FREE_INFLATED_BYTES, limits.max_inflate_ratio * compressed))
-    limit = "max_inflated_bytes" if allowed == limits.max_inflated_bytes else "max_inflate_ratio"
     with ExitStack() as stack:
         file = stack.enter_context(tempfile.SpooledTemporaryFile(_MEMORY_BYTES))
         size = 0
         try:
-            for part in _inflated(source, start, _window_bits(source, start, found)):
+            for part, consumed in _inflated(source, start, _window_bits(source, start, found)):
                 size += len(part)
-                if size > allowed:
-                    raise LimitExceeded(limit, getattr(limits, limit))
+                _check_size(size, consumed, limits)
                 file.write(part)
         except zlib.error as error:
             raise MalformedDICOM("the deflated data set is not a deflate stream", offset=start) from error
@@ -71,17 +67,26 @@ def inflate(source: Source, start: int, limits: Limits, found: set[str]) -> Infl
         return InflatedSource(file, size)
 
 
-def _inflated(source: Source, start: int, window_bits: int) -> Iterator[bytes]:
-    """Yield the inflated bytes in parts of at most `_OUT_BYTES`."""
+def _check_size(size: int, consumed: int, limits: Limits) -> None:
+    if size > limits.max_inflated_bytes:
+        raise LimitExceeded("max_inflated_bytes", limits.max_inflated_bytes)
+    if size > FREE_INFLATED_BYTES and size > limits.max_inflate_ratio * consumed:
+        raise LimitExceeded("max_inflate_ratio", limits.max_inflate_ratio)
+
+
+def _inflated(source: Source, start: int, window_bits: int) -> Iterator[tuple[bytes, int]]:
+    """Yield parts of at most `_OUT_BYTES`, each with the deflated bytes consumed by then."""
     engine = zlib.decompressobj(window_bits)
     for offset in range(start, source.size, _IN_BYTES):
         pending = source.read(offset, min(_IN_BYTES, source.size - offset))
+        end = offset + len(pending)
         while pending and not engine.eof:
-            yield engine.decompress(pending, _OUT_BYTES)
+            part = engine.decompress(pending, _OUT_BYTES)
             pending = engine.unconsumed_tail
+            yield part, end - len(pending) - start
         if engine.eof:
             return
-    yield engine.flush()
+    yield engine.flush(), source.size - start
     if start < source.size and not engine.eof:
         raise MalformedDICOM("the deflated data set is cut off", offset=source.size)
 

@@ -53,6 +53,7 @@ def test_absolute_size_and_ratio_are_bounded() -> None:
     with pytest.raises(LimitExceeded) as caught:
         inflate(BytesSource(packed(bytes(40 * MIB))), 0, Limits(), set())
     assert caught.value.limit == "max_inflate_ratio"
+    assert inflate(BytesSource(packed(bytes(30 * MIB))), 0, Limits(), set()).size == 30 * MIB
 
 
 def test_a_large_data_set_goes_to_a_file_that_goes_with_it() -> None:
