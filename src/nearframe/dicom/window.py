@@ -8,9 +8,10 @@ from nearframe.dicom.model import Source
 from nearframe.errors import LimitExceeded, MalformedDICOM
 from nearframe.units import KIB, MIB
 
-#: The header of a classic image fits the first block; each further block doubles.
+#: The header of a classic image fits the first block; each further block doubles. Elements are counted
+#: between blocks, so the last figure also bounds by how much their limit can be passed unnoticed.
 FIRST_BLOCK_BYTES = 64 * KIB
-MAX_BLOCK_BYTES = 4 * MIB
+MAX_BLOCK_BYTES = MIB
 
 #: After a jump over a large value little is left as a rule: a few elements, or padding.
 PROBE_BYTES = 4 * KIB
