@@ -51,7 +51,7 @@ _keys = st.one_of(
 )
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=80, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(key=_keys, fuzzy=st.booleans(), empty=st.booleans())
 def test_sql_finds_what_python_accepts(search: SearchService, key: tuple[str, str], fuzzy: bool, empty: bool) -> None:
     ctx = local_admin()

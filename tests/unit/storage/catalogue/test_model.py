@@ -179,4 +179,4 @@ class CatalogueMachine(RuleBasedStateMachine):
 
 
 TestCatalogueMachine = CatalogueMachine.TestCase
-TestCatalogueMachine.settings = settings(max_examples=20, stateful_step_count=12, deadline=None)
+TestCatalogueMachine.settings = settings(max_examples=10, stateful_step_count=12, deadline=None)
