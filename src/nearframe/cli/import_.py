@@ -130,7 +130,7 @@ class _Bar:
 
 
 def _tell(console: Console, report: importer.Report) -> None:
-    _list(console, "Stored, and worth a look", report.warned, report.warned_count)
+    _list(console, "Worth a look", report.warned, report.warned_count)
     _list(console, "Not stored", report.failed, report.failed_count)
     if report.stopped_by is not None:
         console.print(f"Stopped: {report.stopped_by}", markup=False)

@@ -12,7 +12,7 @@ MAX_PROBLEMS = 10_000  # a report stays readable and bounded; beyond that they a
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A file that could not be stored, or was stored with a warning.
+    """A file that could not be stored, that was stored with a warning, or that is missing.
 
     Attributes
     ----------

@@ -17,7 +17,7 @@ from nearframe.errors import ConfigurationError, NearframeError, UpstreamUnavail
 from nearframe.importer.journal import Journal, default_folder
 from nearframe.importer.report import NoProgress, Problem, Progress, Report
 from nearframe.importer.sender import Loaded, Sender, Verdict, load
-from nearframe.importer.sources import Finding, Found, find
+from nearframe.importer.sources import NOT_THERE, Finding, Found, Missing, Other, find
 from nearframe.units import MIB
 
 #: How many batches may wait to be sent. The search runs ahead, so that progress knows the total.
@@ -159,12 +159,16 @@ class _Run:
 
     def _to_send(self, findings: Iterable[Finding]) -> Iterator[Found]:
         for finding in findings:
-            if isinstance(finding, Problem):
-                self._fail(finding)
-            elif not isinstance(finding, Found):
-                self.report.other += 1
-            elif self._note(finding):
-                yield finding
+            match finding:
+                case Problem():
+                    self._fail(finding)
+                case Missing():
+                    self._warn(Problem(finding.name, NOT_THERE))
+                case Other():
+                    self.report.other += 1
+                case Found():
+                    if self._note(finding):
+                        yield finding
 
     def _note(self, found: Found) -> bool:
         """Count a file; True if it is to be sent."""
@@ -226,6 +230,10 @@ class _Run:
     def _fail(self, problem: Problem) -> None:
         with self._lock:
             self.report.fail(problem)
+
+    def _warn(self, problem: Problem) -> None:
+        with self._lock:
+            self.report.warn(problem)
 
     def _count_retry(self) -> None:
         with self._lock:

@@ -23,6 +23,7 @@ from nearframe.units import MIB
 MAX_NESTED_ARCHIVE_BYTES = 256 * MIB
 MAX_NESTING = 3
 
+NOT_THERE = "listed in the DICOMDIR, but not there"
 _BOMB = "unpacks to far more than any image does: left alone"
 
 
@@ -56,7 +57,14 @@ class Other:
     name: str
 
 
-Finding: TypeAlias = Found | Other | Problem
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A file that a DICOMDIR met on the way lists, and that is not there."""
+
+    name: str
+
+
+Finding: TypeAlias = Found | Other | Missing | Problem
 
 
 def find(paths: Iterable[Path]) -> Iterator[Finding]:
@@ -127,7 +135,10 @@ def _in_file(path: Path, *, named: bool) -> Iterator[Finding]:
 
 
 def _in_dicomdir(path: Path, *, named: bool) -> Iterator[Finding]:
-    """Yield what a DICOMDIR lists: all of it if it was named, what is missing if a walk met it."""
+    """Yield what a DICOMDIR lists: all of it if it was named, what is missing if a walk met it.
+
+    Whoever names a DICOMDIR wants all of it; a folder may be a part of a medium.
+    """
     try:
         listed = read_dicomdir(path)
     except MalformedDICOM as error:
@@ -139,7 +150,7 @@ def _in_dicomdir(path: Path, *, named: bool) -> Iterator[Finding]:
         for file in listed.files:
             yield from _in_file(file, named=False)
     for name in listed.missing:
-        yield Problem(name, "listed in the DICOMDIR, but not there")
+        yield Problem(name, NOT_THERE) if named else Missing(name)
 
 
 def _look_into(file: _File, kind: Kind) -> Iterator[Finding]:

@@ -18,10 +18,13 @@ from nearframe.origin.store import Store
 from nearframe.storage.catalogue import open_catalogue
 from nearframe.storage.catalogue.catalogue import SQLCatalogue
 from nearframe.storage.packs import PackSettings, PackStore
+from nearframe.storage.packs.faulty import FaultyDisk
+from nearframe.storage.packs.keyring import SlotKeyRing
 from nearframe.storage.ports import InstanceRecord
 from nearframe.wire.header import HeaderBlob
 
 CHUNK_BYTES = 64 * 1024
+ROOT_KEY = bytes(32)
 
 
 @dataclass(frozen=True)
@@ -79,9 +82,10 @@ class Node:
 
 
 @contextmanager
-def open_node(home: Path, limits: SpoolLimits | None = None) -> Iterator[Node]:
+def open_node(home: Path, limits: SpoolLimits | None = None, disk: FaultyDisk | None = None) -> Iterator[Node]:
+    """Open a node; with `disk`, its packs and keys lie there and can be lost."""
     metrics = Metrics()
-    contents = PackStore(home, PackSettings(reserve_bytes=0))
+    contents = _open_contents(home, disk)
     catalogue = open_catalogue(home / "catalogue.sqlite")
     ingest = Ingest(contents, catalogue, metrics)
     spool = Spool(home / "spool", limits or SpoolLimits(reserve_bytes=0))
@@ -90,7 +94,18 @@ def open_node(home: Path, limits: SpoolLimits | None = None) -> Iterator[Node]:
     finally:
         ingest.close()
         catalogue.close()
-        contents.close()
+        if disk is None:
+            contents.close()
+        else:
+            contents.abandon()
+
+
+def _open_contents(home: Path, disk: FaultyDisk | None) -> PackStore:
+    settings = PackSettings(reserve_bytes=0)
+    if disk is None:
+        return PackStore(home, settings)
+    home.mkdir(exist_ok=True)
+    return PackStore(home, settings, files=disk.directory("packs"), keys=SlotKeyRing(disk.directory("keys"), ROOT_KEY))
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pydicom.uid import UID
 from nearframe.errors import MalformedDICOM
 from nearframe.importer.dicomdir import read_dicomdir
 from nearframe.importer.report import Problem
-from nearframe.importer.sources import Found, find
+from nearframe.importer.sources import Found, Missing, find
 from tests.unit.importer.conftest import dicom_file
 
 
@@ -68,7 +68,7 @@ def test_in_a_folder_every_file_counts_and_what_is_missing_is_said(disc: Path) -
     write_dicomdir(disc / "DICOMDIR", [["DICOM", "IM1"], ["GONE"]])
     findings = list(find([disc]))
     assert sum(isinstance(finding, Found) for finding in findings) == 4
-    assert [finding.name for finding in findings if isinstance(finding, Problem)] == [str(disc / "GONE")]
+    assert [finding.name for finding in findings if isinstance(finding, Missing)] == [str(disc / "GONE")]
 
 
 def test_an_unreadable_dicomdir_is_searched_around(disc: Path) -> None:
