@@ -13,6 +13,7 @@ from base64 import b64decode
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from math import isfinite
 from typing import Any, Final, TypeAlias
 
 from nearframe.dicom.bulk import PIXEL_DATA_TAGS
@@ -263,7 +264,7 @@ def _encoded(tag: int, vr: str, values: Any) -> bytes:
         if vr == "AT":
             return b"".join(struct.pack("<HH", *divmod(int(value, 16), 0x10000)) for value in values)
         return "\\".join(_text(vr, value) for value in values).encode()
-    except (TypeError, ValueError, struct.error, UnicodeEncodeError) as error:
+    except (TypeError, ValueError, OverflowError, struct.error) as error:
         raise MalformedDICOM(f"a value of element {tag:08X} does not fit its VR {vr}") from error
 
 
@@ -280,6 +281,8 @@ def _text(vr: str, value: Any) -> str:
     if vr == "PN" and isinstance(value, dict):
         return "=".join(value.get(label, "") for label in ("Alphabetic", "Ideographic", "Phonetic")).rstrip("=")
     if vr in ("DS", "IS") and isinstance(value, (int, float)):
+        if not isfinite(value):
+            raise ValueError
         return _decimal(value)
     if not isinstance(value, str):
         raise TypeError
