@@ -133,17 +133,19 @@ def read_codestream(encoded: bytes, codec: Codec) -> Codestream | None:
 
 
 def check_limits(pixel: PixelDescription) -> None:
-    """Refuse a frame whose samples would not fit the memory we give one.
+    """Refuse a frame that cannot be, or whose samples would not fit the memory we give one.
 
     Raises
     ------
     MalformedDICOM
-        If it has no rows, columns or samples.
+        If it has no rows, columns or samples, or bits that do not fit each other.
     LimitExceeded
         If it is larger than `MAX_FRAME_BYTES`.
     """
     if pixel.rows < 1 or pixel.columns < 1 or pixel.samples_per_pixel not in (1, 3, 4):
         raise MalformedDICOM("Rows, Columns or Samples per Pixel make no picture")
+    if not 1 <= pixel.bits_stored <= pixel.bits_allocated:
+        raise MalformedDICOM(f"Bits Stored is {pixel.bits_stored}, Bits Allocated {pixel.bits_allocated}")
     size = pixel.rows * pixel.columns * pixel.samples_per_pixel * sample_dtype(pixel).itemsize
     if size > MAX_FRAME_BYTES:
         raise LimitExceeded("max_frame_bytes", MAX_FRAME_BYTES, size)

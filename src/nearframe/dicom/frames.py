@@ -108,7 +108,7 @@ def _canonical_header(samples: Samples, pixel: PixelDescription) -> bytes:
         pixel.bits_allocated,
         bits_stored,
         high_bit,
-        _FLOATING_POINT if samples.dtype.kind == "f" else pixel.pixel_representation,
+        _FLOATING_POINT if samples.dtype.kind == "f" else bool(pixel.pixel_representation),
         0,
         colour_model(pixel.photometric_interpretation).encode("ascii", "replace")[:16],
     )

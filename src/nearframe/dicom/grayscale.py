@@ -23,6 +23,8 @@ Display = npt.NDArray[np.uint8]
 
 #: Ranges up to this many stored values are looked up; wider ones are computed pixel by pixel.
 MAX_TABLE_ENTRIES = 1 << 17
+#: No quantity in an image is larger; squares and differences of such still are numbers.
+LARGEST = 1e30
 #: Without a window, this share of the darkest and of the brightest pixels is cut off.
 AUTO_WINDOW_PERCENT = 0.5
 
@@ -107,8 +109,10 @@ def stored_values(samples: Samples, pixel: PixelDescription) -> Samples:
     """Return the values within Bits Stored: what lies above or below them is taken off (PS3.5 8.1.1)."""
     if samples.dtype.kind == "f" or not 1 <= pixel.bits_stored < pixel.bits_allocated:
         return samples
-    above = max(pixel.bits_allocated - 1 - pixel.high_bit, 0)
     below = pixel.bits_allocated - pixel.bits_stored
+    # A High Bit outside its container, or below the lowest possible, is a slip for the usual one.
+    is_possible = pixel.bits_stored - 1 <= pixel.high_bit < pixel.bits_allocated
+    above = pixel.bits_allocated - 1 - pixel.high_bit if is_possible else below
     # Shifting a signed type right brings the sign along.
     return np.right_shift(np.left_shift(samples, above), below)
 
@@ -123,7 +127,7 @@ def through_table(samples: Samples, function: Callable[[Values], Values]) -> Dis
         largest sample, or on all samples where that would be more.
     """
     if samples.dtype.kind == "f":
-        return _to_display(function(np.nan_to_num(samples.astype(np.float64))))
+        return _to_display(function(finite(samples)))
     lowest, highest = int(samples.min()), int(samples.max())
     if highest - lowest >= MAX_TABLE_ENTRIES:
         return _to_display(function(samples.astype(np.float64)))
@@ -134,15 +138,18 @@ def through_table(samples: Samples, function: Callable[[Values], Values]) -> Dis
     return table[samples.astype(np.int64) - lowest]
 
 
+def finite(samples: Samples) -> Values:
+    """Return samples as numbers that can be reckoned with: no NaN, nothing beyond 1e30."""
+    limited: Values = np.clip(np.nan_to_num(samples.astype(np.float64)), -LARGEST, LARGEST)
+    return limited
+
+
 def automatic_window(samples: Samples, padding: tuple[int, int] | None, modality: ModalityTransform) -> Window:
     """Return a window around nearly all pixels that are not padding, for an object that names none."""
-    sample = samples[:: max(1, samples.shape[0] // 256), :: max(1, samples.shape[1] // 256)].astype(np.float64)
-    sample = sample[np.isfinite(sample)]
+    sample = finite(samples[:: max(1, samples.shape[0] // 256), :: max(1, samples.shape[1] // 256)])
     if padding is not None:
         shown = sample[(sample < padding[0]) | (sample > padding[1])]
         sample = shown if shown.size else sample
-    if not sample.size:
-        return Window(0.5, 1.0, VOIFunction.LINEAR_EXACT)
     values = modality.apply(np.percentile(sample, [AUTO_WINDOW_PERCENT, 100 - AUTO_WINDOW_PERCENT]))
     low, high = float(values.min()), float(values.max())
     return Window((low + high) / 2, max(high - low, 1e-9), VOIFunction.LINEAR_EXACT)

@@ -31,8 +31,8 @@ def sample_dtype(pixel: PixelDescription) -> np.dtype[Any]:
     MalformedDICOM
         If there is no such sample (PS3.3 C.7.6.3.1.1).
     """
-    if pixel.vr in ("OF", "OD"):
-        return np.dtype("<f4" if pixel.vr == "OF" else "<f8")
+    if (pixel.vr, pixel.bits_allocated) in (("OF", 32), ("OD", 64)):
+        return np.dtype(f"<f{pixel.bits_allocated // 8}")
     kind = "i" if pixel.pixel_representation else "u"
     if pixel.bits_allocated in (8, 16, 32, 64):
         return np.dtype(f"<{kind}{pixel.bits_allocated // 8}")
@@ -70,7 +70,7 @@ def decode_native(encoded: bytes, pixel: PixelDescription, *, big_endian: bool) 
     samples = _take(encoded, stored, count).astype(dtype, copy=False)
     if pixel.samples_per_pixel > 1 and pixel.planar_configuration == 1:
         planes = samples.reshape(pixel.samples_per_pixel, pixel.rows, pixel.columns)
-        return np.ascontiguousarray(planes.transpose(1, 2, 0))
+        return planes.transpose(1, 2, 0).copy()
     return samples.reshape(frame_shape(pixel))
 
 

@@ -175,7 +175,7 @@ def display_values(
         return _monochrome(values, pixel, parameters, window)
     if photometric == "PALETTE COLOR" and parameters.palette is not None and samples.ndim == 2:
         return parameters.palette.apply(values)
-    if photometric in ("RGB", "YBR_FULL") and samples.ndim == 3 and samples.dtype.kind == "u":
+    if photometric in ("RGB", "YBR_FULL") and samples.shape[2:] == (3,) and samples.dtype.kind == "u":
         shown = (values >> max(pixel.bits_stored - 8, 0)).astype(np.uint8, copy=False)
         return shown if photometric == "RGB" else _ybr_to_rgb(shown)
     raise NotAcceptable("this photometric interpretation cannot be rendered")

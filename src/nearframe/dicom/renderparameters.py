@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from nearframe.dicom.grayscale import IDENTITY, LookupTable, ModalityTransform, VOIFunction, Window
+from nearframe.dicom.grayscale import IDENTITY, LARGEST, LookupTable, ModalityTransform, VOIFunction, Window
 from nearframe.dicom.model import DICOMJSON
 from nearframe.dicom.palette import Palette, expand_segments, palette_of
 from nearframe.errors import MalformedDICOM
@@ -232,7 +231,7 @@ def _numbers(item: DICOMJSON, tag: str) -> list[float]:
             number = float(value)  # type: ignore[arg-type]
         except (TypeError, ValueError):
             continue
-        if math.isfinite(number):
+        if abs(number) <= LARGEST:  # not NaN either
             found.append(number)
     return found
 

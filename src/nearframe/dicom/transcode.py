@@ -184,7 +184,10 @@ def _encode(samples: Samples, pixel: PixelDescription, target_uid: str) -> Trans
     written = replace(
         pixel, photometric_interpretation=encoded_photometric(target_uid, pixel), planar_configuration=0, vr="OB"
     )
-    encoded = ENCODERS[target_uid](samples, pixel)
+    try:
+        encoded = ENCODERS[target_uid](samples, pixel)
+    except (RuntimeError, ValueError) as error:  # of a size or kind the codec has no room for
+        raise NotAcceptable("this frame cannot be written in that transfer syntax") from error
     if pix_digest(decode_frame(encoded, target_uid, written), written) != pix_digest(samples, pixel):
         raise IntegrityError("encoded frame does not decode to the samples it was made of")
     is_htj2k = ts.media_type_of(target_uid) == ts.media_type_of(ts.HTJ2KLosslessRPCL)

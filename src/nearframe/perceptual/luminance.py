@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nearframe.dicom.grayscale import stored_values
+from nearframe.dicom.grayscale import finite, stored_values
 from nearframe.dicom.model import PixelDescription
 from nearframe.dicom.native import Samples
 from nearframe.dicom.renderparameters import RenderParameters
@@ -60,7 +60,7 @@ def luminance(samples: Samples, pixel: PixelDescription, parameters: RenderParam
 def _grey(values: Samples, pixel: PixelDescription, parameters: RenderParameters) -> Plane:
     if parameters.modality_transform.table is not None or values.dtype.kind == "f":
         # A table bends the scale: the limits below can only be moved into stored values where it is straight.
-        values = parameters.modality_transform.apply(np.nan_to_num(values.astype(np.float64)))
+        values = parameters.modality_transform.apply(finite(values))
         low, high = _percentile_limits(values, None)
     elif parameters.modality == "CT":
         low, high = _in_stored_values(CT_WINDOW, parameters)
@@ -68,7 +68,10 @@ def _grey(values: Samples, pixel: PixelDescription, parameters: RenderParameters
         low, high = _percentile_limits(values, parameters.padding)
     if low == high:
         return np.zeros((SIDE, SIDE), np.float32)
-    shown = (_shrink(_clipped(values, min(low, high), max(low, high))) - np.float32(low)) / np.float32(high - low)
+    if values.dtype.kind == "f":
+        shown = _shrink((_clipped(values, low, high) - low) / (high - low))
+    else:
+        shown = (_shrink(_clipped(values, min(low, high), max(low, high))) - np.float32(low)) / np.float32(high - low)
     return np.float32(1) - shown if pixel.photometric_interpretation == "MONOCHROME1" else shown
 
 
@@ -100,15 +103,16 @@ def _percentile_limits(values: npt.NDArray[Any], padding: tuple[int, int] | None
 
 def _luma(values: Samples, pixel: PixelDescription, parameters: RenderParameters) -> Plane:
     photometric = pixel.photometric_interpretation
-    if photometric == "PALETTE COLOR" and parameters.palette is not None:
-        values = parameters.palette.apply(values)
-    elif photometric.startswith("YBR"):
+    is_colour = values.shape[2:] == (3,) and values.dtype.kind == "u"
+    if is_colour and photometric.startswith("YBR"):
         return _to_eight_bits(values[..., 0], pixel)
-    elif photometric != "RGB":
-        raise NotAcceptable("this photometric interpretation has no brightness we know of")
+    if is_colour and photometric == "RGB":
+        rgb = _to_eight_bits(values, pixel)
+    elif photometric == "PALETTE COLOR" and parameters.palette is not None and values.ndim == 2:
+        rgb = parameters.palette.apply(values).astype(np.float32)
     else:
-        values = _to_eight_bits(values, pixel)
-    plane: Plane = values.astype(np.float32, copy=False) @ _LUMA
+        raise NotAcceptable("this photometric interpretation has no brightness we know of")
+    plane: Plane = rgb @ _LUMA
     return plane
 
 

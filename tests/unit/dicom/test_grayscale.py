@@ -88,6 +88,6 @@ def test_automatic_window_leaves_padding_out() -> None:
 
 def test_automatic_window_of_nothing() -> None:
     empty = np.full((4, 4), np.nan, np.float32)
-    assert automatic_window(empty, None, ModalityTransform()).width == 1
+    assert automatic_window(empty, None, ModalityTransform()).center == 0
     flat = automatic_window(np.full((4, 4), 7, np.uint16), (7, 7), ModalityTransform())
     assert flat.center == 7
