@@ -6,12 +6,17 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 import nearframe as nearframe  # before numpy: it limits the threads numpy starts
 from tests.postgres import running_server, server_binaries
 
 REPOSITORY = Path(__file__).parents[1]
+
+# How long one example takes says how busy the machine is, not whether the code is right.
+hypothesis.settings.register_profile("project", deadline=None)
+hypothesis.settings.load_profile("project")
 
 
 @pytest.fixture(scope="session")
