@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from nearframe.clock import Clock, SystemClock
+
+#: A client that sends or reads one thing after the other is busy between them too.
+QUIET_S = 0.25
+
 
 class Activity:
     """Counts the requests that an application is answering. Long polls belong elsewhere: they never end."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
         self._running = 0
+        self._quiet_since_s = float("-inf")
 
     def is_busy(self) -> bool:
-        """Return True while a request is being answered. From any thread."""
-        return self._running > 0
+        """Return True while a request is being answered, and until it has been quiet for a while. From any thread."""
+        return self._running > 0 or self._clock.monotonic() < self._quiet_since_s + QUIET_S
 
     def watch(self, app: ASGIApp) -> ASGIApp:
         """Return `app`, its requests counted."""
@@ -24,5 +31,6 @@ class Activity:
                 await app(scope, receive, send)
             finally:
                 self._running -= 1
+                self._quiet_since_s = self._clock.monotonic()
 
         return watched
