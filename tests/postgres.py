@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
+from typing import IO, Any
 
 _ACCOUNT = "postgres"  # the server refuses to run as root
+_PR_SET_PDEATHSIG = 1
 _SETTINGS = (
-    "listen_addresses=''",
+    "listen_addresses=",
     "fsync=off",  # the tests prove logic; power cuts are tested on SQLite's files and documented for PostgreSQL
     "synchronous_commit=off",
     "full_page_writes=off",
@@ -36,15 +41,29 @@ def running_server(binaries: Path) -> Iterator[str]:
     # A short path: the name of a socket has at most 107 bytes.
     home = Path(tempfile.mkdtemp(prefix="pg"))
     try:
-        _own(home)
-        data = home / "data"
-        _run(binaries / "initdb", "-D", data, "-U", _ACCOUNT, "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
-        options = " ".join(f"-c {setting}" for setting in (*_SETTINGS, f"unix_socket_directories='{home}'"))
-        _run(binaries / "pg_ctl", "-D", data, "-l", home / "log", "-o", options, "-w", "start")
-        try:
-            yield str(home)
-        finally:
-            _run(binaries / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
+        account = _account()
+        if account is not None:
+            os.chown(home, account.pw_uid, account.pw_gid)
+        data = str(home / "data")
+        initialise = (*("-D", data), *("-U", _ACCOUNT), *("-A", "trust"), *("-E", "UTF8"), "--locale=C", "-N")
+        subprocess.run([binaries / "initdb", *initialise], check=True, capture_output=True, cwd="/", **_as(account))
+        settings = [part for setting in (*_SETTINGS, f"unix_socket_directories={home}") for part in ("-c", setting)]
+        server = subprocess.Popen(
+            [binaries / "postgres", "-D", data, *settings],
+            stderr=subprocess.PIPE,
+            cwd="/",
+            preexec_fn=_die_with_parent,  # a test run that is killed leaves no server behind
+            **_as(account),
+        )
+        with server:
+            assert server.stderr is not None
+            try:
+                _wait_until_ready(server.stderr)
+                Thread(target=server.stderr.read, daemon=True).start()
+                yield str(home)
+            finally:
+                server.send_signal(signal.SIGQUIT)  # at once: there is nothing to keep
+                server.wait()
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
@@ -58,19 +77,25 @@ def create_schema(socket_folder: str, name: str) -> str:
     return f"postgresql://{_ACCOUNT}@/postgres?host={socket_folder}&options=-csearch_path%3D{name}"
 
 
-def _own(folder: Path) -> None:
-    if os.geteuid() == 0:
-        account = pwd.getpwnam(_ACCOUNT)
-        os.chown(folder, account.pw_uid, account.pw_gid)
+def _account() -> pwd.struct_passwd | None:
+    """Return the account to run as, None for our own."""
+    return pwd.getpwnam(_ACCOUNT) if os.geteuid() == 0 else None
 
 
-def _run(*command: str | Path) -> None:
-    prefix = ["runuser", "-u", _ACCOUNT, "--"] if os.geteuid() == 0 else []
-    # Output goes to a file: pg_ctl's server would keep a pipe open.
-    with tempfile.TemporaryFile() as output:
-        done = subprocess.run(
-            [*prefix, *map(str, command)], stdout=output, stderr=output, cwd="/", check=False, timeout=60
-        )
-        if done.returncode:
-            output.seek(0)
-            raise RuntimeError(output.read().decode(errors="replace"))
+def _as(account: pwd.struct_passwd | None) -> dict[str, Any]:
+    if account is None:
+        return {}
+    return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGQUIT)
+
+
+def _wait_until_ready(log: IO[bytes]) -> None:
+    lines = []
+    for line in log:
+        lines.append(line)
+        if b"ready to accept connections" in line:
+            return
+    raise RuntimeError(b"".join(lines).decode(errors="replace"))
