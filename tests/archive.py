@@ -13,6 +13,7 @@ import httpx
 import pydicom
 import pydicom.data
 
+from nearframe.clock import ManualClock
 from nearframe.config import Settings
 from nearframe.context import local_admin
 from nearframe.dicom.limits import Limits
@@ -51,6 +52,7 @@ class Archive:
         self.sql, self.cpu = Workers("sql", 2), Workers("cpu", 2)
         self.freshness = Freshness()
         self.context = local_admin()
+        self.clock = ManualClock()
         self.ingest = Ingest(self.contents, self.catalogue, Metrics())
         self.store = Store(self.ingest, Spool(folder / "spool", SpoolLimits(reserve_bytes=0)))
         records = InstanceRecords(self.catalogue, self.sql, self.freshness, 100)
@@ -66,6 +68,7 @@ class Archive:
             remove=CatalogueRemoval(
                 self.catalogue, records, self.sql, self.freshness, allowed=self.settings.delete_policy == "remove"
             ),
+            monotonic=self.clock.monotonic,
         )
         self.app = dicomweb_app(self.services, self.settings, lambda scope: self.context)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from nearframe.config import Settings
@@ -59,6 +61,7 @@ def services(
     cpu: Workers,
     store: StoreService | None = None,
     remove: RemoveService | None = None,
+    monotonic: Callable[[], float] = time.monotonic,
 ) -> Services:
     """Put the services of a node together.
 
@@ -71,7 +74,7 @@ def services(
     """
     # Transcoded frames are asked for by viewers that page back and forth; pictures by lists of studies.
     frame_bytes, picture_bytes = settings.frame_cache_bytes * 3 // 4, settings.frame_cache_bytes // 4
-    frames = FrameService(catalogue, contents, sql, cpu, cache_bytes=frame_bytes)
+    frames = FrameService(catalogue, contents, sql, cpu, cache_bytes=frame_bytes, monotonic=monotonic)
     bulkdata = BulkDataService(contents, cpu, limits)
     return Services(
         records=InstanceRecords(catalogue, sql, freshness, settings.record_cache_entries),

@@ -7,7 +7,8 @@ while in bounded memory under ``(enc, target)``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import partial
@@ -28,6 +29,7 @@ from nearframe.dicom.transfersyntax import (
 from nearframe.errors import Busy, MalformedDICOM, NotAcceptable, NotFound
 from nearframe.ids import Digest, sha256
 from nearframe.query.contents import ContentReader
+from nearframe.query.known_renditions import KnownRenditions
 from nearframe.query.workers import Workers
 from nearframe.storage.ports import Catalogue, InstanceRecord, Rendition
 
@@ -79,10 +81,10 @@ class FrameService:
         cpu: Workers,
         *,
         cache_bytes: int,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._catalogue = catalogue
         self._contents = contents
-        self._sql = sql
+        self._known = KnownRenditions(catalogue, sql, RENDITION_SYNTAX, monotonic)
         self._cpu = cpu
         self._made: SizedLRU[Digest, TranscodedFrame] = SizedLRU(cache_bytes)
         self._flights: SingleFlight[Digest, TranscodedFrame] = SingleFlight("transcode")
@@ -108,8 +110,9 @@ class FrameService:
         # What only an archive can read is better decoded, if nothing else is asked for.
         forms.insert(0 if _viewers_read(record.transfer_syntax_uid) or not forms else 1, stored)
         if RENDITION_SYNTAX in possible:
-            found = await self._sql.run(self._renditions, record, frame_numbers)
-            if len(found) == len(set(frame_numbers)):
+            found = await self._known.of(record, frame_numbers)
+            lost = any(self._lost.get(rendition.digest) for rendition in found.values())
+            if len(found) == len(set(frame_numbers)) and not lost:
                 forms = [form for form in forms if form.transfer_syntax_uid != RENDITION_SYNTAX]
                 forms.insert(0, FrameForm(RENDITION_SYNTAX, Source.RENDITION, found))
         return forms
@@ -197,17 +200,6 @@ class FrameService:
         self.transcoded += 1
         self._made.put(key, made, len(made.encoded))
         return made
-
-    def _renditions(self, record: InstanceRecord, frame_numbers: Sequence[int]) -> dict[int, Rendition]:
-        """Return the renditions of these frames; stops at the first that has none."""
-        found: dict[int, Rendition] = {}
-        for number in frame_numbers:
-            enc = record.frames.enc_of(number - 1)
-            rendition = self._catalogue.rendition(record.study.tenant, enc, RENDITION_SYNTAX)
-            if rendition is None or self._lost.get(rendition.digest):
-                break
-            found[number] = rendition
-        return found
 
 
 def undecodable(error: MalformedDICOM) -> NotAcceptable:

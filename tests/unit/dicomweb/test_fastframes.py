@@ -12,7 +12,6 @@ import pytest
 from pydicom.uid import UID
 from starlette.types import Receive, Scope, Send
 
-from nearframe.clock import ManualClock
 from nearframe.dicom.transcode import transcode
 from nearframe.dicom.transfersyntax import ExplicitVRLittleEndian, HTJ2KLosslessRPCL
 from nearframe.dicomweb.fastframes import _REPLAN_S, FastFrames
@@ -30,7 +29,7 @@ class Counted:
     def __init__(self, archive: Archive) -> None:
         self.archive = archive
         self.ordinary = 0
-        self.clock = ManualClock()
+        self.clock = archive.clock
         self.app = FastFrames(self._ordinary, archive.services, lambda scope: archive.context, self.clock.monotonic)
         self.looked_up = 0
         find = archive.catalogue.find_instance
