@@ -1,0 +1,41 @@
+"""Every benchmark, one after the other: ``python -m bench [--quick]``; ``make bench`` calls it.
+
+Each part also runs alone: ``python -m bench.archive``, ``bench.memory``, ``bench.catalogue``,
+``bench.scale``, ``bench.codecs``, ``bench.perceptual``, ``bench.listener``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+
+PARTS = (
+    ("against Orthanc and nginx", ["bench.archive"]),
+    ("memory while taking in 1 GB", ["bench.memory"]),
+    ("catalogue: cost of an operation", ["bench.catalogue"]),
+    ("catalogue: a million instances against ten thousand", ["bench.scale"]),
+    ("codecs", ["bench.codecs"]),
+)
+_QUICK = {"bench.archive": ["--quick"], "bench.memory": ["--frames", "100"]}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="only see that they run: no figures to quote")
+    options = parser.parse_args()
+    failed = []
+    for title, command in PARTS:
+        print(f"\n== {title}: python -m {' '.join(command)}", flush=True)
+        if options.quick and command[0] not in _QUICK:
+            continue
+        extra = _QUICK[command[0]] if options.quick else []
+        if subprocess.run([sys.executable, "-m", *command, *extra], check=False).returncode:
+            failed.append(title)
+    for title in failed:
+        print(f"below its bar, or failed: {title}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
