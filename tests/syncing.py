@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pydicom
 from pydicom.dataset import FileMetaDataset
-from pydicom.uid import UID
+from pydicom.uid import UID, ImplicitVRLittleEndian
 
 from nearframe.dicom.source import BytesSource
 from nearframe.dicom.split import split
@@ -126,6 +126,11 @@ def accession(number: str) -> Change:
         ds.AccessionNumber = number
 
     return change
+
+
+def implicit(ds: pydicom.Dataset) -> None:
+    """Another transfer syntax with the same frames."""
+    ds.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
 
 
 def instance_uid(file: bytes) -> str:

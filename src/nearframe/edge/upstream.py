@@ -89,6 +89,8 @@ class Upstream:
         Who we are in ``Via``.
     ca
         PEM file of the authority that signed the upstream's certificate; None for the system's.
+    transport
+        What carries requests; None for sockets.
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class Upstream:
         timeouts: Timeouts | None = None,
         ca: str | None = None,
         rng: random.Random | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.url = url
         self.timeouts = timeouts or Timeouts()
@@ -112,6 +115,7 @@ class Upstream:
         self._client = httpx.AsyncClient(
             base_url=url,
             http2=True,
+            transport=transport,
             verify=ssl.create_default_context(cafile=ca),
             trust_env=False,
             # Reading is timed here: the first byte of a held feed may take longer than any pause after it.

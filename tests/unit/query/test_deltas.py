@@ -7,9 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pydicom
 import pytest
-from pydicom.uid import ImplicitVRLittleEndian
 
 from nearframe.errors import IntegrityError, LimitExceeded, MalformedRequest, NotFound
 from nearframe.ids import Digest, sha256
@@ -21,7 +19,7 @@ from nearframe.query.workers import Workers
 from nearframe.storage.ports import StudyRef
 from nearframe.wire.delta import Delta, decode_delta, encode_delta
 from nearframe.wire.manifest import Manifest
-from tests.syncing import STUDY_UID, Shelves, accession, ct_series, edited, rename, shelves
+from tests.syncing import STUDY_UID, Shelves, accession, ct_series, edited, implicit, rename, shelves
 
 STUDY = StudyRef("main", STUDY_UID)
 CODEC = Part10Edits()
@@ -87,10 +85,6 @@ def test_other_instances_other_edits(origin: Shelves) -> None:
     delta = change_and_check(origin, files, corrected)
     assert len(delta.edits) == 2
     assert delta.blobs is None
-
-
-def implicit(ds: pydicom.Dataset) -> None:
-    ds.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
 
 
 def test_another_encoding_travels_whole_but_compressed(origin: Shelves) -> None:

@@ -1,0 +1,80 @@
+"""An upstream in memory, that does what a test tells it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+
+from nearframe.errors import NotFound
+from nearframe.ids import Digest, sha256
+from nearframe.storage.ports import StudyRef
+from nearframe.wire.contentstream import Absent, Data, Event, Opened
+
+
+class FakeUpstream:
+    """Holds contents; counts what is asked; fails, spoils or waits when told to."""
+
+    def __init__(self, *contents: bytes) -> None:
+        self.contents_held = {sha256(content): content for content in contents}
+        self.asked: Counter[str] = Counter()
+        #: Raised by the next requests, first come first.
+        self.errors: list[Exception] = []
+        #: Contents of this many answers are spoiled.
+        self.spoil = 0
+        self.go = asyncio.Event()
+        self.go.set()
+        self.breaker = SimpleNamespace(is_open=False, pause_s=0.0)
+        self.url = "http://origin"
+
+    @asynccontextmanager
+    async def content(self, study: StudyRef, digest: Digest) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
+        self.asked["content"] += 1
+        await self._before()
+        if digest not in self.contents_held:
+            raise NotFound("content")
+        data = self._spoiled(self.contents_held[digest])
+        yield len(data), _pieces(data)
+
+    @asynccontextmanager
+    async def contents(
+        self, study: StudyRef, digests: Sequence[Digest], max_length: int
+    ) -> AsyncIterator[AsyncIterator[Event]]:
+        self.asked["contents"] += 1
+        await self._before()
+        yield self._events(digests)
+
+    async def _events(self, digests: Sequence[Digest]) -> AsyncIterator[Event]:
+        for digest in digests:
+            content = self.contents_held.get(digest)
+            if content is None:
+                yield Absent(digest)
+                continue
+            yield Opened(digest, len(content))
+            yield Data(self._spoiled(content), last=True)
+
+    async def _before(self) -> None:
+        await self.go.wait()
+        if self.errors:
+            raise self.errors.pop(0)
+
+    def _spoiled(self, content: bytes) -> bytes:
+        if not self.spoil:
+            return content
+        self.spoil -= 1
+        return b"?" + content[1:]
+
+
+async def _pieces(data: bytes) -> AsyncIterator[bytes]:
+    half = len(data) // 2
+    for piece in (data[:half], data[half:]):
+        if piece:
+            yield piece
+
+
+async def settle() -> None:
+    """Let every task go as far as it can without a thread."""
+    for _ in range(20):
+        await asyncio.sleep(0)

@@ -1,0 +1,252 @@
+"""Following a feed: every change pulled, the cursor never ahead of what is here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from nearframe.clock import SystemClock
+from nearframe.edge.cursor import CursorFile
+from nearframe.edge.follow import Follower, Pace
+from nearframe.edge.pull import Pulled, StudyPuller
+from nearframe.edge.upstream import FeedAnswer, FeedEntry, Upstream
+from nearframe.errors import Gone, IntegrityError, NearframeError, NotFound, UpstreamUnavailable
+from nearframe.query.workers import Workers
+from nearframe.storage.ports import StudyRef
+from tests.unit.edge.fakes import FakeUpstream
+
+QUICK = Pace(quiet_s=0.0, share=0.0, settle_s=(0.0, 0.0), poll_s=0.0, retry_s=(0.001, 0.001))
+
+
+class Feed(FakeUpstream):
+    """An upstream's feed, written by the test."""
+
+    def __init__(self, epoch: str = "e") -> None:
+        super().__init__()
+        self.epoch = epoch
+        self.entries: list[FeedEntry] = []
+        self.last = 0
+        self.more = asyncio.Event()
+        self.asked_after: list[str | None] = []
+
+    def write(self, *studies: tuple[str, int]) -> None:
+        for uid, instances in studies:
+            self.entries = [entry for entry in self.entries if entry.study_instance_uid != uid]
+            self.last += 1
+            self.entries.append(FeedEntry(self.last, uid, instances))
+        self.more.set()
+
+    async def feed(self, tenant: str, after: str | None, wait_s: int) -> FeedAnswer:
+        self.asked_after.append(after)
+        if self.errors:
+            raise self.errors.pop(0)
+        epoch, _, seq = (after or f"{self.epoch}:0").partition(":")
+        if epoch != self.epoch:
+            raise Gone("another epoch")
+        while not (found := [entry for entry in self.entries if entry.seq > int(seq)]):
+            self.more.clear()
+            await self.more.wait()
+        return FeedAnswer(tuple(found), f"{self.epoch}:{found[-1].seq}")
+
+
+class Puller:
+    """Notes what is pulled; fails or waits when told to."""
+
+    def __init__(self) -> None:
+        self.pulled: list[str] = []
+        self.errors: dict[str, NearframeError] = {}
+        self.result = Pulled.DELTA
+        self.at_once = self.most_at_once = 0
+        self.go = asyncio.Event()
+        self.go.set()
+
+    async def pull(self, study: StudyRef) -> Pulled:
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        self.pulled.append(study.study_instance_uid)
+        try:
+            await self.go.wait()
+        finally:
+            self.at_once -= 1
+        error = self.errors.get(study.study_instance_uid)
+        if error is not None:
+            raise error
+        return self.result
+
+    async def remove(self, study: StudyRef) -> Pulled:
+        self.pulled.append(f"removed {study.study_instance_uid}")
+        return Pulled.REMOVED
+
+
+class Setup:
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.feed = Feed()
+        self.puller = Puller()
+        self.workers = Workers("test", 1)
+        self.changed: list[str] = []
+        self.follower = self.make(QUICK)
+
+    def make(self, pace: Pace) -> Follower:
+        return Follower(
+            cast("Upstream", self.feed),
+            cast("StudyPuller", self.puller),
+            CursorFile(self.home),
+            tenant="main",
+            local_epoch="local",
+            workers=self.workers,
+            clock=SystemClock(),
+            changed=lambda study: self.changed.append(study.study_instance_uid),
+            pace=pace,
+        )
+
+    def saved(self) -> str | None:
+        return CursorFile(self.home).load("http://origin", "local")
+
+
+@pytest.fixture
+async def setup(tmp_path: Path) -> AsyncIterator[Setup]:
+    made = Setup(tmp_path)
+    yield made
+    await made.follower.stop()
+    made.workers.close()
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not holds():
+            await asyncio.sleep(0.001)
+
+
+async def test_every_change_is_pulled_and_told(setup: Setup) -> None:
+    setup.feed.write(("1.1", 3), ("1.2", 5))
+    setup.follower.start()
+    await until(lambda: setup.changed == ["1.1", "1.2"])
+    setup.feed.write(("1.1", 0))
+    await until(lambda: setup.changed == ["1.1", "1.2", "1.1"])
+    assert setup.puller.pulled == ["1.1", "1.2", "removed 1.1"]
+    assert (setup.follower.cursor, setup.follower.lag) == ("e:3", 0)
+    await until(lambda: setup.saved() == "e:3")
+
+
+async def test_what_did_not_change_is_told_to_nobody(setup: Setup) -> None:
+    setup.puller.result = Pulled.UNCHANGED
+    setup.feed.write(("1.1", 3))
+    setup.follower.start()
+    await until(lambda: setup.follower.cursor == "e:1")
+    assert setup.changed == []
+
+
+async def test_a_restart_goes_on_where_it_was(setup: Setup) -> None:
+    setup.feed.write(("1.1", 3), ("1.2", 3))
+    setup.follower.start()
+    await until(lambda: setup.saved() == "e:2")
+    await setup.follower.stop()
+    setup.feed.write(("1.3", 3))
+    setup.follower = setup.make(QUICK)
+    setup.follower.start()
+    await until(lambda: setup.saved() == "e:3")
+    assert setup.puller.pulled == ["1.1", "1.2", "1.3"]
+
+
+@pytest.mark.parametrize("error", [UpstreamUnavailable("away"), IntegrityError("spoiled")])
+async def test_one_that_fails_holds_the_cursor_back_and_nobody_else(setup: Setup, error: NearframeError) -> None:
+    setup.puller.errors["1.1"] = error
+    setup.feed.write(("1.1", 3), ("1.2", 3))
+    setup.follower.start()
+    await until(lambda: setup.puller.pulled.count("1.1") >= 3)
+    assert setup.changed == ["1.2"]
+    assert (setup.follower.cursor, setup.follower.lag) == ("e:0", 1)
+    del setup.puller.errors["1.1"]
+    await until(lambda: setup.follower.cursor == "e:2")
+
+
+async def test_a_study_that_went_again_is_done(setup: Setup) -> None:
+    setup.puller.errors["1.1"] = NotFound("study")
+    setup.feed.write(("1.1", 3))
+    setup.follower.start()
+    await until(lambda: setup.follower.cursor == "e:1")
+    assert setup.puller.pulled == ["1.1"]
+
+
+async def test_a_change_during_a_pull_is_pulled_after_it(setup: Setup) -> None:
+    setup.puller.go.clear()
+    setup.feed.write(("1.1", 3))
+    setup.follower.start()
+    await until(lambda: setup.puller.pulled == ["1.1"])
+    setup.feed.write(("1.1", 4))
+    await until(lambda: setup.feed.asked_after[-1] == "e:2")
+    setup.puller.go.set()
+    await until(lambda: setup.follower.cursor == "e:2")
+    assert setup.puller.pulled == ["1.1", "1.1"]
+
+
+async def test_only_a_few_at_once(setup: Setup) -> None:
+    setup.puller.go.clear()
+    setup.feed.write(*((f"1.{n}", 1) for n in range(20)))
+    setup.follower.start()
+    await until(lambda: setup.puller.at_once == QUICK.at_once)
+    setup.puller.go.set()
+    await until(lambda: setup.follower.lag == 0)
+    assert setup.puller.most_at_once == QUICK.at_once
+
+
+async def test_the_feed_waits_while_much_is_pending(setup: Setup) -> None:
+    setup.follower = setup.make(Pace(pending=2, quiet_s=0.0, share=0.0, poll_s=0.0))
+    setup.puller.go.clear()
+    setup.feed.write(("1.1", 1), ("1.2", 1), ("1.3", 1))
+    setup.follower.start()
+    await until(lambda: setup.follower.lag == 3)
+    setup.feed.write(("1.4", 1))
+    await until(lambda: len(setup.puller.pulled) == 3)
+    assert len(setup.feed.asked_after) == 1
+    setup.puller.go.set()
+    await until(lambda: setup.follower.cursor == "e:4")
+
+
+async def test_a_restored_upstream_is_read_from_the_beginning(setup: Setup) -> None:
+    setup.feed.write(("1.1", 1), ("1.2", 1))
+    setup.follower.start()
+    await until(lambda: setup.saved() == "e:2")
+    await setup.follower.stop()
+    setup.feed.epoch = "f"
+    setup.feed.entries, setup.feed.last = [], 0
+    setup.feed.write(("1.1", 1))
+    setup.follower = setup.make(QUICK)
+    setup.follower.start()
+    await until(lambda: setup.saved() == "f:1")
+    assert setup.follower.resyncs == 1
+    assert setup.puller.pulled == ["1.1", "1.2", "1.1"], "1.2 is only here now: it stays"
+
+
+async def test_an_upstream_that_is_away_is_asked_again(setup: Setup) -> None:
+    setup.feed.errors = [UpstreamUnavailable("away")] * 3
+    setup.feed.write(("1.1", 1))
+    setup.follower.start()
+    await until(lambda: setup.follower.cursor == "e:1")
+
+
+async def test_a_correction_is_pulled_when_it_has_come_to_a_pause(setup: Setup) -> None:
+    setup.follower = setup.make(Pace(quiet_s=0.0, share=0.0, settle_s=(0.05, 5.0), poll_s=0.0))
+    setup.feed.write(("1.1", 9))
+    setup.follower.start()
+    await until(lambda: setup.follower.cursor == "e:1")
+    for _ in range(5):
+        setup.feed.write(("1.1", 9))
+        last = setup.feed.last
+        await until(lambda last=last: setup.feed.asked_after[-1] == f"e:{last}")  # type: ignore[misc]
+    await until(lambda: setup.follower.cursor == "e:6")
+    assert setup.puller.pulled == ["1.1", "1.1"]
+
+
+async def test_growth_is_not_waited_for(setup: Setup) -> None:
+    setup.follower = setup.make(Pace(quiet_s=0.0, share=0.0, settle_s=(3600.0, 3600.0), poll_s=0.0))
+    setup.feed.write(("1.1", 9))
+    setup.follower.start()
+    await until(lambda: setup.follower.cursor == "e:1")
+    setup.feed.write(("1.1", 10))
+    await until(lambda: setup.follower.cursor == "e:2")

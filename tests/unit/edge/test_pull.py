@@ -1,0 +1,208 @@
+"""Pulling a study: by delta, by manifest, and what is not believed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from nearframe.clock import ManualClock
+from nearframe.edge.pull import Pulled, Replica, StudyPuller
+from nearframe.edge.upstream import Upstream
+from nearframe.errors import IntegrityError, NotFound, UpstreamError
+from nearframe.ids import Digest
+from nearframe.metrics import EDGE_INTEGRITY_FAILURES, Metrics
+from nearframe.query.deltas import Deltas
+from nearframe.query.headeredits import Part10Edits
+from nearframe.query.manifests import Manifests, build_manifest
+from nearframe.query.workers import Workers
+from nearframe.storage.ports import StudyRef
+from nearframe.wire.delta import Runs, decode_delta, encode_delta, indices_of
+from nearframe.wire.manifest import Manifest
+from nearframe.wire.manifestjson import encode_manifest
+from tests.syncing import STUDY_UID, Shelves, ct_series, edited, implicit, instance_uid, rename, shelves
+
+STUDY = StudyRef("main", STUDY_UID)
+
+
+@pytest.fixture
+def origin(tmp_path: Path) -> Iterator[Shelves]:
+    yield from shelves(tmp_path / "origin")
+
+
+@pytest.fixture
+def edge(tmp_path: Path) -> Iterator[Shelves]:
+    yield from shelves(tmp_path / "edge")
+
+
+class Archive:
+    """An upstream that reads an origin's shelves, and says something false when told to."""
+
+    def __init__(self, origin: Shelves, workers: Workers) -> None:
+        self.origin = origin
+        self.manifests = Manifests(origin.catalogue, workers, 10_000_000)
+        self.deltas = Deltas(origin.catalogue, origin.store, self.manifests, Part10Edits(), workers, 1_000_000)
+        self.asked: Counter[str] = Counter()
+        self.false_delta = self.false_header = self.forgetful = False
+
+    async def delta(self, study: StudyRef, root: Digest) -> bytes | None:
+        self.asked["delta"] += 1
+        encoded = await self.deltas.since(study, root)
+        if encoded is None or not self.false_delta:
+            return encoded
+        delta = decode_delta(encoded)
+        operations = [{**one, "value": "Roe"} if "00100010" in one["path"] else one for one in delta.patch]
+        return encode_delta(type(delta)(delta.old_root, delta.new_root, (), None, operations, delta.edits))
+
+    async def manifest(self, study: StudyRef) -> bytes:
+        self.asked["manifest"] += 1
+        return encode_manifest((await self.manifests.current(study)).manifest)
+
+    @asynccontextmanager
+    async def headers(self, study: StudyRef, root: Digest, at: Runs) -> AsyncIterator[AsyncIterator[bytes]]:
+        self.asked["headers"] += 1
+        if self.forgetful:
+            raise NotFound("state")
+        yield self._headers((await self.manifests.with_root(study, root)).manifest, at)
+
+    async def _headers(self, manifest: Manifest, at: Runs) -> AsyncIterator[bytes]:
+        for index in indices_of(at, len(manifest.entries)):
+            header = self.origin.store.read(STUDY, manifest.entries[index].hdr)
+            yield header[:-1] + b"?" if self.false_header else header
+
+
+class Setup:
+    def __init__(self, origin: Shelves, edge: Shelves) -> None:
+        self.workers = Workers("test", 2)
+        self.origin, self.edge = origin, edge
+        self.archive = Archive(origin, self.workers)
+        self.metrics = Metrics()
+        self.manifests = Manifests(edge.catalogue, self.workers, 10_000_000)
+        replica = Replica(
+            edge.catalogue, edge.store, self.manifests, Part10Edits(), self.workers, self.metrics, ManualClock()
+        )
+        self.puller = StudyPuller(replica, cast("Upstream", self.archive))
+
+    async def pull(self) -> Pulled:
+        self.archive.asked.clear()
+        return await self.puller.pull(STUDY)
+
+    def check_same(self) -> None:
+        """Check that what the edge's catalogue holds is what the origin's does, header by header."""
+        mine, theirs = (
+            build_manifest(shelf.catalogue, STUDY, shelf.catalogue.state(STUDY)) for shelf in (self.edge, self.origin)
+        )
+        assert mine.root == theirs.root
+        for entry in mine.entries:
+            assert self.edge.store.read(STUDY, entry.hdr) == self.origin.store.read(STUDY, entry.hdr)
+
+
+@pytest.fixture
+async def setup(origin: Shelves, edge: Shelves) -> AsyncIterator[Setup]:
+    made = Setup(origin, edge)
+    yield made
+    made.workers.close()
+
+
+async def test_first_by_manifest_then_by_delta_then_nothing(setup: Setup) -> None:
+    setup.origin.put(ct_series(4))
+    assert await setup.pull() is Pulled.MANIFEST
+    assert setup.archive.asked == Counter(manifest=1, headers=1)
+    setup.check_same()
+    setup.origin.put([*ct_series(4, change=rename("Doe^Janet")), *ct_series(2, series=2, seed=2)])
+    assert await setup.pull() is Pulled.DELTA
+    assert setup.archive.asked == Counter(delta=1)
+    setup.check_same()
+    assert await setup.pull() is Pulled.UNCHANGED
+
+
+async def test_a_study_written_anew_in_another_encoding(setup: Setup) -> None:
+    setup.origin.put(ct_series(4))
+    await setup.pull()
+    setup.origin.put(ct_series(4, change=implicit))
+    assert await setup.pull() is Pulled.DELTA
+    setup.check_same()
+
+
+async def test_instances_that_move_to_another_series(setup: Setup) -> None:
+    files = ct_series(4)
+    setup.origin.put(files)
+    await setup.pull()
+
+    def move(ds: object) -> None:
+        ds.SeriesInstanceUID = "1.2.3.4"  # type: ignore[attr-defined]
+
+    setup.origin.put([edited(file, move) for file in files[:2]])
+    assert await setup.pull() is Pulled.DELTA
+    setup.check_same()
+
+
+async def test_instances_that_are_gone(setup: Setup) -> None:
+    files = ct_series(3)
+    setup.origin.put(files)
+    await setup.pull()
+    setup.origin.catalogue.delete(STUDY, None, instance_uid(files[1]))
+    assert await setup.pull() is Pulled.DELTA
+    setup.check_same()
+    setup.origin.put(files)
+    assert await setup.pull() is Pulled.DELTA
+    setup.check_same()
+
+
+async def test_removal_lets_contents_go(setup: Setup) -> None:
+    setup.origin.put(ct_series(2))
+    await setup.pull()
+    hdrs = [record.hdr for record in setup.edge.catalogue.list_instances(STUDY)]
+    assert await setup.puller.remove(STUDY) is Pulled.REMOVED
+    assert setup.edge.catalogue.list_instances(STUDY) == []
+    assert setup.edge.store.missing(STUDY, hdrs) == hdrs
+    assert await setup.puller.remove(STUDY) is Pulled.REMOVED
+
+
+async def test_a_false_delta_is_counted_and_the_manifest_taken(setup: Setup) -> None:
+    setup.origin.put(ct_series(3))
+    await setup.pull()
+    setup.origin.put(ct_series(3, change=rename("Doe^Janet")))
+    setup.archive.false_delta = True
+    assert await setup.pull() is Pulled.MANIFEST
+    assert setup.metrics.value(EDGE_INTEGRITY_FAILURES, what="delta") == 1
+    setup.check_same()
+
+
+async def test_a_false_header_is_counted_and_nothing_shown(setup: Setup) -> None:
+    setup.origin.put(ct_series(3))
+    setup.archive.false_header = True
+    with pytest.raises(IntegrityError):
+        await setup.pull()
+    assert setup.metrics.value(EDGE_INTEGRITY_FAILURES, what="header") == 1
+    assert setup.edge.catalogue.list_instances(STUDY) == []
+    setup.archive.false_header = False
+    assert await setup.pull() is Pulled.MANIFEST
+    setup.check_same()
+
+
+async def test_a_study_that_always_changes_meanwhile(setup: Setup) -> None:
+    setup.origin.put(ct_series(1))
+    setup.archive.forgetful = True
+    with pytest.raises(UpstreamError):
+        await setup.pull()
+
+
+async def test_a_crash_before_the_root_was_noted(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    setup.origin.put(ct_series(3))
+    with monkeypatch.context() as crash:
+        crash.setattr(setup.edge.catalogue, "save_root", lambda *_: None)
+        await setup.pull()
+    assert await setup.pull() is Pulled.MANIFEST
+    assert setup.archive.asked == Counter(manifest=1), "no header is fetched twice"
+    setup.check_same()
+    assert await setup.pull() is Pulled.UNCHANGED
+
+
+async def test_a_study_that_is_not_there(setup: Setup) -> None:
+    with pytest.raises(NotFound):
+        await setup.pull()

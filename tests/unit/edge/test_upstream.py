@@ -1,0 +1,195 @@
+"""What an upstream's answers, and its silence, become."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+
+import httpx
+import pytest
+
+from nearframe.clock import ManualClock
+from nearframe.edge.breaker import FAILURES_TO_OPEN
+from nearframe.edge.upstream import FeedEntry, Timeouts, Upstream, inbound_via
+from nearframe.errors import (
+    ConfigurationError,
+    Gone,
+    NearframeError,
+    NotFound,
+    UpstreamError,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
+from nearframe.metrics import UPSTREAM_BYTES, Metrics
+from nearframe.storage.ports import StudyRef
+from nearframe.wire.contentstream import Data, Opened, ending, opening
+from nearframe.wire.document import compress
+
+STUDY = StudyRef("ward 1", "1.2.3")
+ROOT = bytes(32)
+Handler = Callable[[httpx.Request], httpx.Response]
+
+
+def upstream(handler: Handler, **timeouts: float) -> Upstream:
+    return Upstream(
+        "http://origin",
+        node_name="edge-a",
+        metrics=Metrics(),
+        clock=ManualClock(),
+        timeouts=Timeouts(**timeouts),
+        rng=random.Random(1),
+        transport=httpx.MockTransport(handler),
+    )
+
+
+def zstd(body: bytes) -> httpx.Response:
+    return httpx.Response(200, stream=Bytes(body), headers={"content-encoding": "zstd"})
+
+
+class Bytes(httpx.AsyncByteStream):
+    """A body that is not looked at on its way."""
+
+    def __init__(self, *chunks: bytes, then: BaseException | None = None, stall: bool = False) -> None:
+        self._chunks, self._then, self._stall = chunks, then, stall
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for chunk in self._chunks:
+            yield chunk
+        if self._stall:
+            await asyncio.Event().wait()
+        if self._then is not None:
+            raise self._then
+
+
+async def test_the_feed() -> None:
+    seen: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        body = b'{"next": "e:7", "studies": [{"seq": 7, "study": "1.2", "instances": 3}]}'
+        return httpx.Response(200, stream=Bytes(body))
+
+    inbound_via.set(("1.1 edge-b",))
+    asked = upstream(answer)
+    page = await asked.feed("ward 1", "e:4", 20)
+    assert (page.entries, page.next) == ((FeedEntry(7, "1.2", 3),), "e:7")
+    (request,) = seen
+    assert request.url.params["after"] == "e:4"
+    assert request.headers["via"] == "1.1 edge-b, 1.1 edge-a"
+    assert request.headers["nearframe-tenant"] == "ward 1"
+    assert asked.is_reachable
+    assert asked._metrics.value(UPSTREAM_BYTES, kind="feed") == 72
+    await asked.close()
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"next": 1}', b'{"next": "e:1", "studies": [{"seq": "x"}]}'])
+async def test_a_feed_that_cannot_be_read(body: bytes) -> None:
+    with pytest.raises(UpstreamError):
+        await upstream(lambda _: httpx.Response(200, stream=Bytes(body))).feed("main", None, 0)
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (404, NotFound),
+        (410, Gone),
+        (500, UpstreamError),
+        (503, UpstreamUnavailable),
+        (504, UpstreamTimeout),
+        (508, ConfigurationError),
+        (302, UpstreamError),
+        (204, UpstreamError),
+    ],
+)
+async def test_what_a_status_means(status: int, error: type[NearframeError]) -> None:
+    asked = upstream(lambda _: httpx.Response(status))
+    with pytest.raises(error) as raised:
+        await asked.manifest(STUDY)
+    assert type(raised.value) is error
+    assert asked.is_reachable, "it answered"
+
+
+async def test_nothing_new_is_no_delta() -> None:
+    assert await upstream(lambda _: httpx.Response(304)).delta(STUDY, ROOT) is None
+    assert await upstream(lambda _: zstd(b"delta")).delta(STUDY, ROOT) == b"delta"
+
+
+async def test_another_coding_than_was_asked_for() -> None:
+    with pytest.raises(UpstreamError, match="coding"):
+        await upstream(lambda _: httpx.Response(200, content=b"{}")).manifest(STUDY)
+
+
+async def test_one_that_cannot_be_reached_is_asked_less_and_less() -> None:
+    tries = 0
+
+    def refuse(_: httpx.Request) -> httpx.Response:
+        nonlocal tries
+        tries += 1
+        raise httpx.ConnectError("refused")
+
+    asked = upstream(refuse)
+    for _ in range(10):
+        with pytest.raises(UpstreamUnavailable):
+            await asked.manifest(STUDY)
+    assert tries == FAILURES_TO_OPEN
+    assert not asked.is_reachable
+
+
+async def test_silence_before_the_first_byte_and_after_it() -> None:
+    async def never(_: httpx.Request) -> httpx.Response:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    asked = upstream(never, first_byte_s=0.01)  # type: ignore[arg-type]
+    with pytest.raises(UpstreamTimeout):
+        await asked.manifest(STUDY)
+    half = Bytes(b"x", stall=True)
+    asked = upstream(lambda _: httpx.Response(200, stream=half, headers={"content-encoding": "zstd"}), stall_s=0.01)
+    with pytest.raises(UpstreamTimeout):
+        await asked.manifest(STUDY)
+    asked = upstream(lambda _: httpx.Response(200, stream=half, headers={"content-encoding": "zstd"}), total_s=0.01)
+    with pytest.raises(UpstreamTimeout):
+        await asked.manifest(STUDY)
+
+
+async def test_one_that_goes_away_in_the_middle() -> None:
+    cut = Bytes(b"x", then=httpx.ReadError("reset"))
+    asked = upstream(lambda _: httpx.Response(200, stream=cut, headers={"content-encoding": "zstd"}))
+    with pytest.raises(UpstreamUnavailable):
+        await asked.manifest(STUDY)
+
+
+async def test_headers_come_one_by_one() -> None:
+    stream = b"\x03\0\0\0one\x03\0\0\0two"
+    async with upstream(lambda _: zstd(compress(stream))).headers(STUDY, ROOT, ((0, 2),)) as blobs:
+        assert [blob async for blob in blobs] == [b"one", b"two"]
+
+
+@pytest.mark.parametrize("body", [b"no zstd", compress(b"\x03\0\0\0on"), compress(b"\xff\xff\xff\xff")])
+async def test_headers_that_cannot_be_read(body: bytes) -> None:
+    with pytest.raises(UpstreamError):
+        async with upstream(lambda _: zstd(body)).headers(STUDY, ROOT, ((0, 1),)) as blobs:
+            async for _ in blobs:
+                pass
+
+
+async def test_contents_come_as_events() -> None:
+    digest = b"d" * 32
+    body = Bytes(opening(digest, 3) + b"ab", b"c" + ending(1))
+    async with upstream(lambda _: httpx.Response(200, stream=body)).contents(STUDY, [digest], 10) as events:
+        assert [event async for event in events] == [Opened(digest, 3), Data(b"ab", False), Data(b"c", True)]
+
+
+async def test_contents_that_are_cut() -> None:
+    body = Bytes(opening(b"d" * 32, 3) + b"ab")
+    with pytest.raises(UpstreamError):
+        async with upstream(lambda _: httpx.Response(200, stream=body)).contents(STUDY, [b"d" * 32], 10) as events:
+            async for _ in events:
+                pass
+
+
+async def test_a_content_without_length() -> None:
+    with pytest.raises(UpstreamError, match="how long"):
+        async with upstream(lambda _: httpx.Response(200, stream=Bytes(b"abc"))).content(STUDY, b"d" * 32):
+            pass
