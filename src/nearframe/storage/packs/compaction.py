@@ -6,7 +6,7 @@ Safe at every step, and beside readers and writers::
     2. revise  under the lock: what ended while copying is voided in the draft
     3. publish the draft is synced and renamed: from here it, and not its sources, counts.
                Its first record names the sources; recovery removes them
-    4. switch  still under the lock: the index points to the copies
+    4. retire  still under the lock: the index points to the copies, and to nothing in the sources
     5. remove  once LMDB says so, the sources are unlinked
 
 A crash before 3 leaves the sources, after it the copies. Readers that hold a source's file
@@ -150,8 +150,11 @@ class Compactor:
                     self._revise(draft, copies, sources)
                     if is_needed := _is_needed(copies):
                         self._writer.roll()
-                        draft.publish()
-                    self._switch(draft if is_needed else None, copies, sources)
+                        kept = [(copy.kept, copy.kept_offset) for copy in copies if copy.kept is not None]
+                        self._writer.publish(draft, kept)
+                    else:
+                        self._writer.settle()
+                    self._retire(copies, sources)
             finally:
                 draft.discard()
         self._remove_retired()
@@ -207,21 +210,15 @@ class Compactor:
             kept = self._ledger.survivor(copy.original, copy.segment, copy.offset, sources)
             if kept != copy.kept:
                 # The body stays where it is, so the record keeps its length.
-                revised = (kept or RecordHeader(RecordType.VOID))._replace(stored_length=copy.kept.stored_length)
+                revised = copy.kept.voided() if kept is None else kept._replace(stored_length=copy.kept.stored_length)
                 draft.rewrite(copy.kept_offset, revised.encode())
                 copy.kept = revised
 
-    def _switch(self, draft: DraftSegment | None, copies: list[_Copy], sources: Sequence[int]) -> None:
-        if draft is not None:
-            self._ledger.register(draft.number, Role.WHOLE)
-            for copy in copies:
-                if copy.kept is not None:
-                    self._ledger.apply(copy.kept, draft.number, copy.kept_offset)
-            self._ledger.cover(draft.number, draft.length)
+    def _retire(self, copies: list[_Copy], sources: Sequence[int]) -> None:
         for copy in copies:
             self._ledger.displace(copy.original, copy.segment, copy.offset)
         self._ledger.retire(sources)
-        self._writer.settle()
+        self._writer.settle_index()
 
     # -- the lock is not held --------------------------------------------------------------
 

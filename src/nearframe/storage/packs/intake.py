@@ -24,7 +24,6 @@ from nearframe.storage.packs.record import (
     Flags,
     RecordHeader,
     RecordType,
-    Role,
 )
 from nearframe.storage.packs.seal import compress, seal, sealed_length
 from nearframe.storage.packs.segments import Segments
@@ -97,12 +96,13 @@ class Intake:
     def reference(self, keys: StudyKeys, content_id: bytes, digest: Digest) -> bool:
         """Make a study hold a content that its tenant holds; return whether it does now."""
         with self._writer.lock:
-            held = self._ledger.held(keys.key_id, content_id)
-            if held is not None and held[0].readable:
-                return True
             entry = self._ledger.entry(content_id)
-            content_key = None if entry is None or not entry.readable else self._content_key(content_id, entry)
-            if entry is None or content_key is None:
+            if entry is None or not entry.readable:
+                return False
+            if self._ledger.wrap(keys.key_id, content_id) is not None:
+                return True
+            content_key = self._content_key(content_id, entry)
+            if content_key is None:
                 return False
             self._check_not_shredded(keys)
             nonce, wrapped = keys.wrap(content_id, entry.key_tag, content_key, digest)
@@ -178,13 +178,14 @@ class Intake:
         nonces of the chunks are new in any case.
         """
         key_tag, content_key = secrets.token_bytes(KEY_TAG_BYTES), AESGCM.generate_key(256)
+        wrap = None
         with self._writer.lock:
             damaged = self._ledger.entry(content_id)
             known_key = None if damaged is None else self._content_key(content_id, damaged)
             if damaged is not None and known_key is not None:
                 key_tag, content_key = damaged.key_tag, known_key
-            wrap = self._ledger.wrap(keys.key_id, content_id)
-        if wrap is not None and wrap.key_tag == key_tag:
+                wrap = self._ledger.wrap(keys.key_id, content_id)
+        if wrap is not None:
             nonce, wrapped = wrap.wrap_nonce, wrap.wrapped
         else:
             nonce, wrapped = keys.wrap(content_id, key_tag, content_key, digest)
@@ -209,13 +210,12 @@ class Intake:
                 offset = draft.append([header.encode()])
                 for part in sealed:
                     draft.append([part])
-                draft.publish()
+                draft.sync()
+                with self._writer.lock:
+                    self._check_not_shredded(keys)
+                    self._writer.publish(draft, [(header, offset)])
             finally:
                 draft.discard()
-        with self._writer.lock:
-            self._check_not_shredded(keys)
-            self._ledger.register(draft.number, Role.WHOLE)
-            self._writer.publish(header, draft.number, offset)
 
     def _check_not_shredded(self, keys: StudyKeys) -> None:
         if self._keys.by_id(keys.key_id) is None:

@@ -27,6 +27,7 @@ import struct
 import threading
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -160,6 +161,7 @@ class SlotKeyRing:
         self._tenants_by_handle: dict[bytes, _Tenant] = {}
         self._slots: dict[bytes, int] = {}  # handle of a study -> number of its slot
         self._free: list[int] = []
+        self._unsettled: dict[int, bytes] = {}  # what slots must hold whose writing failed
         self._opened: dict[StudyRef, StudyKeys] = {}
         self._opened_by_id: dict[bytes, StudyKeys] = {}
         self._file = self._open_file(files)
@@ -206,18 +208,24 @@ class SlotKeyRing:
 
     def shred(self, study: StudyRef) -> bytes | None:
         with self._lock:
+            self._settle()
             tenant = self._tenants.get(study.tenant)
             handle = tenant and _handle(tenant.handle_key, study.study_instance_uid)
             number = self._slots.get(handle) if handle else None
             slot = None if number is None else self._read(number)
             if slot is None or number is None:
                 return None
-            self._erase(number, slot)
+            # If it is not known to be gone it stays, so that the caller may shred again.
+            self._write(number, bytes(SLOT_BYTES), otherwise=slot.encode())
             del self._slots[slot.handle]
             self._free.append(number)
             self._opened.pop(study, None)
             self._opened_by_id.pop(slot.key_id, None)
             return slot.key_id
+
+    def settle(self) -> None:
+        with self._lock:
+            self._settle()
 
     # -- slots; the lock is held -----------------------------------------------------------
 
@@ -231,7 +239,7 @@ class SlotKeyRing:
         return created
 
     def _load(self) -> None:
-        count = self._file.size() // SLOT_BYTES
+        count = -(-self._file.size() // SLOT_BYTES)  # a slot cut short by a crash is a free one
         studies: list[tuple[int, _Slot]] = []
         for number, slot in enumerate(self._read_all(count)):
             if slot is None:
@@ -287,20 +295,12 @@ class SlotKeyRing:
 
     def _append(self, slot: _Slot) -> int:
         number = self._free[-1] if self._free else self._next
-        self._write(number, slot.encode())
+        self._write(number, slot.encode(), otherwise=bytes(SLOT_BYTES))
         if self._free:
             self._free.pop()
         else:
             self._next += 1
         return number
-
-    def _erase(self, number: int, slot: _Slot) -> None:
-        try:
-            self._write(number, bytes(SLOT_BYTES))
-        except OSError:
-            # Not known to be gone: put it back, so that the caller may shred again.
-            self._file.write_at(number * SLOT_BYTES, [slot.encode()])
-            raise
 
     def _read(self, number: int) -> _Slot | None:
         data = bytearray(SLOT_BYTES)
@@ -314,9 +314,26 @@ class SlotKeyRing:
             for at in range(0, done, SLOT_BYTES):
                 yield _Slot.decode(bytes(block[at : at + SLOT_BYTES]))
 
-    def _write(self, number: int, data: bytes) -> None:
-        self._file.write_at(number * SLOT_BYTES, [data])
-        self._file.sync()
+    def _write(self, number: int, data: bytes, otherwise: bytes) -> None:
+        """Write a slot, durably; where that fails, the slot holds `otherwise`."""
+        self._settle()
+        try:
+            self._file.write_at(number * SLOT_BYTES, [data])
+            self._file.sync()
+        except OSError:
+            # After a failed fdatasync the page cache may say what the disk does not have, and a
+            # restart would believe it. So the slot is written anew, now and before the next sync.
+            self._unsettled[number] = otherwise
+            with suppress(OSError):
+                self._file.write_at(number * SLOT_BYTES, [otherwise])
+            raise
+
+    def _settle(self) -> None:
+        if self._unsettled:
+            for number, data in self._unsettled.items():
+                self._file.write_at(number * SLOT_BYTES, [data])
+            self._file.sync()
+            self._unsettled.clear()
 
 
 def _remember(cache: dict[_Name, StudyKeys], name: _Name, keys: StudyKeys) -> StudyKeys:

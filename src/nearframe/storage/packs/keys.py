@@ -93,7 +93,14 @@ class KeyRing(Protocol):
         ...
 
     def shred(self, study: StudyRef) -> bytes | None:
-        """Destroy a study's data key; return the id it had. Gone for good on return."""
+        """Destroy a study's data key; return the id it had. Gone for good on return.
+
+        After an OSError the key may or may not be gone after a restart: call it again.
+        """
+        ...
+
+    def settle(self) -> None:
+        """Leave no doubt about an operation that failed: what `find` says is durable."""
         ...
 
 

@@ -1,9 +1,9 @@
 """What the records mean: contents, who holds them, and how much of each pack is alive.
 
 One function, `Ledger.apply`, takes a record in, whether it was just written or is read
-again after a crash. A content has one entry. While packs are read again in no meaningful
-order, the record of an earlier, dead copy under another key may turn up beside it: then
-there are two, until `finish_replay` removes what no wrap holds.
+again after a crash. A content has one entry. There are two while packs are read again in no
+meaningful order and a dead copy under another key turns up, until `finish_replay`; and for
+good if a power cut took the drop that ended the first, but not the second.
 """
 
 from __future__ import annotations
@@ -42,8 +42,9 @@ class Ledger:
         self._keys = keys
         self._replaying = False
         self._unheld: set[bytes] = set()
-        #: Goes up after a content moved, was damaged, or lost a reference: what was looked up
-        #: before may be wrong.
+        self._replayed_drops: set[bytes] = set()
+        #: Goes up after a content moved, was damaged, lost a reference, or was forgotten: what was
+        #: looked up before may be wrong.
         self.generation = 0
 
     # -- look-ups --------------------------------------------------------------------------
@@ -101,12 +102,19 @@ class Ledger:
     def apply(self, header: RecordHeader, segment: int, offset: int) -> None:
         """Take in a record that stands in a pack."""
         self._grow(segment, offset + header.length)
-        if header.type is RecordType.CONTENT:
-            self._place(header, segment, offset)
-        if header.has_wrap:
-            self._add_wrap(header, segment)
         if header.type is RecordType.DROP:
             self._add_drop(header, segment)
+        if header.type not in (RecordType.CONTENT, RecordType.WRAP):
+            return
+        entries = self._entries(header.content_id)
+        is_new = True
+        if header.type is RecordType.CONTENT:
+            is_new = self._place(entries, header, segment, offset)
+        if header.has_wrap:
+            is_new &= self._add_wrap(entries, header, segment)
+        self._put_entries(header.content_id, entries)
+        if not is_new:
+            self.generation += 1
 
     def register(self, segment: int, role: int) -> None:
         """Know a new pack, whose file is durable."""
@@ -171,11 +179,8 @@ class Ledger:
 
     def retire(self, leaving: Collection[int]) -> None:
         """Nothing of these packs is needed any more; their files are about to be removed."""
-        for nonce, data in list(self._index.with_prefix(Table.DROPS, b"")):
-            drop = Drop.decode(data)
-            if not self._is_needed(drop, leaving):
-                self._index.delete(Table.DROPS, nonce)
-                self._add_live(drop.segment, -HEADER_BYTES)
+        for nonce, _ in list(self._index.with_prefix(Table.DROPS, b"")):
+            self._forget_drop_unless_needed(nonce, leaving)
         for segment in leaving:
             self._put_segment(segment, SegmentUse(Role.RETIRED, 0))
 
@@ -190,6 +195,12 @@ class Ledger:
     def forget_segment(self, segment: int) -> None:
         """A pack's file is gone, durably."""
         self._index.delete(Table.SEGMENTS, encode_number(segment))
+
+    def _forget_drop_unless_needed(self, wrap_nonce: bytes, leaving: Collection[int]) -> None:
+        drop = self._drop(wrap_nonce)
+        if drop is not None and not self._is_needed(drop, leaving):
+            self._index.delete(Table.DROPS, wrap_nonce)
+            self._add_live(drop.segment, -HEADER_BYTES)
 
     def _drop(self, wrap_nonce: bytes) -> Drop | None:
         data = self._index.get(Table.DROPS, wrap_nonce)
@@ -211,101 +222,91 @@ class Ledger:
         """Every record is in: remove what nothing holds."""
         self._replaying = False
         for content_id in self._unheld:
-            for entry in self._entries(content_id):
-                if not entry.references:
-                    self._remove_entry(content_id, entry)
+            self._put_entries(content_id, self._entries(content_id))
         self._unheld.clear()
+        for nonce in self._replayed_drops:
+            self._forget_drop_unless_needed(nonce, ())
+        self._replayed_drops.clear()
 
-    # -- contents --------------------------------------------------------------------------
+    # -- contents: `entries` are those of one content, put back by the caller ---------------
 
-    def _place(self, header: RecordHeader, segment: int, offset: int) -> None:
-        known = self._entry_of(header.content_id, header.key_tag)
+    def _place(self, entries: list[Entry], header: RecordHeader, segment: int, offset: int) -> bool:
+        """Say that a content stands here, and not where it stood before; return whether it stood nowhere."""
+        known = _take(entries, header.key_tag)
         if known is not None:
             self._count(known, -1)
-        entry = Entry(
-            key_tag=header.key_tag,
+        entry = (known or Entry(header.key_tag))._replace(
             nonce_prefix=header.nonce_prefix,
             segment=segment,
             offset=offset,
             plain_length=header.plain_length,
             stored_length=header.stored_length,
-            holder=NO_HOLDER if known is None else known.holder,
-            references=0 if known is None else known.references,
             kind=header.kind,
             coding=header.coding,
             chunk_log2=header.chunk_log2,
+            damaged=False,
         )
         self._count(entry, 1)
-        self._put_entry(header.content_id, entry)
-        if known is not None:
-            self.generation += 1
+        entries.append(entry)
+        return known is None
 
     def _entries(self, content_id: bytes) -> list[Entry]:
-        return decode_entries(self._index.get(Table.CONTENTS, content_id) or b"")
+        data = self._index.get(Table.CONTENTS, content_id)
+        return [] if data is None else decode_entries(data)
 
     def _entry_of(self, content_id: bytes, key_tag: bytes) -> Entry | None:
         return next((entry for entry in self._entries(content_id) if entry.key_tag == key_tag), None)
 
     def _put_entry(self, content_id: bytes, entry: Entry) -> None:
-        others = [other for other in self._entries(content_id) if other.key_tag != entry.key_tag]
-        self._put_entries(content_id, [*others, entry])
-        if not entry.references:
-            self._unheld.add(content_id)
+        entries = self._entries(content_id)
+        _take(entries, entry.key_tag)
+        self._put_entries(content_id, [*entries, entry])
 
     def _put_entries(self, content_id: bytes, entries: list[Entry]) -> None:
-        if entries:
-            self._index.put(Table.CONTENTS, content_id, encode_entries(entries))
+        """Put the entries of a content; those that nothing holds go, but for a replay, which waits for its end."""
+        held = [entry for entry in entries if entry.references]
+        if self._replaying and len(held) < len(entries):
+            self._unheld.add(content_id)
+            held = entries
+        for entry in entries:
+            if entry not in held:
+                self._count(entry, -1)
+        if held:
+            self._index.put(Table.CONTENTS, content_id, encode_entries(held))
         else:
             self._index.delete(Table.CONTENTS, content_id)
 
-    def _remove_entry(self, content_id: bytes, entry: Entry) -> None:
-        self._count(entry, -1)
-        self._put_entries(content_id, [other for other in self._entries(content_id) if other.key_tag != entry.key_tag])
-
     # -- references ------------------------------------------------------------------------
 
-    def _add_wrap(self, header: RecordHeader, segment: int) -> None:
+    def _add_wrap(self, entries: list[Entry], header: RecordHeader, segment: int) -> bool:
+        """Say that a study holds a content; return whether it did not before."""
         study_key_id, content_id = header.study_key_id, header.content_id
         if self._drop(header.wrap_nonce) is not None or self._keys.by_id(study_key_id) is None:
-            return
+            return True
         known = self.wrap(study_key_id, content_id)
         own_record = header.type is RecordType.WRAP
         wrap = Wrap(header.key_tag, header.wrap_nonce, header.wrapped, segment, own_record)
-        if known is not None and known.key_tag != wrap.key_tag:
-            self._remove_wrap(study_key_id, content_id, known)
-            known = None
         self._index.put(Table.WRAPS, study_key_id + content_id, wrap.encode())
         if own_record:
             self._add_live(segment, HEADER_BYTES)
-        if known is None:
-            self._add_holder(study_key_id, content_id, header.key_tag)
-        elif known.own_record:
+        if known is not None and known.own_record:
             self._add_live(known.carrier, -HEADER_BYTES)
+        if known is None or known.key_tag != wrap.key_tag:
+            if known is not None:
+                self._remove_holder(entries, study_key_id, content_id, known.key_tag)
+            self._add_holder(entries, study_key_id, content_id, header.key_tag)
+        return known is None
 
-    def _add_holder(self, study_key_id: bytes, content_id: bytes, key_tag: bytes) -> None:
-        entry = self._entry_of(content_id, key_tag) or Entry(key_tag)
+    def _add_holder(self, entries: list[Entry], study_key_id: bytes, content_id: bytes, key_tag: bytes) -> None:
+        entry = _take(entries, key_tag) or Entry(key_tag)
         if entry.holder == NO_HOLDER:
             entry = entry._replace(holder=study_key_id)
         else:
             self._index.put(Table.HOLDERS, content_id + key_tag + study_key_id, b"")
-        self._put_entry(content_id, entry._replace(references=entry.references + 1))
+        entries.append(entry._replace(references=entry.references + 1))
 
-    def _add_drop(self, header: RecordHeader, segment: int) -> None:
-        known = self._drop(header.wrap_nonce)
-        if known is not None:
-            self._add_live(known.segment, -HEADER_BYTES)
-        self._index.put(Table.DROPS, header.wrap_nonce, Drop(header.carrier, segment).encode())
-        self._add_live(segment, HEADER_BYTES)
-        wrap = self.wrap(header.study_key_id, header.content_id)
-        if wrap is not None and wrap.wrap_nonce == header.wrap_nonce:
-            self._remove_wrap(header.study_key_id, header.content_id, wrap)
-
-    def _remove_wrap(self, study_key_id: bytes, content_id: bytes, wrap: Wrap) -> None:
-        self._index.delete(Table.WRAPS, study_key_id + content_id)
-        if wrap.own_record:
-            self._add_live(wrap.carrier, -HEADER_BYTES)
-        self.generation += 1
-        entry = self._entry_of(content_id, wrap.key_tag)
+    def _remove_holder(self, entries: list[Entry], study_key_id: bytes, content_id: bytes, key_tag: bytes) -> None:
+        entry = _take(entries, key_tag)
         if entry is None:
             return
         leaving = study_key_id
@@ -313,13 +314,30 @@ class Ledger:
             others = (holder for holder in self.holders_of(content_id, entry) if holder != study_key_id)
             leaving = next(others, NO_HOLDER)  # moves from the table into the entry
             entry = entry._replace(holder=leaving)
-        self._index.delete(Table.HOLDERS, content_id + wrap.key_tag + leaving)
-        entry = entry._replace(references=entry.references - 1)
-        if entry.references or self._replaying:
-            self._put_entry(content_id, entry)
-        else:
-            self._remove_entry(content_id, entry)
+        if entry.references > 1:
+            self._index.delete(Table.HOLDERS, content_id + key_tag + leaving)
+        entries.append(entry._replace(references=entry.references - 1))
+
+    def _remove_wrap(self, study_key_id: bytes, content_id: bytes, wrap: Wrap) -> None:
+        self._index.delete(Table.WRAPS, study_key_id + content_id)
+        if wrap.own_record:
+            self._add_live(wrap.carrier, -HEADER_BYTES)
+        entries = self._entries(content_id)
+        self._remove_holder(entries, study_key_id, content_id, wrap.key_tag)
+        self._put_entries(content_id, entries)
         self.generation += 1
+
+    def _add_drop(self, header: RecordHeader, segment: int) -> None:
+        known = self._drop(header.wrap_nonce)
+        if known is not None:
+            self._add_live(known.segment, -HEADER_BYTES)
+        if self._replaying:
+            self._replayed_drops.add(header.wrap_nonce)
+        self._index.put(Table.DROPS, header.wrap_nonce, Drop(header.carrier, segment).encode())
+        self._add_live(segment, HEADER_BYTES)
+        wrap = self.wrap(header.study_key_id, header.content_id)
+        if wrap is not None and wrap.wrap_nonce == header.wrap_nonce:
+            self._remove_wrap(header.study_key_id, header.content_id, wrap)
 
     # -- packs -----------------------------------------------------------------------------
 
@@ -345,3 +363,11 @@ class Ledger:
 
     def _put_segment(self, segment: int, use: SegmentUse) -> None:
         self._index.put(Table.SEGMENTS, encode_number(segment), use.encode())
+
+
+def _take(entries: list[Entry], key_tag: bytes) -> Entry | None:
+    """Remove and return the entry of one content key."""
+    for place, entry in enumerate(entries):
+        if entry.key_tag == key_tag:
+            return entries.pop(place)
+    return None

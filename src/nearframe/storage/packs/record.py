@@ -26,8 +26,8 @@ A pack file starts with a file header, then records follow without gaps, each a 
 A **content** record holds a sealed content and, usually, the first wrap of its key. A
 **wrap** record lets another study of the tenant open it. A **drop** ends one wrap, known by
 its nonce. **Replaces**, first in the pack that a compaction wrote, lists the packs whose
-survivors follow, as u32; its content id is the SHA-256 of the list. **Void** marks a copy
-that died before it was published.
+survivors follow, as u32; its content id is the SHA-256 of the list. **Void** marks what died
+before it counted: a copy not yet published, a record that a power cut tore.
 
 The records of all packs, read in any order, say what there is: a wrap is live unless a drop
 names it or its study's key is gone, and a content is live while one wrap for its key tag is.
@@ -146,6 +146,10 @@ class RecordHeader(NamedTuple):
             wrap_nonce=self.wrap_nonce,
             wrapped=self.wrapped,
         )
+
+    def voided(self) -> RecordHeader:
+        """Return the header of a record of the same length that says nothing."""
+        return RecordHeader(RecordType.VOID, stored_length=self.stored_length)
 
     def encode(self) -> bytes:
         """Return the header as bytes."""

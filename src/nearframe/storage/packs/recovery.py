@@ -3,7 +3,8 @@
 The index covers each pack up to some byte. After a clean stop that is its end; after a crash
 the ends are read again; without an index, everything is. Only the newest log can hold bytes
 that were never synced, so only its records are opened to see whether they are whole. A torn
-record is a miss; what follows the last whole one is cut off.
+record is a miss: it is voided, so that no later start takes it for more, and what follows
+the last whole one is cut off.
 """
 
 from __future__ import annotations
@@ -142,31 +143,43 @@ class _Recovery:
             if use is None:
                 self._ledger.register(number, role)
             covered = FILE_HEADER_BYTES if use is None else use.covered_bytes
-            end = self._replay(number, covered, is_torn=number == newest_log)
             if number == newest_log:
-                last_log = self._segments.reopen_log(number, end)
-            self._ledger.cover(number, end)
+                last_log = self._replay_newest(number, covered)
+            else:
+                self._replay(number, covered)
             self._index.settle()
             if self._index.waiting >= _BATCH_ENTRIES:
                 self._index.put(Table.META, _REBUILDING, b"")
                 self._flush()
         return last_log
 
-    def _replay(self, number: int, covered: int, *, is_torn: bool) -> int:
-        """Take in the records of a pack beyond `covered`; return where the last whole one ends."""
+    def _replay(self, number: int, covered: int) -> None:
+        """Take in the records of a pack beyond `covered`."""
+        file = self._segments.reader(number)
+        size = file.size()
+        for offset, header in read_records(file, covered, size):
+            self._apply(header, number, offset)
+        self._ledger.cover(number, size)
+
+    def _replay_newest(self, number: int, covered: int) -> LogSegment:
+        """Take in the whole records of the newest log, and make it fit to go on with."""
         file = self._segments.reader(number)
         size = file.size()
         end = covered
+        torn: list[tuple[int, RecordHeader]] = []
         for offset, header in read_records(file, covered, size):
-            if is_torn and not self._is_whole(file, offset, header):
-                continue
-            self._ledger.apply(header, number, offset)
-            self._records += 1
-            end = offset + header.length
-        if not is_torn:
-            return size
+            if self._is_whole(file, offset, header):
+                self._apply(header, number, offset)
+                end = offset + header.length
+            else:
+                torn.append((offset, header))
         self._torn_bytes = max(size - end, 0)
-        return end
+        self._ledger.cover(number, end)
+        return self._segments.reopen_log(number, end, [record for record in torn if record[0] < end])
+
+    def _apply(self, header: RecordHeader, number: int, offset: int) -> None:
+        self._ledger.apply(header, number, offset)
+        self._records += 1
 
     def _is_whole(self, file: StoredFile, offset: int, header: RecordHeader) -> bool:
         if header.type is RecordType.WRAP:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from nearframe.storage.packs.files import Files, StoredFile
-from nearframe.storage.packs.record import FILE_HEADER_BYTES, Role, encode_file_header
+from nearframe.storage.packs.record import FILE_HEADER_BYTES, RecordHeader, Role, encode_file_header
 from nearframe.storage.ports import Buffer
 
 _SUFFIX: Final = ".seg"
@@ -62,9 +62,11 @@ class Segments:
             raise
         return LogSegment(number, file, FILE_HEADER_BYTES)
 
-    def reopen_log(self, number: int, length: int) -> LogSegment:
-        """Continue a log that is durable as far as `length`; the rest is cut off."""
+    def reopen_log(self, number: int, length: int, torn: Sequence[tuple[int, RecordHeader]]) -> LogSegment:
+        """Continue a log as far as `length`: void the torn records there, cut off the rest, sync."""
         file = self._files.open(_name(number), writable=True)
+        for offset, header in torn:
+            file.write_at(offset, [header.voided().encode()])
         if file.size() > length:
             file.truncate(length)
         file.sync()
@@ -103,6 +105,7 @@ class LogSegment:
         self.number = number
         self.length = self.synced_length = length
         self._file = file
+        self._has_rest = False  # bytes of a write that failed may stand beyond `length`
 
     def has_room(self, length: int, limit: int) -> bool:
         """True if a record fits below `limit`; an empty log has room for any."""
@@ -111,17 +114,26 @@ class LogSegment:
     def append(self, buffers: Sequence[Buffer]) -> int:
         """Write a record and return its offset.
 
-        After an OSError the log is as before: the next record overwrites what was left behind.
+        After an OSError the log is as before; what was left behind is cut off, at the latest
+        before the next record or sync.
         """
-        offset = self.length
+        self.cut_rest()
         try:
-            self._file.write_at(offset, buffers)
+            self._file.write_at(self.length, buffers)
         except OSError:
+            self._has_rest = True
             with contextlib.suppress(OSError):
-                self._file.truncate(offset)
+                self.cut_rest()
             raise
+        offset = self.length
         self.length = offset + sum(map(len, buffers))
         return offset
+
+    def cut_rest(self) -> None:
+        """Cut off what a failed write left behind, so that no later reader takes it for a record."""
+        if self._has_rest:
+            self._file.truncate(self.length)
+            self._has_rest = False
 
     def sync(self) -> None:
         """Make what was appended before the call durable; may run beside `append`."""
@@ -130,10 +142,9 @@ class LogSegment:
         self.synced_length = max(self.synced_length, length)
 
     def abandon(self) -> None:
-        """Cut off what is not known to be durable, as far as the disk lets us."""
-        with contextlib.suppress(OSError):
-            self._file.truncate(self.synced_length)
-            self._file.sync()
+        """Cut off, durably, what is not known to be durable."""
+        self._file.truncate(self.synced_length)
+        self._file.sync()
 
 
 class DraftSegment:

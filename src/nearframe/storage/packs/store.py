@@ -164,7 +164,9 @@ class PackStore:
         if self._owner is None:
             return
         try:
-            self.sync(self.mark())
+            with self._writer.lock, disk_errors():
+                self._keys.settle()
+                self._writer.settle()
             self.flush()
         finally:
             self.abandon()
@@ -224,16 +226,21 @@ class PackStore:
                     # What frees space may use the reserve.
                     self._writer.write(_drop_record(keys.key_id, content_id, wrap), into_reserve=True)
 
-    def _ensure_keys(self, study: StudyRef) -> StudyKeys:
-        with disk_errors(SLOT_BYTES):
-            return self._keys.ensure(study)
-
     def shred(self, study: StudyRef) -> None:
         with self._writer.lock:
-            with disk_errors(0):
+            # What is pending is settled first and what follows at once: a failed fdatasync cannot
+            # bring back what the destroyed key has made unreadable.
+            self._writer.settle()
+            with disk_errors():
                 key_id = self._keys.shred(study)
             if key_id is not None:
                 self._ledger.forget_study(key_id)
+                self._writer.settle_index()
+                self._known.clear()  # keys of contents too
+
+    def _ensure_keys(self, study: StudyRef) -> StudyKeys:
+        with disk_errors(SLOT_BYTES):
+            return self._keys.ensure(study)
 
     # -- reading ---------------------------------------------------------------------------
 

@@ -8,14 +8,17 @@ What is durable when, and what a failure leaves::
     flush    durable -> LMDB, by a thread of its own; never before an acknowledgement
 
 A failed fdatasync is not asked again: the kernel reports an error once and may have dropped
-the pages. The log is cut where it was last synced and left, what was said since is forgotten,
-and every caller whose `mark` is older gets `BackendFailed`. The next record starts a new log.
+the pages. The log is left, what was said since is forgotten, and every caller whose `mark` is
+older gets `BackendFailed`. The next record starts a new log; nothing there is acknowledged
+before the old one is cut where it was last synced: else a forgotten drop could come back
+after a restart and end what was stored again meanwhile.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Final
 
 from nearframe import log
@@ -25,7 +28,7 @@ from nearframe.storage.packs.groupcommit import GroupCommit
 from nearframe.storage.packs.index import Index
 from nearframe.storage.packs.ledger import Ledger
 from nearframe.storage.packs.record import RecordHeader, Role
-from nearframe.storage.packs.segments import LogSegment, Segments
+from nearframe.storage.packs.segments import DraftSegment, LogSegment, Segments
 from nearframe.storage.ports import Buffer
 
 #: Entries after which LMDB is brought up to date: one transaction of about 20 ms, and as
@@ -65,6 +68,7 @@ class Writer:
         self._flush_wanted = threading.Event()
         self._closing = False
         self._current = current  # the log that takes records; None until the next one starts it
+        self._abandoned: list[LogSegment] = []  # logs whose end must be cut off
         self._flusher = threading.Thread(target=self._flush_when_wanted, name="pack-index", daemon=True)
         self._flusher.start()
 
@@ -129,16 +133,32 @@ class Writer:
         """
         if not into_reserve:
             self.check_space(header.length)
+        self._sequence += 1  # a failed write too leaves something to settle: the rest to cut off
         with disk_errors(header.length):
             current = self._log_for(header.length)
             offset = current.append([header.encode(), *body])
-        self.publish(header, current.number, offset)
-
-    def publish(self, header: RecordHeader, segment: int, offset: int) -> None:
-        """Take a record into the ledger that stands in a pack."""
-        self._ledger.apply(header, segment, offset)
-        self._sequence += 1
+        self._ledger.apply(header, current.number, offset)
         self._unflushed_bytes += header.length
+
+    def publish(self, draft: DraftSegment, records: Iterable[tuple[RecordHeader, int]]) -> None:
+        """Make a draft a pack, and take its records, with their offsets, into the ledger; durable on return.
+
+        Raises
+        ------
+        BackendFailed
+            If the disk did not keep what was written before.
+        """
+        self.settle()
+        draft.publish()
+        self._ledger.register(draft.number, Role.WHOLE)
+        for header, offset in records:
+            self._ledger.apply(header, draft.number, offset)
+        self._ledger.cover(draft.number, draft.length)
+        self.settle_index()
+
+    def settle_index(self) -> None:
+        """What the ledger was told since `settle` needs no record in the log: it is durable as it is."""
+        self._index.settle()
 
     def settle(self) -> None:
         """Make everything durable that was written or published, without letting go of the lock.
@@ -148,14 +168,16 @@ class Writer:
         BackendFailed
             If the disk did not keep it.
         """
-        if self._current is not None:
-            try:
-                self._current.sync()
-            except OSError as error:
-                self._lose(self._current)
-                raise BackendFailed(_LOST) from error
+        current = self._current
+        try:
+            self._before_sync(current)
+            if current is not None:
+                current.sync()
+        except OSError as error:
+            self._lose(current)
+            raise BackendFailed(_LOST) from error
         self._index.end_sync()
-        self._index.settle()
+        self.settle_index()
 
     def roll(self) -> None:
         """Settle, and end the log: what is written next has a higher pack number."""
@@ -176,28 +198,45 @@ class Writer:
             self._ledger.register(self._current.number, Role.LOG)
         return self._current
 
-    def _lose(self, failed: LogSegment) -> None:
+    def _before_sync(self, current: LogSegment | None) -> None:
+        for abandoned in list(self._abandoned):
+            abandoned.abandon()
+            self._abandoned.remove(abandoned)
+        if current is not None:
+            current.cut_rest()
+
+    def _lose(self, failed: LogSegment | None) -> None:
         """Forget what is not durable and leave the log whose fdatasync failed."""
         self.sync_failures += 1
+        self._sequence += 1  # the next sync has something to settle: the end to cut off
         self._index.forget()
-        failed.abandon()
+        self._ledger.generation += 1
         self._current = None
-        _log.error("sync_failed", segment=failed.number, kept_bytes=failed.synced_length)
+        if failed is not None:
+            self._abandoned.append(failed)
+            _log.error("sync_failed", segment=failed.number, kept_bytes=failed.synced_length)
+        with suppress(OSError):
+            self._before_sync(None)
 
     # -- group commit ----------------------------------------------------------------------
 
     def _commit(self) -> int:
         with self.lock:
             sequence, failures, current = self._sequence, self.sync_failures, self._current
+            try:
+                self._before_sync(current)
+            except OSError:
+                self._lose(current)
+                return sequence
             self._index.begin_sync()
         try:
             if current is not None:
                 current.sync()
         except OSError:
             with self.lock:
-                if current is not None and self.sync_failures == failures:
+                if self.sync_failures == failures:
                     self._lose(current)
-                return self._sequence
+            return sequence
         with self.lock:
             # Between the two a roll may have failed: then this layer is forgotten already.
             if self.sync_failures == failures:
