@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from nearframe.storage.packs.allocator import tune_allocator
 from nearframe.storage.packs.compaction import Compacted
 from nearframe.storage.packs.intake import PackSettings
 from nearframe.storage.packs.scrub import ScrubReport
 from nearframe.storage.packs.store import PackStats, PackStore
-
-__all__ = ["Compacted", "PackSettings", "PackStats", "PackStore", "ScrubReport", "tune_allocator"]
