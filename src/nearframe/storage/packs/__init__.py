@@ -6,3 +6,5 @@ from nearframe.storage.packs.compaction import Compacted
 from nearframe.storage.packs.intake import PackSettings
 from nearframe.storage.packs.scrub import ScrubReport
 from nearframe.storage.packs.store import PackStats, PackStore
+
+__all__ = ["Compacted", "PackSettings", "PackStats", "PackStore", "ScrubReport"]
