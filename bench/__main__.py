@@ -12,12 +12,13 @@ import sys
 
 PARTS = (
     ("against Orthanc and nginx", ["bench.archive"]),
+    ("the listener alone, against nginx", ["bench.listener"]),
     ("memory while taking in 1 GB", ["bench.memory"]),
     ("catalogue: cost of an operation", ["bench.catalogue"]),
     ("catalogue: a million instances against ten thousand", ["bench.scale"]),
     ("codecs", ["bench.codecs"]),
 )
-_QUICK = {"bench.archive": ["--quick"], "bench.memory": ["--frames", "100"]}
+_QUICK = {"bench.archive": ["--quick"], "bench.listener": ["--pairs", "3"], "bench.memory": ["--frames", "100"]}
 
 
 def main() -> int:

@@ -1,11 +1,11 @@
-"""Write the reference pages that are made from the code: settings, metrics, errors, command line, intake."""
+"""Write the reference pages that are made from the code: settings, metrics, errors, HTTP API and so on."""
 
 from __future__ import annotations
 
 import argparse
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import Field, fields
 from pathlib import Path
 
@@ -18,6 +18,17 @@ from nearframe.config import SETTINGS  # noqa: E402
 from nearframe.dicom import notes  # noqa: E402
 from nearframe.dicom.limits import Limits  # noqa: E402
 from nearframe.metrics import METRICS  # noqa: E402
+from nearframe.origin.api import endpoints  # noqa: E402
+from nearframe.sync.app import ROUTES  # noqa: E402
+
+_NODE_ROUTES = (
+    ("GET", "/", "The study page."),
+    ("GET", "/healthz", "Whether the node is well, and if not, why: 200 if it serves, 503 if it cannot."),
+    ("GET", "/metrics", "What it counts ([metrics.md](metrics.md)), for Prometheus."),
+    ("GET", "/openapi.json", "DICOMweb as OpenAPI."),
+    ("POST", "/api/scrub", "Begin to read and prove all that is stored; 202."),
+    ("GET", "/api/scrub", "How the last scrub stands or ended."),
+)
 
 _NOTE = "<!-- Made by scripts/generate_reference.py from the code; a test checks that it is current. -->"
 
@@ -58,8 +69,33 @@ def errors_page() -> Iterator[str]:
     yield "carry the failure reason (PS3.18 table I.2-2); the command line exits with the code."
     yield from ("", "| error | HTTP | failure reason | exit | meaning |", "|---|---|---|---|---|")
     for one in _error_classes():
-        meaning = (inspect.getdoc(one) or "").split("\n", maxsplit=1)[0]
+        meaning = _summary(one)
         yield f"| `{one.__name__}` | {one.http_status} | 0x{one.failure_reason:04X} | {one.exit_code} | {meaning} |"
+
+
+def http_api_page() -> Iterator[str]:
+    """Yield the lines of ``http-api.md``."""
+    yield from ("# HTTP API", "", _NOTE, "")
+    yield "DICOMweb is described in [dicomweb.md](dicomweb.md) and, for programs, at `/openapi.json`. Errors are listed"
+    yield "in [errors.md](errors.md). HEAD works wherever GET does. The header `nearframe-tenant` names a tenant other"
+    yield "than the node's own."
+    yield from ("", "## Every node", "", *_route_table(_NODE_ROUTES))
+    yield from ("", "## Looking after an archive", "", "At an origin; an edge answers `/api/status` only.", "")
+    yield from _route_table((one.method, f"/api{one.path}", one.prose) for one in endpoints())
+    yield from (
+        "",
+        "## Between nodes",
+        "",
+        "How an edge follows an origin, or another edge. Documents are JSON, compressed",
+    )
+    yield from ("with zstd for callers that take it; [manifest.md](manifest.md) says what is in them.", "")
+    yield from _route_table((method, path, _summary(handler)) for _, method, path, handler in ROUTES)
+
+
+def _route_table(routes: Iterable[tuple[str, str, str]]) -> Iterator[str]:
+    yield from ("| | path | |", "|---|---|---|")
+    for method, path, prose in routes:
+        yield f"| {method} | `{path}` | {prose} |"
 
 
 def command_line_page() -> Iterator[str]:
@@ -113,6 +149,7 @@ PAGES: dict[str, Callable[[], Iterator[str]]] = {
     "settings.md": settings_page,
     "metrics.md": metrics_page,
     "errors.md": errors_page,
+    "http-api.md": http_api_page,
     "command-line.md": command_line_page,
     "intake.md": intake_page,
 }
@@ -121,6 +158,10 @@ PAGES: dict[str, Callable[[], Iterator[str]]] = {
 def render(name: str) -> str:
     """Return the text of a page."""
     return "\n".join(PAGES[name]()) + "\n"
+
+
+def _summary(documented: object) -> str:
+    return (inspect.getdoc(documented) or "").split("\n", maxsplit=1)[0]
 
 
 def _error_classes() -> list[type[errors.NearframeError]]:
