@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nearframe.dicom import transfersyntax as ts
@@ -61,6 +61,7 @@ METADATA = st.dictionaries(
 )
 
 
+@settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 @given(st.binary(max_size=16).map(lambda seed: (seed or b"\0") * 200), SYNTAXES, DESCRIPTIONS, METADATA)
 def test_any_header_and_any_bytes(frame: bytes, uid: str, pixel: PixelDescription, metadata: dict[str, object]) -> None:
     parameters = RenderParameters.from_metadata(metadata)
