@@ -23,13 +23,15 @@ from nearframe.storage.ports import Catalogue, ContentStore, InstanceRecord, Out
 
 Made = TypeVar("Made")
 
-BATCH_EVENTS = 64  # between two moves of the cursor, each a transaction
+BATCH_EVENTS = 256  # between two moves of the cursor, each a transaction
 LOWEST_PRIORITY = 19
 
-#: Between looks whether requests are still being answered, and how long one frame waits for that:
-#: under load that never ends, two frames a second are worked on.
-_LOOK_AGAIN_S = 0.02
+#: Between looks whether requests are still being answered; how long that may hold up a frame
+#: and the next batch. Under load that never ends, two frames a second are worked on, and a
+#: cursor moves every other second: not with every commit, which would double their number.
+_LOOK_AGAIN_S = 0.05
 _LONGEST_PAUSE_S = 0.5
+_LONGEST_BATCH_PAUSE_S = 2.0
 _STORE_RETRY_S = 5.0
 
 _log = log.logger(__name__)
@@ -161,7 +163,10 @@ class _Job:
     def _run(self) -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST_PRIORITY)
         while not self._closing.is_set():
+            self._pause(_LONGEST_BATCH_PAUSE_S)
             self._news.clear()
+            if self._closing.is_set():  # told before the news it cleared
+                return
             events = self._waiting_for_store(self._next_events) or []
             if events:
                 self._consume(events)
@@ -211,12 +216,16 @@ class _Job:
         self._catalogue.acknowledge(self.name, last_event_id)
 
     def _read_frame(self, study: StudyRef, enc: Digest) -> bytes:
-        waited_s = 0.0
-        while waited_s < _LONGEST_PAUSE_S and self._is_busy() and not self._closing.wait(_LOOK_AGAIN_S):
-            waited_s += _LOOK_AGAIN_S
+        self._pause(_LONGEST_PAUSE_S)
         if self._closing.is_set():
             raise Busy("the node is closing")
         return self._contents.read(study, enc)
+
+    def _pause(self, longest_s: float) -> None:
+        """Wait while requests are being answered, but not for good."""
+        waited_s = 0.0
+        while waited_s < longest_s and self._is_busy() and not self._closing.wait(_LOOK_AGAIN_S):
+            waited_s += _LOOK_AGAIN_S
 
     def _waiting_for_store(self, step: Callable[[], Any]) -> Any:
         """Take a step, again and again while the store cannot; None once the node closes."""

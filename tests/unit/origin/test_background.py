@@ -70,6 +70,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_STORE_RETRY_S", 0.001)
     monkeypatch.setattr(module, "_LOOK_AGAIN_S", 0.001)
     monkeypatch.setattr(module, "_LONGEST_PAUSE_S", 0.01)
+    monkeypatch.setattr(module, "_LONGEST_BATCH_PAUSE_S", 0.01)
+    monkeypatch.setattr(module, "BATCH_EVENTS", 64)
 
 
 @pytest.fixture
@@ -245,3 +247,21 @@ def test_consumers_do_not_take_events_from_each_other(catalogue: SQLCatalogue, r
     assert late.wait_for(1) == [1]
     background.close()
     assert {name: job["lag"] for name, job in background.status().items()} == {"quick": 0, "late": 0}
+
+
+def test_closes_in_the_middle_of_a_pause(catalogue: SQLCatalogue, run: Callable[..., Background]) -> None:
+    started = threading.Event()
+    background: Background
+
+    def stop_while_asked() -> bool:
+        assert started.wait(TIMEOUT_S)
+        for job in background._jobs:
+            job.stop()
+        return True
+
+    background = run(Collector(), is_busy=stop_while_asked)
+    started.set()
+    closing = threading.Thread(target=background.close)
+    closing.start()
+    closing.join(TIMEOUT_S)
+    assert not closing.is_alive()
