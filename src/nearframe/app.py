@@ -70,7 +70,8 @@ _log = log.logger(__name__)
 TENANT_HEADER: Final = b"nearframe-tenant"
 _MAX_TENANT_CHARS: Final = 64
 _SQL_THREADS: Final = 4
-_REPLICA_THREADS: Final = 2
+#: A manifest or delta of thousands of slices takes seconds: not in the threads that readers wait for.
+_SYNC_THREADS: Final = 2
 #: Other processes may write to a shared catalogue; this one tells its caches at once.
 _FRESHNESS_S: Final = 0.25
 
@@ -87,6 +88,7 @@ class Core:
     freshness: Freshness
     sql: Workers
     cpu: Workers
+    sync: Workers
     disk: Workers
     limits: Limits
     epoch: str
@@ -116,6 +118,7 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
         metrics = Metrics()
         sql = await stack.enter_async_context(_workers("sql", _SQL_THREADS))
         cpu = await stack.enter_async_context(_workers("cpu", settings.codec_threads))
+        sync = await stack.enter_async_context(_workers("sync", _SYNC_THREADS))
         disk = await stack.enter_async_context(_workers("disk", _SQL_THREADS))
         sizes = PackSettings(settings.segment_bytes, settings.chunk_bytes, settings.disk_reserve_bytes)
         packs = await disk.run(PackStore, settings.home, sizes)
@@ -127,10 +130,11 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
             metrics=metrics,
             packs=packs,
             catalogue=catalogue,
-            manifests=Manifests(catalogue, cpu, settings.metadata_cache_bytes),
+            manifests=Manifests(catalogue, sync, settings.metadata_cache_bytes),
             freshness=Freshness(),
             sql=sql,
             cpu=cpu,
+            sync=sync,
             disk=disk,
             limits=limits_of(settings),
             epoch=(await sql.run(catalogue.head)).epoch,
@@ -193,7 +197,7 @@ def sync_services(core: Core, contents: ContentReader, feed: FeedWatch) -> SyncS
         core.packs,
         core.manifests,
         Part10Edits(),
-        core.cpu,
+        core.sync,
         core.settings.metadata_cache_bytes // 4,
     )
     return SyncServices(
@@ -203,7 +207,7 @@ def sync_services(core: Core, contents: ContentReader, feed: FeedWatch) -> SyncS
         feed=feed,
         manifests=core.manifests,
         deltas=deltas,
-        workers=core.cpu,
+        workers=core.sync,
         metrics=core.metrics,
         node_name=core.node_name,
     )
@@ -324,12 +328,11 @@ def _background(core: Core, activity: Activity) -> Background:
 @asynccontextmanager
 async def open_edge(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Metrics]]:
     """Open an edge: it follows its upstream, and serves what it holds when that is away."""
-    # A study of thousands of slices is pulled for seconds: not in the threads that readers wait for.
-    async with open_core(settings) as core, _workers("replica", _REPLICA_THREADS) as replica_workers:
+    async with open_core(settings) as core:
         feed = FeedWatch(core.catalogue, core.sql)
         edge = Edge(
             settings,
-            _kept(core, replica_workers),
+            _kept(core),
             Part10Edits(),
             node_name=core.node_name,
             local_epoch=core.epoch,
@@ -360,7 +363,7 @@ def edge_status(core: Core, edge: Edge) -> Route:
     return Route("/api/status", answer)
 
 
-def _kept(core: Core, replica_workers: Workers) -> Kept:
+def _kept(core: Core) -> Kept:
     return Kept(
         home=core.settings.home,
         store=core.packs,
@@ -369,7 +372,7 @@ def _kept(core: Core, replica_workers: Workers) -> Kept:
         freshness=core.freshness,
         sql=core.sql,
         disk=core.disk,
-        replica=replica_workers,
+        sync=core.sync,
         metrics=core.metrics,
     )
 

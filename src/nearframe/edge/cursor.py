@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +42,8 @@ class CursorFile:
 
     def __init__(self, home: Path) -> None:
         self._path = home / _FILE_NAME
+        # A save whose caller was cancelled may still be running when the next one begins.
+        self._saving = threading.Lock()
 
     def load(self, upstream: str, local_epoch: str) -> str | None:
         """Return the cursor, or None if there is none that still means something."""
@@ -61,15 +64,20 @@ class CursorFile:
         new = self._path.with_suffix(".new")
         document = {name: getattr(followed, name) for name in ("upstream", "local_epoch", "cursor")}
         try:
-            with new.open("wb") as file:
-                file.write(json.dumps(document).encode())
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(self._path)
-            folder = os.open(self._path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            with self._saving:
+                with new.open("wb") as file:
+                    file.write(json.dumps(document).encode())
+                    file.flush()
+                    os.fsync(file.fileno())
+                new.replace(self._path)
+                _sync_folder(self._path.parent)
         except OSError as error:
             raise BackendFailed(f"the feed cursor cannot be written: {error.strerror}") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -23,7 +23,7 @@ from nearframe.edge.front import EdgeFront
 from nearframe.edge.pull import Replica, StudyPuller
 from nearframe.edge.readahead import ReadAhead
 from nearframe.edge.reader import EdgeContentReader
-from nearframe.edge.renditions import KnownRenditions
+from nearframe.edge.renditions import UpstreamRenditions
 from nearframe.edge.studyindex import StudyIndexes
 from nearframe.edge.upstream import Timeouts, Upstream
 from nearframe.errors import ConfigurationError
@@ -49,7 +49,7 @@ class Kept:
     freshness: Freshness
     sql: Workers
     disk: Workers
-    replica: Workers
+    sync: Workers
     metrics: Metrics
 
 
@@ -94,10 +94,10 @@ class Edge:
         self.read_ahead = ReadAhead(fetcher, kept.store, kept.disk) if settings.prefetch else None
         indexes = StudyIndexes(kept.catalogue, kept.freshness, kept.sql)
         self.contents = EdgeContentReader(kept.store, fetcher, indexes, kept.disk, kept.metrics, self.read_ahead)
-        self._renditions = KnownRenditions(
+        self._renditions = UpstreamRenditions(
             self.upstream, kept.catalogue, kept.manifests, kept.sql, clock, kept.freshness.changed
         )
-        replica = Replica(kept.catalogue, kept.store, kept.manifests, codec, kept.replica, kept.metrics, clock)
+        replica = Replica(kept.catalogue, kept.store, kept.manifests, codec, kept.sync, kept.metrics, clock)
         self.follower = Follower(
             self.upstream,
             StudyPuller(replica, self.upstream),
@@ -121,7 +121,7 @@ class Edge:
             await self.read_ahead.stop()
         await self.upstream.close()
         # Pulls that were cut may be writing still; whoever closes the store must not be quicker.
-        for workers in (self._kept.replica, self._kept.disk, self._kept.sql):
+        for workers in (self._kept.sync, self._kept.disk, self._kept.sql):
             await workers.drained()
 
     def wrap(self, dicomweb: ASGIApp, addresses: Addresses) -> ASGIApp:

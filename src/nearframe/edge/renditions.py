@@ -25,7 +25,7 @@ _STUDIES_KEPT = 10_000
 _log = log.logger(__name__)
 
 
-class KnownRenditions:
+class UpstreamRenditions:
     """Keeps the catalogue's renditions like the upstream's. For one event loop.
 
     Parameters

@@ -52,14 +52,18 @@ class Node:
         return +Counter({kind: int(self.metrics.value(UPSTREAM_BYTES, kind=kind)) for kind in KINDS[1:5]})
 
     async def store(self, files: Iterable[bytes]) -> httpx.Response:
+        """Store files by one STOW-RS request; all of them are taken."""
+        response = await self.try_to_store(files)
+        assert response.status_code == 200, response.text
+        return response
+
+    async def try_to_store(self, files: Iterable[bytes]) -> httpx.Response:
         """Store files by one STOW-RS request."""
         boundary = "boundary-of-a-test"
         parts = [multipart.part_head(boundary, "application/dicom", first=i == 0) + f for i, f in enumerate(files)]
         body = b"".join(parts) + multipart.closing(boundary)
         content_type = f'multipart/related; type="application/dicom"; boundary={boundary}'
-        response = await self.client.post("/dicomweb/studies", content=body, headers={"Content-Type": content_type})
-        assert response.status_code == 200, response.text
-        return response
+        return await self.client.post("/dicomweb/studies", content=body, headers={"Content-Type": content_type})
 
     async def file(self, study: str, series: str, instance: str) -> bytes:
         """Retrieve the stored file of an instance."""
@@ -148,6 +152,14 @@ async def until(holds: Callable[[], bool], patience_s: float = 30.0) -> None:
     async with asyncio.timeout(patience_s):
         while not holds():
             await asyncio.sleep(0.01)
+
+
+async def until_followed(edge: Node, origin: Node) -> None:
+    """Wait until an edge is complete up to the end of its upstream's feed."""
+    head = (await origin.client.get("/api/status")).json()["feed"]["head"]
+    async with asyncio.timeout(120):
+        while (await edge.client.get("/api/status")).json()["upstream"]["cursor"] != head:
+            await asyncio.sleep(0.05)
 
 
 async def until_shows(node: Node, study: str, instances: int, name: str, patience_s: float = 60.0) -> None:

@@ -1,0 +1,57 @@
+"""Real objects of every kind through an edge: the files come back byte for byte."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pydicom
+import pytest
+
+from tests.integration.edge.nodes import edge_node, origin_node, until_followed
+
+
+def instances(folder: Path) -> dict[str, bytes]:
+    """Return the first file of each SOP Instance UID."""
+    found: dict[str, bytes] = {}
+    for path in sorted(folder.rglob("*")):
+        if not path.is_file():
+            continue
+        file = path.read_bytes()
+        try:
+            uid = pydicom.dcmread(io.BytesIO(file), specific_tags=["SOPInstanceUID"], force=True).get("SOPInstanceUID")
+        except Exception:  # noqa: BLE001, S112 - pydicom fails in many ways on what is broken on purpose
+            continue
+        if uid:
+            found.setdefault(str(uid), file)
+    return found
+
+
+@pytest.mark.data
+@pytest.mark.filterwarnings("ignore")
+async def test_every_kind_of_object(tmp_path: Path, data_dir: Path) -> None:
+    files = instances(data_dir / "zoo")
+    async with origin_node(tmp_path / "origin") as origin, edge_node(tmp_path / "edge", origin.url) as edge:
+        assert (await origin.try_to_store(files.values())).status_code == 202, "some are broken on purpose"
+        found = (await origin.client.get("/dicomweb/instances", params={"limit": "5000"})).json()
+        await until_followed(edge, origin)
+        checked = 0
+        for row in found:
+            study, series, instance = (row[tag]["Value"][0] for tag in ("0020000D", "0020000E", "00080018"))
+            path = f"/dicomweb/studies/{study}/series/{series}/instances/{instance}"
+            headers = {"Accept": "application/dicom; transfer-syntax=*"}
+            theirs, ours = await origin.client.get(path, headers=headers), await edge.client.get(path, headers=headers)
+            assert (ours.status_code, ours.content) == (theirs.status_code, theirs.content)
+            same = [await node.client.get(f"{path}/metadata") for node in (origin, edge)]
+            assert same[0].json() == _with_links(same[1].json(), edge.url, origin.url)
+            checked += ours.content in files.values()
+        assert checked > 200
+
+
+def _with_links(document: object, ours: str, theirs: str) -> object:
+    """Return a document with the links another node writes."""
+    if isinstance(document, dict):
+        return {key: _with_links(value, ours, theirs) for key, value in document.items()}
+    if isinstance(document, list):
+        return [_with_links(value, ours, theirs) for value in document]
+    return document.replace(ours, theirs) if isinstance(document, str) else document

@@ -1,0 +1,89 @@
+"""What an edge's answers say about caching and the line."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from starlette.types import Message, Receive, Scope, Send
+
+from nearframe.edge.cachestatus import note_fetch
+from nearframe.edge.front import EdgeFront
+from nearframe.edge.upstream import Upstream, inbound_via
+
+Headers = list[tuple[bytes, bytes]]
+
+
+async def headers_of(
+    *,
+    route: str = "retrieve_frames",
+    status: int = 200,
+    below: Headers | None = None,
+    fetches: list[dict[str, Any]] | None = None,
+    contact_s: float | None = 1.0,
+    reachable: bool = True,
+) -> dict[bytes, bytes]:
+    """Return the headers of an answer of an application that does as told."""
+    seen: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        assert inbound_via.get() == ("1.1 edge-b",)
+        scope["state"] = {"route": route}
+        for fetch in fetches or []:
+            note_fetch(0.25, **fetch)
+        await send({"type": "http.response.start", "status": status, "headers": below or []})
+        await send({"type": "http.response.body", "body": b""})
+
+    upstream = SimpleNamespace(is_reachable=reachable, last_contact_s=contact_s)
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    scope = {"type": "http", "path": "/dicomweb/studies/1.2/metadata", "headers": [(b"via", b"1.1 edge-b (office)")]}
+    await EdgeFront(app, cast("Upstream", upstream), seen.append)(scope, receive, send)
+    assert seen == ["/dicomweb/studies/1.2/metadata"]
+    return dict(sent[0]["headers"])
+
+
+FRAME: Headers = [(b"cache-status", b"nearframe; hit"), (b"etag", b'"x"')]
+KEPT = {"stored": True, "collapsed": False}
+
+
+@pytest.mark.parametrize(
+    ("circumstances", "said"),
+    [
+        ({"below": FRAME}, b"nearframe-edge; hit"),
+        ({"below": FRAME, "fetches": [KEPT]}, b"nearframe-edge; fwd=miss; stored"),
+        ({"fetches": [KEPT, {**KEPT, "stored": False}]}, b"nearframe-edge; fwd=miss"),
+        ({"fetches": [{**KEPT, "collapsed": True}]}, b"nearframe-edge; fwd=miss; stored; collapsed"),
+        ({"route": "search_studies"}, b"nearframe-edge; hit"),
+        ({"route": "retrieve_study_metadata"}, b"nearframe-edge; hit"),
+        ({"route": "retrieve_study"}, None),
+        ({"below": FRAME, "status": 404}, None),
+    ],
+)
+async def test_cache_status(circumstances: dict[str, Any], said: bytes | None) -> None:
+    assert (await headers_of(**circumstances)).get(b"cache-status") == said
+
+
+async def test_time_spent_upstream() -> None:
+    headers = await headers_of(fetches=[KEPT, KEPT])
+    assert headers[b"server-timing"] == b"upstream;dur=500.0"
+
+
+@pytest.mark.parametrize(
+    ("circumstances", "said"),
+    [
+        ({}, (None, None)),
+        ({"reachable": False, "contact_s": 90.4}, (b"away", b"90")),
+        ({"reachable": False, "contact_s": None}, (b"away", None)),
+    ],
+)
+async def test_staleness(circumstances: dict[str, Any], said: tuple[bytes | None, bytes | None]) -> None:
+    headers = await headers_of(**circumstances)
+    assert (headers.get(b"nearframe-upstream"), headers.get(b"age")) == said
