@@ -15,10 +15,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from nearframe.errors import NotFound, StorageError
 from nearframe.ids import Digest, sha256
-from nearframe.storage.packs import PackSettings, PackStore
+from nearframe.storage.packs import PackStore
 from nearframe.storage.packs.faulty import Fault, FaultyDisk, PowerCutError, When
 from nearframe.storage.packs.keyring import SlotKeyRing
 from nearframe.storage.ports import ContentKind, StudyRef
+from tests.packs import SMALL, lose_index
 
 Pair = tuple[StudyRef, Digest]
 
@@ -28,7 +29,6 @@ CONTENTS = {
     sha256(data): data for data in (random.Random(n).randbytes(n) for n in (0, 1, 300, 301, 1024, 1025, 3000, 9000))
 }
 PAIRS = [(study, digest) for study in STUDIES for digest in CONTENTS]
-SETTINGS = PackSettings(segment_bytes=8192, chunk_bytes=1024, reserve_bytes=0)
 
 studies = st.sampled_from(STUDIES)
 digest_sets = st.sets(st.sampled_from(list(CONTENTS)))
@@ -58,7 +58,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     def open(self) -> None:
         keys = SlotKeyRing(self.disk.directory("keys"), bytes(32))
-        self.store = PackStore(self.home, SETTINGS, files=self.disk.directory("packs"), keys=keys)
+        self.store = PackStore(self.home, SMALL, files=self.disk.directory("packs"), keys=keys)
         self.mark = self.store.mark()
 
     # -- operations ------------------------------------------------------------------------
@@ -141,7 +141,7 @@ class StoreMachine(RuleBasedStateMachine):
         before = self.store.stats()
         self.store.close()
         if index_lost:
-            self.lose_index()
+            lose_index(self.home)
         self.open()
         after = self.store.stats()
         assert (after.contents, after.plain_bytes) == (before.contents, before.plain_bytes)
@@ -152,16 +152,13 @@ class StoreMachine(RuleBasedStateMachine):
         self.store.abandon()
         self.disk.restart()
         if index_lost:
-            self.lose_index()
+            lose_index(self.home)
 
     def reopen(self) -> None:
         self.open()
         self.observe(PAIRS)
         self.half_shredded.clear()
         self.durable(PAIRS)
-
-    def lose_index(self) -> None:
-        shutil.rmtree(self.home / "packs" / "index")
 
     # -- judging ---------------------------------------------------------------------------
 

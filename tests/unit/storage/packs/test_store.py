@@ -13,6 +13,7 @@ from nearframe.ids import sha256
 from nearframe.storage.packs import PackSettings, PackStore
 from nearframe.storage.ports import ContentKind, StudyRef
 from nearframe.units import MIB
+from tests.packs import lose_index, put
 
 SETTINGS = PackSettings(segment_bytes=MIB, chunk_bytes=4096, reserve_bytes=0)
 A = StudyRef("main", "1.2.3")
@@ -24,14 +25,6 @@ ELSEWHERE = StudyRef("other", "1.2.3")
 def store(tmp_path: Path) -> Iterator[PackStore]:
     with PackStore(tmp_path, SETTINGS) as opened:
         yield opened
-
-
-def put(store: PackStore, study: StudyRef, data: bytes, kind: ContentKind = ContentKind.FRAME) -> bytes:
-    digest = sha256(data)
-    mark = store.mark()
-    store.append(study, kind, digest, len(data), [data])
-    store.sync(mark)
-    return digest
 
 
 @pytest.mark.parametrize("size", [0, 1, 4095, 4096, 4097, 8192, 50_000, 3 * MIB])
@@ -112,8 +105,7 @@ def test_an_index_that_is_gone_is_rebuilt(tmp_path: Path) -> None:
         store.release(A, digests[:5])
         store.release(B, digests[:3])
         before = store.stats()
-    for file in (tmp_path / "packs" / "index").iterdir():
-        file.unlink()
+    lose_index(tmp_path)
     with PackStore(tmp_path, SETTINGS) as store:
         assert store.missing(A, digests) == digests[:5]
         assert store.missing(B, digests[:10]) == digests[:3]
