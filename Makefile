@@ -33,6 +33,7 @@ check: $(CACHE)/venv.stamp ## form, lint, types, fast tests
 
 drill: $(CACHE)/venv.stamp $(CACHE)/apt-test.stamp viewer ## slow fault drills, and the viewer on every kind of object
 	$(BIN)/python -m pytest -m drill $(ARGS)
+	$(BIN)/python -m pytest -m hypothesis --hypothesis-profile drill tests/unit
 
 bench: $(CACHE)/venv.stamp $(CACHE)/apt-bench.stamp ## measure against Orthanc and nginx, side by side
 	$(BIN)/python -m bench $(ARGS)

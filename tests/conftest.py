@@ -14,8 +14,10 @@ from tests.postgres import running_server, server_binaries
 
 REPOSITORY = Path(__file__).parents[1]
 
-# How long one example takes says how busy the machine is, not whether the code is right.
-hypothesis.settings.register_profile("project", deadline=None)
+# How long one example takes says how busy the machine is, not whether the code is right. The suite
+# draws the same examples each time; the drill (`--hypothesis-profile drill`) draws new and more ones.
+hypothesis.settings.register_profile("project", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("drill", deadline=None, max_examples=500)
 hypothesis.settings.load_profile("project")
 
 
