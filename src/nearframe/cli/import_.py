@@ -107,8 +107,10 @@ class _Bar:
             transient=True,
         )
         self._task = self._progress.add_task("searching", total=0, files=0)
+        self._console = console
         self._files = 0
         self._total_bytes = 0
+        self._waits_for = ""
 
     def __enter__(self) -> _Bar:
         self._progress.start()
@@ -127,6 +129,12 @@ class _Bar:
     def sent(self, files: int, size_bytes: int) -> None:
         self._files += files
         self._progress.update(self._task, advance=size_bytes, files=self._files)
+        self._waits_for = ""
+
+    def waiting(self, problem: str) -> None:
+        if problem != self._waits_for:  # once, not at each try
+            self._waits_for = problem
+            self._console.print(f"Waiting: {problem}", markup=False, soft_wrap=True)
 
 
 def _tell(console: Console, report: importer.Report) -> None:

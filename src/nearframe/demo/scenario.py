@@ -98,7 +98,7 @@ def run(origin: DemoNode, edge: DemoNode, data: Path, say: Say) -> Report:
 def _import(origin: DemoNode, data: Path, report: Report) -> None:
     """Import as a user does: with the command, so its progress and its report are what users get."""
     start = time.monotonic()
-    command = [sys.executable, "-m", "nearframe", "import", str(data), "--to", origin.url, "--again", "--json"]
+    command = [sys.executable, "-m", "nearframe", "import", str(data), "--to", origin.url, "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own program
     # 1 says that some files were refused: broken ones are part of any real folder.
     if done.returncode not in (0, 1):

@@ -1,7 +1,8 @@
 """What an interrupted import has already sent, so that the next run goes on from there.
 
-One line per file, a hash of its path, size and time of change: the journal names nobody.
-It belongs to one target and is deleted when an import into it is complete.
+It belongs to one target and is deleted when an import into it is complete. The first line
+is a hash of the archive's identity, since the next archive at the same URL has been sent
+nothing; then one line per file, a hash of its path, size and time of change. It names nobody.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import threading
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
+
+from nearframe.errors import ConfigurationError
 
 _KEY_CHARS = 32
 
@@ -28,18 +31,36 @@ class Journal:
     Parameters
     ----------
     target
-        What identifies the target: its URL, the tenant, and the server's own identity if it tells.
+        Its URL and the tenant.
+    archive
+        What tells this archive from an earlier one at that URL: a journal of another begins anew.
+
+    Raises
+    ------
+    ConfigurationError
+        If the folder cannot be written.
     """
 
-    def __init__(self, folder: Path, *target: str) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        digest = hashlib.sha256("\0".join(target).encode()).hexdigest()[:16]
-        self.path = folder / f"import-{digest}.journal"
+    def __init__(self, folder: Path, *target: str, archive: str = "") -> None:
+        self.path = folder / f"import-{_hash(*target)[:16]}.journal"
         self._lock = threading.Lock()
-        self._file = self.path.open("a+", encoding="ascii", errors="replace")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = self.path.open("a+", encoding="ascii", errors="replace")
+        except OSError as error:
+            raise ConfigurationError(
+                f"{folder}: no place to remember the import ({error.strerror}); --state names another folder"
+            ) from error
+        self._sent = self._read(f"{_hash(archive)}\n")
+
+    def _read(self, head: str) -> set[str]:
         self._file.seek(0)
+        if self._file.readline() != head:
+            self._file.truncate(0)
+            self._file.write(head)
+            self._file.flush()
         # A line that a crash cut short is a file sent again.
-        self._sent = {line[:_KEY_CHARS] for line in self._file if len(line) == _KEY_CHARS + 1}
+        return {line[:_KEY_CHARS] for line in self._file if len(line) == _KEY_CHARS + 1}
 
     def __contains__(self, key: str) -> bool:
         return key in self._sent
@@ -59,3 +80,7 @@ class Journal:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._file.close()
+
+
+def _hash(*texts: str) -> str:
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:_KEY_CHARS]

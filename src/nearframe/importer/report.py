@@ -119,6 +119,10 @@ class Progress(Protocol):
         """The server answered for these files, or they were given up."""
         ...
 
+    def waiting(self, problem: str) -> None:
+        """The server is away or busy, and will be asked again."""
+        ...
+
 
 class NoProgress:
     """Tells nobody."""
@@ -130,4 +134,7 @@ class NoProgress:
         pass
 
     def sent(self, files: int, size_bytes: int) -> None:
+        pass
+
+    def waiting(self, problem: str) -> None:
         pass

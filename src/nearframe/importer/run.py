@@ -13,8 +13,10 @@ from urllib.parse import urlsplit
 import httpx
 
 from nearframe import __version__
-from nearframe.errors import ConfigurationError, NearframeError, UpstreamUnavailable
+from nearframe.errors import ConfigurationError, NearframeError, UpstreamError, UpstreamUnavailable
+from nearframe.importer.identity import archive_identity
 from nearframe.importer.journal import Journal, default_folder
+from nearframe.importer.patience import Patience
 from nearframe.importer.report import NoProgress, Problem, Progress, Report
 from nearframe.importer.sender import Loaded, Sender, Verdict, load
 from nearframe.importer.sources import NOT_THERE, Finding, Found, Missing, Other, find
@@ -82,17 +84,27 @@ def run(paths: Sequence[Path], options: Options, progress: Progress | None = Non
     Raises
     ------
     ConfigurationError
-        If the URL or the certificates cannot be used.
+        If the URL, the certificates or the folder of the journal cannot be used.
     """
+    progress = progress or NoProgress()
     target = (options.service_url, options.tenant)
     began = time.monotonic()
-    with _client(options) as client, Journal(options.state or default_folder(), *target) as journal:
-        running = _Run(client, options, journal, progress or NoProgress())
-        running.import_all(paths)
-        running.report.seconds = time.monotonic() - began
-        if running.report.complete:
-            journal.forget()
+    with _client(options) as client:
+        try:
+            archive = archive_identity(client, options.service_url, _patience(options, progress))
+        except UpstreamError as error:
+            return Report(stopped_by=error)
+        with Journal(options.state or default_folder(), *target, archive=archive) as journal:
+            running = _Run(client, options, journal, progress)
+            running.import_all(paths)
+            running.report.seconds = time.monotonic() - began
+            if running.report.complete:
+                journal.forget()
     return running.report
+
+
+def _patience(options: Options, progress: Progress) -> Patience:
+    return Patience(options.retry_for_s, threading.Event().wait, progress.waiting)
 
 
 def _client(options: Options) -> httpx.Client:
@@ -118,13 +130,8 @@ class _Run:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._room = threading.Semaphore(_RUN_AHEAD)
-        self._sender = Sender(
-            client,
-            options.service_url,
-            retry_for_s=options.retry_for_s,
-            wait=self._stop.wait,
-            on_retry=self._count_retry,
-        )
+        patience = Patience(options.retry_for_s, self._stop.wait, self._note_retry)
+        self._sender = Sender(client, options.service_url, patience)
 
     def import_all(self, paths: Iterable[Path]) -> None:
         with ThreadPoolExecutor(self._options.parallel, thread_name_prefix="import") as workers:
@@ -235,9 +242,10 @@ class _Run:
         with self._lock:
             self.report.warn(problem)
 
-    def _count_retry(self) -> None:
+    def _note_retry(self, problem: str) -> None:
         with self._lock:
             self.report.retries += 1
+            self._progress.waiting(problem)
 
     def _end(self, error: NearframeError) -> None:
         """Stop the import: the target is of no use now."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import random
 import uuid
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 import httpx
@@ -15,6 +15,7 @@ import pydicom
 from nearframe.errors import AccessError, MalformedDICOM, UpstreamError, UpstreamUnavailable
 from nearframe.importer.answer import OUT_OF_RESOURCES, Answer, read_answer, reason_text
 from nearframe.importer.archives import UNPACKING_ERRORS
+from nearframe.importer.patience import NotNow, Patience, busy, retry_after_s, unreachable
 from nearframe.importer.reading import lenient_reading
 from nearframe.importer.sources import Found
 from nearframe.units import MIB
@@ -22,15 +23,10 @@ from nearframe.wire import multipart
 
 _SEND_BYTES = MIB
 _PART_TYPE = "application/dicom"
-_TRY_AGAIN = (429, 502, 503, 504)
 _FORBIDDEN = (401, 403, 407)
 #: The target is not a place to store to at all: no other file will fare better.
 _WRONG_TARGET = (301, 302, 307, 308, 404, 405, 406, 415)
 _FULL = 507
-
-_FIRST_DELAY_S = 0.25
-_MAX_DELAY_S = 20.0
-_MAX_RETRY_AFTER_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,28 +109,14 @@ class Sender:
     ----------
     url
         The DICOMweb service: instances go to ``{url}/studies``.
-    retry_for_s
+    patience
         How long one batch is tried again while the server is away or busy.
-    wait
-        Sleeps for some seconds; returns True if the import is to end.
-    on_retry
-        Called before each further try.
     """
 
-    def __init__(
-        self,
-        client: httpx.Client,
-        url: str,
-        *,
-        retry_for_s: float,
-        wait: Callable[[float], bool],
-        on_retry: Callable[[], None],
-    ) -> None:
+    def __init__(self, client: httpx.Client, url: str, patience: Patience) -> None:
         self._client = client
         self._url = f"{url}/studies"
-        self._retry_for_s = retry_for_s
-        self._wait = wait
-        self._on_retry = on_retry
+        self._patience = patience
 
     def store(self, batch: Sequence[Loaded]) -> Iterator[Verdict]:
         """Store a batch and yield what became of each file.
@@ -148,7 +130,7 @@ class Sender:
         OSError
             If a file that is read as it is sent cannot be read.
         """
-        response = self._send(batch)
+        response = self._patience.ask(partial(self._try, batch))
         if response.status == 200 and not response.answer.warns:
             yield from (Verdict(loaded.file, stored=True) for loaded in batch)
         elif len(batch) == 1:
@@ -167,33 +149,18 @@ class Sender:
             else:
                 yield from self.store([loaded])
 
-    def _send(self, batch: Sequence[Loaded]) -> _Response:
-        waited_s = 0.0
-        delay_s = _FIRST_DELAY_S
-        while True:
-            response, problem, least_s = self._try(batch)
-            if response is not None:
-                return response
-            pause_s = max(delay_s * random.uniform(0.5, 1.0), least_s)
-            if waited_s + pause_s > self._retry_for_s or self._wait(pause_s):
-                raise UpstreamUnavailable(f"{problem}; what was stored stays stored, run the import again later")
-            self._on_retry()
-            waited_s += pause_s
-            delay_s = min(2 * delay_s, _MAX_DELAY_S)
-
-    def _try(self, batch: Sequence[Loaded]) -> tuple[_Response | None, str, float]:
-        """Send once: a response, or why to try again and the seconds the server asked to wait."""
+    def _try(self, batch: Sequence[Loaded]) -> _Response | NotNow:
         try:
             reply = self._post(batch)
         except httpx.TransportError as error:
-            return None, f"the server cannot be reached ({type(error).__name__})", 0.0
-        if reply.status_code in _TRY_AGAIN:
-            return None, f"the server is busy (HTTP {reply.status_code})", _retry_after_s(reply.headers)
+            return unreachable(error)
+        if later := busy(reply):
+            return later
         _check_target(reply)
         response = _Response(reply.status_code, read_answer(_json(reply)), _detail(reply))
         if response.out_of_resources and not response.answer.stored:
-            return None, "the server is out of resources", _retry_after_s(reply.headers)
-        return response, "", 0.0
+            return NotNow("the server is out of resources", retry_after_s(reply.headers))
+        return response
 
     def _post(self, batch: Sequence[Loaded]) -> httpx.Response:
         boundary = f"nf-{uuid.uuid4().hex}"
@@ -280,8 +247,3 @@ def _detail(reply: httpx.Response) -> str:
     body = _json(reply)
     detail = body.get("detail") or body.get("title") if isinstance(body, Mapping) else None
     return f": {detail}" if isinstance(detail, str) else ""
-
-
-def _retry_after_s(headers: httpx.Headers) -> float:
-    value = headers.get("retry-after", "")
-    return min(float(value), _MAX_RETRY_AFTER_S) if value.isascii() and value.isdigit() else 0.0

@@ -48,6 +48,8 @@ class StoreServer:
     connections: set[Any] = field(default_factory=set)
     #: Called with the parts of a request; returns (status, body) to answer so, None to hang up.
     script: deque[Callable[[list[bytes]], tuple[int, object] | None]] = field(default_factory=deque)
+    #: Answered to ``GET /api/status``; None for a server that knows no such thing.
+    status: object = None
     failing: dict[str, int] = field(default_factory=dict)
     warning: dict[str, int] = field(default_factory=dict)
     arrived: threading.Event = field(default_factory=threading.Event)
@@ -81,6 +83,10 @@ def handler_of(server: StoreServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
+        def do_GET(self) -> None:
+            known = self.path == "/api/status" and server.status is not None
+            self._answer(200 if known else 404, server.status if known else {})
+
         def do_POST(self) -> None:
             server.connections.add(self.client_address)
             body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -96,7 +102,9 @@ def handler_of(server: StoreServer) -> type[BaseHTTPRequestHandler]:
             if answer is None:
                 self.close_connection = True
                 return
-            status, reply = answer
+            self._answer(*answer)
+
+        def _answer(self, status: int, reply: object) -> None:
             data = json.dumps(reply).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/dicom+json")

@@ -20,6 +20,14 @@ def test_remembers_across_runs(tmp_path: Path) -> None:
         assert KEYS[0] not in journal
 
 
+def test_another_archive_begins_anew(tmp_path: Path) -> None:
+    for archive, held in (("first", False), ("first", True), ("second", False), ("second", True), ("first", False)):
+        with Journal(tmp_path, "http://a", archive=archive) as journal:
+            assert (KEYS[0] in journal) is held
+            journal.add(KEYS[:1])
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_a_line_cut_short_is_no_line(tmp_path: Path) -> None:
     with Journal(tmp_path, "t") as journal:
         journal.add(KEYS)

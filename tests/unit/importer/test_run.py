@@ -12,15 +12,16 @@ import pytest
 
 from nearframe import importer
 from nearframe.errors import AccessError, ConfigurationError, UpstreamError, UpstreamUnavailable
-from nearframe.importer import sender
+from nearframe.importer import patience
+from nearframe.importer.report import NoProgress
 from nearframe.importer.run import TENANT_HEADER
 from tests.unit.importer.conftest import StoreServer, dicom_file
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sender, "_FIRST_DELAY_S", 0.001)
-    monkeypatch.setattr(sender, "_MAX_DELAY_S", 0.002)
+    monkeypatch.setattr(patience, "_FIRST_DELAY_S", 0.001)
+    monkeypatch.setattr(patience, "_MAX_DELAY_S", 0.002)
 
 
 @pytest.fixture
@@ -217,9 +218,63 @@ def test_progress_adds_up(server: StoreServer, folder: Path, options: Any) -> No
             self.files[1] += files
             self.size_bytes[1] += size_bytes
 
+        def waiting(self, problem: str) -> None:
+            raise AssertionError(problem)
+
     sums = Sums()
     server.failing = {"1.2.3.1": 0xC000}
     importer.run([folder], options(), sums)
     assert sums.done
     assert sums.files == [10, 10]
     assert sums.size_bytes[0] == sums.size_bytes[1]
+
+
+def test_another_archive_at_the_same_url_gets_everything(server: StoreServer, folder: Path, options: Any) -> None:
+    server.failing = {"1.2.3.0": 0xC000}
+    server.status = {"feed": {"head": "first:7"}}
+    importer.run([folder], options())
+    server.status = {"feed": {"head": "first:19"}}
+    assert importer.run([folder], options()).resumed == 9, "the same archive, further on"
+    server.status = {"feed": {"head": "second:7"}}
+    assert importer.run([folder], options()).resumed == 0
+
+
+def test_an_edge_stands_for_its_upstream(server: StoreServer, folder: Path, options: Any) -> None:
+    server.failing = {"1.2.3.0": 0xC000}
+    server.status = {"feed": {"head": "edge:7"}, "upstream": {"cursor": "first:7"}}
+    importer.run([folder], options())
+    server.status = {"feed": {"head": "edge:8"}, "upstream": {"cursor": "second:1"}}
+    assert importer.run([folder], options()).resumed == 0
+
+
+@pytest.mark.parametrize("status", [{}, [], {"feed": None}, {"feed": {"head": 7}}, {"feed": {"head": "no cursor"}}])
+def test_a_server_that_names_no_epoch_is_known_by_its_url(
+    server: StoreServer, folder: Path, options: Any, status: object
+) -> None:
+    server.failing = {"1.2.3.0": 0xC000}
+    server.status = status
+    importer.run([folder], options())
+    assert importer.run([folder], options()).resumed == 9
+
+
+def test_a_server_that_is_away_is_asked_again_and_then_given_up(folder: Path, options: Any) -> None:
+    said = []
+
+    class Ear(NoProgress):
+        def waiting(self, problem: str) -> None:
+            said.append(problem)
+
+    report = importer.run([folder], options(url="http://127.0.0.1:9", retry_for_s=0.01), Ear())
+    assert isinstance(report.stopped_by, UpstreamUnavailable)
+    assert "refused" in said[0]
+
+
+def test_no_tls_where_tls_was_asked_for_is_said_at_once(server: StoreServer, folder: Path, options: Any) -> None:
+    report = importer.run([folder], options(url=server.url.replace("http:", "https:"), retry_for_s=600.0))
+    assert type(report.stopped_by) is UpstreamError
+    assert "does not speak TLS" in str(report.stopped_by)
+
+
+def test_a_state_folder_that_cannot_be_written(server: StoreServer, folder: Path, options: Any) -> None:
+    with pytest.raises(ConfigurationError, match="--state"):
+        importer.run([folder], options(state=folder / "readme.txt"))
