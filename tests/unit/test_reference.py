@@ -18,16 +18,6 @@ def test_page_is_current(root: Path, page: str) -> None:
     assert written == generate_reference.render(page), "run: python scripts/generate_reference.py"
 
 
-def test_links_between_pages_lead_somewhere(root: Path) -> None:
-    broken = [
-        f"{page.relative_to(root)}: {link}"
-        for page in (root / "README.md", *(root / "docs").rglob("*.md"))
-        for link in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8"))
-        if "://" not in link and not (page.parent / link).exists()
-    ]
-    assert not broken
-
-
 def test_every_setting_is_used(root: Path) -> None:
     source = "".join(
         path.read_text() for path in (root / "src").rglob("*.py") if path.name not in ("config.py", "_settings.py")

@@ -14,6 +14,7 @@ from rich.tree import Tree
 from nearframe.cli import _studies as studies
 from nearframe.cli._client import Node, add_node_options, node_of
 from nearframe.cli._output import Subparsers, add_json_option, add_parser, console, print_json, print_table
+from nearframe.dicom.notes import summarise
 from nearframe.errors import ConfigurationError
 from nearframe.units import format_size
 from nearframe.wire.delta import MEDIA_TYPE as DELTA_TYPE
@@ -118,20 +119,30 @@ def run_show(options: argparse.Namespace) -> int:
         series = studies.series_of(node, study)
         manifest = _manifest(node, study)
     sizes = studies.sizes_of(manifest)
+    notes = summarise(entry.notes for entry in manifest.entries)
     if options.json:
+        noted = [{"code": code, "meaning": meaning, "instances": count} for code, meaning, count in notes]
         described = [studies.plain(one) | sizes[studies.text(one, "SeriesInstanceUID")].as_json() for one in series]
-        print_json(studies.plain(study) | {"root": manifest.root.hex(), "series": described})
+        print_json(studies.plain(study) | {"root": manifest.root.hex(), "series": described, "notes": noted})
         return 0
     tree = Tree(_heading(study))
     tree.add(f"root {manifest.root.hex()}")
     for one in series:
         size = sizes[studies.text(one, "SeriesInstanceUID")]
         branch = tree.add(_series_line(one))
-        branch.add(f"{size.instances} instances, {size.frames} frames, {format_size(size.frame_bytes)} of pixels")
+        branch.add(f"{_instances(size.instances)}, {size.frames} frames, {format_size(size.frame_bytes)} of pixels")
         branch.add(Text(size.syntaxes))
         branch.add(Text(studies.text(one, "SeriesInstanceUID")))
+    if notes:
+        branch = tree.add("worth knowing")
+        for _, meaning, count in notes:
+            branch.add(Text(f"{meaning} ({_instances(count)})"))
     console().print(tree)
     return 0
+
+
+def _instances(count: int) -> str:
+    return f"{count} instance" if count == 1 else f"{count} instances"
 
 
 def _heading(study: studies.Found) -> Text:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
+from itertools import chain
 from typing import Final
 
 NO_PREAMBLE: Final = "no_preamble"
@@ -51,3 +54,20 @@ MEANING: Final[dict[str, str]] = {
     NOT_A_PICTURE: "there is pixel data, but the attributes that describe it are missing",
     VIDEO: "the pixel data is a video stream, kept whole",
 }
+
+
+def summarise(notes: Iterable[Iterable[str]]) -> list[tuple[str, str, int]]:
+    """Return code, meaning and number of instances of every note, most frequent first.
+
+    Parameters
+    ----------
+    notes
+        Of each instance. A code of a newer release is its own meaning.
+    """
+    counts = Counter(chain.from_iterable(notes))
+    return [(code, MEANING.get(code, code), count) for code, count in sorted(counts.items(), key=_most_frequent_first)]
+
+
+def _most_frequent_first(counted: tuple[str, int]) -> tuple[int, str]:
+    code, count = counted
+    return -count, code

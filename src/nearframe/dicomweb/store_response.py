@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from textwrap import shorten
+from typing import Any, Final
 
 from nearframe.dicom.model import DICOMJSON
 from nearframe.dicomweb.address import instance_path, resource
@@ -18,6 +19,7 @@ WARNING_REASON = "00081196"
 FAILURE_REASON = "00081197"
 #: Text beside a reason, for people; PS3.18 leaves further attributes to us.
 ERROR_COMMENT = "00000902"
+_LO_CHARS: Final = 64
 
 
 def store_response(report: StoreReport, service_url: str, study: str | None) -> tuple[int, DICOMJSON]:
@@ -79,7 +81,7 @@ def _sop(sop_class_uid: str, sop_instance_uid: str) -> DICOMJSON:
 
 
 def _comment(text: str) -> DICOMJSON:
-    return {ERROR_COMMENT: _element("LO", text[:64])} if text else {}
+    return {ERROR_COMMENT: _element("LO", shorten(text, _LO_CHARS, placeholder=" …"))} if text else {}
 
 
 def _element(vr: str, *values: Any) -> DICOMJSON:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 #: Failure Reason: out of resources. The only one worth another try.
 OUT_OF_RESOURCES = range(0xA700, 0xA800)
@@ -21,7 +21,9 @@ _REASONS = {
     0xB000: "stored, with some values changed by the server",
     0xB006: "stored, with some elements left out by the server",
     0xB007: "stored, though it is not what its SOP class says",
+    0xB0C0: "stored, but not current: other pixels are held under its UID (nearframe conflicts list)",  # our own
 }
+_WARNINGS = range(0xB000, 0xC000)
 
 _REFERENCED = "00081199"
 _FAILED = "00081198"
@@ -29,6 +31,30 @@ _OTHER_FAILURES = "0008119A"
 _INSTANCE_UID = "00081155"
 _WARNING_REASON = "00081196"
 _FAILURE_REASON = "00081197"
+_ERROR_COMMENT = "00000902"
+
+
+class Said(NamedTuple):
+    """What a server said of one instance.
+
+    Attributes
+    ----------
+    uid
+        SOP Instance UID, empty where the server could not read it.
+    code
+        Warning or Failure Reason; None for an instance stored without warning.
+    comment
+        The server's own words, if it has any.
+    """
+
+    uid: str
+    code: int | None = None
+    comment: str = ""
+
+    @property
+    def reason(self) -> str:
+        """The reason in words, empty where there is none."""
+        return "" if self.code is None else reason_text(self.code, self.comment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +63,17 @@ class Answer:
 
     Attributes
     ----------
-    stored
-        SOP Instance UID and Warning Reason, None where there is none.
-    failed
-        SOP Instance UID and Failure Reason.
     unnamed
-        Failure Reasons of parts whose SOP Instance UID the server could not read.
+        Failures of parts whose SOP Instance UID the server could not read.
     """
 
-    stored: tuple[tuple[str, int | None], ...] = ()
-    failed: tuple[tuple[str, int], ...] = ()
-    unnamed: tuple[int, ...] = ()
+    stored: tuple[Said, ...] = ()
+    failed: tuple[Said, ...] = ()
+    unnamed: tuple[Said, ...] = ()
 
     @property
     def warns(self) -> bool:
-        return any(warning is not None for _, warning in self.stored)
+        return any(said.code is not None for said in self.stored)
 
 
 def read_answer(body: object) -> Answer:
@@ -61,16 +83,18 @@ def read_answer(body: object) -> Answer:
     if not isinstance(body, Mapping):
         return Answer()
     return Answer(
-        stored=tuple((_uid(item), _number(item, _WARNING_REASON)) for item in _items(body, _REFERENCED)),
-        failed=tuple((_uid(item), _number(item, _FAILURE_REASON) or 0) for item in _items(body, _FAILED)),
-        unnamed=tuple(_number(item, _FAILURE_REASON) or 0 for item in _items(body, _OTHER_FAILURES)),
+        stored=tuple(_said(item, _number(item, _WARNING_REASON)) for item in _items(body, _REFERENCED)),
+        failed=tuple(_said(item, _number(item, _FAILURE_REASON) or 0) for item in _items(body, _FAILED)),
+        unnamed=tuple(_said(item, _number(item, _FAILURE_REASON) or 0) for item in _items(body, _OTHER_FAILURES)),
     )
 
 
-def reason_text(code: int) -> str:
-    """Return a Failure or Warning Reason in words."""
+def reason_text(code: int, comment: str = "") -> str:
+    """Return a Failure or Warning Reason in words, ours and the server's."""
     words = _REASONS.get(code) or (_REASONS[0xA700] if code in OUT_OF_RESOURCES else "")
-    return words or f"reason {code:04X}"
+    if words and code in _WARNINGS:
+        return words
+    return ": ".join(part for part in (words, comment) if part) or f"reason {code:04X}"
 
 
 def _items(body: Mapping[str, Any], tag: str) -> list[Mapping[str, Any]]:
@@ -85,8 +109,8 @@ def _first(item: Mapping[str, Any], tag: str) -> object:
     return values[0] if isinstance(values, list) and values else None
 
 
-def _uid(item: Mapping[str, Any]) -> str:
-    return str(_first(item, _INSTANCE_UID) or "")
+def _said(item: Mapping[str, Any], code: int | None) -> Said:
+    return Said(str(_first(item, _INSTANCE_UID) or ""), code, str(_first(item, _ERROR_COMMENT) or ""))
 
 
 def _number(item: Mapping[str, Any], tag: str) -> int | None:

@@ -13,7 +13,7 @@ import httpx
 import pydicom
 
 from nearframe.errors import AccessError, MalformedDICOM, UpstreamError, UpstreamUnavailable
-from nearframe.importer.answer import OUT_OF_RESOURCES, Answer, read_answer, reason_text
+from nearframe.importer.answer import OUT_OF_RESOURCES, Answer, Said, read_answer
 from nearframe.importer.archives import UNPACKING_ERRORS
 from nearframe.importer.patience import NotNow, Patience, busy, retry_after_s, unreachable
 from nearframe.importer.reading import lenient_reading
@@ -98,8 +98,8 @@ class _Response:
 
     @property
     def out_of_resources(self) -> bool:
-        reasons = (*(code for _, code in self.answer.failed), *self.answer.unnamed)
-        return bool(reasons) and all(reason in OUT_OF_RESOURCES for reason in reasons)
+        failures = (*self.answer.failed, *self.answer.unnamed)
+        return bool(failures) and all(said.code in OUT_OF_RESOURCES for said in failures)
 
 
 class Sender:
@@ -144,8 +144,7 @@ class Sender:
         for loaded in batch:
             uid = _sop_instance_uid(loaded)
             if said[uid]:
-                stored, code = said[uid].popleft()
-                yield _verdict(loaded.file, stored, code)
+                yield _verdict(loaded.file, *said[uid].popleft())
             else:
                 yield from self.store([loaded])
 
@@ -185,31 +184,31 @@ class Sender:
         return self._client.post(self._url, content=body(), headers=headers)
 
 
-_Said: TypeAlias = "defaultdict[str, deque[tuple[bool, int | None]]]"
+_ByUID: TypeAlias = "defaultdict[str, deque[tuple[bool, Said]]]"
 
 
-def _by_uid(answer: Answer) -> _Said:
-    said: _Said = defaultdict(deque)
-    for uid, warning in answer.stored:
-        said[uid].append((True, warning))
-    for uid, failure in answer.failed:
-        if failure not in OUT_OF_RESOURCES:  # that one deserves another try
-            said[uid].append((False, failure))
-    said.pop("", None)
-    return said
+def _by_uid(answer: Answer) -> _ByUID:
+    found: _ByUID = defaultdict(deque)
+    for said in answer.stored:
+        found[said.uid].append((True, said))
+    for said in answer.failed:
+        if said.code not in OUT_OF_RESOURCES:  # that one deserves another try
+            found[said.uid].append((False, said))
+    found.pop("", None)
+    return found
 
 
-def _verdict(file: Found, stored: bool, code: int | None) -> Verdict:
-    return Verdict(file, stored, code, "" if code is None else reason_text(code))
+def _verdict(file: Found, stored: bool, said: Said) -> Verdict:
+    return Verdict(file, stored, said.code, said.reason)
 
 
 def _only_verdict(file: Found, response: _Response) -> Verdict:
     answer = response.answer
     if answer.stored:
-        return _verdict(file, True, answer.stored[0][1])
-    codes = [*(code for _, code in answer.failed), *answer.unnamed]
-    if codes:
-        return _verdict(file, False, codes[0])
+        return _verdict(file, True, answer.stored[0])
+    failures = (*answer.failed, *answer.unnamed)
+    if failures:
+        return _verdict(file, False, failures[0])
     if response.status in (200, 202):
         return Verdict(file, stored=True)
     return Verdict(file, stored=False, reason=f"HTTP {response.status}{response.text}")

@@ -30,6 +30,7 @@ ROUTES: Final[tuple[tuple[str, str, str, Handler], ...]] = (
     ("sync_feed", "GET", "/api/feed", studies.feed),
     ("sync_manifest", "GET", _STUDY + "/manifest", studies.manifest),
     ("sync_delta", "GET", _STUDY + "/delta", studies.delta),
+    ("sync_notes", "GET", _STUDY + "/notes", studies.notes),
     ("sync_renditions", "GET", _STUDY + "/renditions", studies.renditions),
     ("sync_headers", "POST", _STUDY + "/headers", contents.headers),
     ("sync_content", "GET", _STUDY + "/contents/{digest}", contents.content),

@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from nearframe.context import Context
+from nearframe.dicom.notes import summarise
 from nearframe.dicom.transfersyntax import HTJ2KLosslessRPCL
 from nearframe.dicomweb.answers import REVALIDATE, etag_matches
 from nearframe.errors import MalformedRequest
@@ -61,6 +62,17 @@ async def delta(services: SyncServices, context: Context, request: Request) -> R
         return Response(status_code=304, headers=_validators(old_root))
     services.sent(DELTA, 1, len(body))
     return _coded(request, DELTA_TYPE, body, {"Cache-Control": "no-store"})
+
+
+async def notes(services: SyncServices, context: Context, request: Request) -> Response:
+    """Answer with what is odd about a study's instances, in words: each note with how many have it."""
+    state = await services.manifests.current(study_of(context, request))
+    found = summarise(entry.notes for entry in state.manifest.entries)
+    listed: list[JSONObject] = [
+        {"code": code, "meaning": meaning, "instances": count} for code, meaning, count in found
+    ]
+    body = dump_json({"root": state.manifest.root.hex(), "notes": listed})
+    return Response(body, headers={"Cache-Control": "no-store"}, media_type="application/json")
 
 
 async def renditions(services: SyncServices, context: Context, request: Request) -> Response:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nearframe.importer.answer import Answer, read_answer, reason_text
+from nearframe.importer.answer import Answer, Said, read_answer, reason_text
 
 
 def item(uid: str, **reason: int) -> dict[str, Any]:
@@ -22,7 +22,7 @@ def test_reads_all_three_sequences() -> None:
         "0008119A": {"vr": "SQ", "Value": [{"00081197": {"vr": "US", "Value": [0xC000]}}]},
     }
     answer = read_answer([body])
-    assert answer == Answer((("1.1", None), ("1.2", 0xB000)), (("1.3", 0xA901),), (0xC000,))
+    assert answer == Answer((Said("1.1"), Said("1.2", 0xB000)), (Said("1.3", 0xA901),), (Said("", 0xC000),))
     assert answer.warns
 
 
@@ -31,6 +31,18 @@ def test_what_cannot_be_read_says_nothing(body: object) -> None:
     assert read_answer(body) == Answer()
 
 
+def test_the_server_s_own_words_are_kept() -> None:
+    refused = {
+        "00081197": {"vr": "US", "Value": [0xA900]},
+        "00000902": {"vr": "LO", "Value": ["SOPInstanceUID is missing"]},
+    }
+    (said,) = read_answer({"0008119A": {"vr": "SQ", "Value": [refused]}}).unnamed
+    assert said.comment == "SOPInstanceUID is missing"
+    assert said.reason.endswith("an identifier is missing: SOPInstanceUID is missing")
+
+
 def test_reasons_in_words() -> None:
+    assert reason_text(0x1234, "no such thing") == "no such thing"
+    assert reason_text(0xB0C0, "stored, but").endswith("(nearframe conflicts list)")
     assert "resources" in reason_text(0xA702)
     assert reason_text(0x1234) == "reason 1234"

@@ -248,10 +248,23 @@ async def test_renditions_follow_the_manifest(origin: Shelves, node: Node) -> No
     assert first != second
 
 
+async def test_notes_in_words(origin: Shelves, node: Node) -> None:
+    first, second, third = ct_series(3)
+    origin.put([first, second[128:], third[128:] + bytes(4)])
+    answer = (await node.client.get(f"{URL}/notes")).json()
+    assert answer["root"] == (await node.manifest()).root.hex()
+    assert answer["notes"][0] == {
+        "code": "no_preamble",
+        "meaning": "the 128-byte preamble is missing",
+        "instances": 2,
+    }
+    assert [(one["code"], one["instances"]) for one in answer["notes"][1:]] == [("trailing_bytes", 1)]
+
+
 async def test_out_of_scope_is_403(origin: Shelves, node: Node) -> None:
     origin.put(ct_series(1))
     node.context = Context("somebody", "main", Scope(frozenset(["1.9"])))
-    for path in ("/manifest", "/delta?from=00", "/renditions", f"/contents/{'00' * 32}"):
+    for path in ("/manifest", "/delta?from=00", "/renditions", "/notes", f"/contents/{'00' * 32}"):
         assert (await node.client.get(URL + path)).status_code == 403
 
 

@@ -4,6 +4,8 @@
 const PAGE = 50;
 const STATUS_MS = 3000;
 const UPLOADS_AT_ONCE = 3;
+const CONFLICTS_SHOWN = 5;
+const JOBS = { pix: "pixel digests", perceptual: "perceptual hashes" };
 const LIST_FIELDS = "00081030,00080061,00201206,00201208,00100030";
 
 const $ = (selector, root = document) => root.querySelector(selector);
@@ -103,7 +105,8 @@ function row(study) {
   put(".description", text(study, "00081030"));
   put(".series", text(study, "00201206"));
   put(".images", text(study, "00201208"));
-  picture($(".thumb", line), `/dicomweb/studies/${encodeURIComponent(uid)}/thumbnail`);
+  $(".images", line).dataset.noun = text(study, "00201208") === "1" ? " image" : " images";
+  picture($(".thumb", line), `/dicomweb/studies/${encodeURIComponent(uid)}/thumbnail`, all(study, "00080061")[0]);
   const open = $(".open", line);
   if (viewer) {
     open.href = `${viewer}viewer?StudyInstanceUIDs=${encodeURIComponent(uid)}`;
@@ -117,8 +120,16 @@ function row(study) {
   return line;
 }
 
-function picture(image, url) {
-  image.addEventListener("error", () => image.classList.add("none"), { once: true });
+// What has no picture (a report, a plan, a waveform) shows what it is instead.
+function picture(image, url, kind = "") {
+  image.addEventListener("error", () => {
+    const blank = document.createElement("span");
+    blank.className = "thumb none";
+    blank.textContent = kind;
+    blank.style.width = `${image.width}px`;
+    blank.style.height = `${image.height}px`;
+    image.replaceWith(blank);
+  }, { once: true });
   image.src = `${url}?viewport=112,112`;
 }
 
@@ -154,7 +165,7 @@ async function toggle(line) {
     name.className = "uid";
     name.textContent = `Study ${uid}`;
     cell.replaceChildren(grid, name);
-    await relatives(uid, cell);
+    await Promise.all([oddities(uid, cell), relatives(uid, cell)]);
   } catch (error) {
     cell.textContent = `The series cannot be listed: ${error.message}`;
   }
@@ -168,7 +179,7 @@ function seriesCard(study, series) {
   image.width = image.height = 72;
   image.alt = "";
   const uid = text(series, "0020000E");
-  picture(image, `/dicomweb/studies/${encodeURIComponent(study)}/series/${encodeURIComponent(uid)}/thumbnail`);
+  picture(image, `/dicomweb/studies/${encodeURIComponent(study)}/series/${encodeURIComponent(uid)}/thumbnail`, text(series, "00080060"));
   const words = document.createElement("div");
   const title = document.createElement("p");
   title.append(badge(text(series, "00080060") || "–"), text(series, "0008103E") || "(no description)");
@@ -181,8 +192,33 @@ function seriesCard(study, series) {
   return card;
 }
 
+function line(words, kind = "soft") {
+  const made = document.createElement("p");
+  made.className = kind;
+  made.textContent = words;
+  return made;
+}
+
+async function oddities(uid, cell) {
+  const { notes } = await json(`/api/studies/${encodeURIComponent(uid)}/notes`).catch(() => ({ notes: [] }));
+  if (!notes.length) return;
+  const list = document.createElement("ul");
+  for (const one of notes) {
+    const item = document.createElement("li");
+    item.textContent = `${one.meaning} (${one.instances} ${one.instances === 1 ? "instance" : "instances"})`;
+    list.append(item);
+  }
+  const box = document.createElement("div");
+  box.className = "oddities soft";
+  box.append(line("Worth knowing about these objects:"), list);
+  cell.append(box);
+}
+
 async function relatives(uid, cell) {
-  if (!archive) return; // hashes stay with the archive
+  if (!archive) {
+    cell.append(line("Similar pictures and priors are looked for at the origin: an edge keeps no perceptual hashes."));
+    return;
+  }
   let answer;
   try {
     answer = await json(`/api/studies/${encodeURIComponent(uid)}/candidates`);
@@ -194,10 +230,7 @@ async function relatives(uid, cell) {
     .filter(([key]) => counts[key])
     .map(([key, label]) => `${counts[key]} × ${label}`);
   if (!words.length) return;
-  const line = document.createElement("p");
-  line.className = "soft";
-  line.textContent = `Perceptual index proposes, within this patient: ${words.join(", ")}. A proposal, never an identity.`;
-  cell.append(line);
+  cell.append(line(`Perceptual index proposes, within this patient: ${words.join(", ")}. A proposal, never an identity.`));
 }
 
 // -- uploads ---------------------------------------------------------------------------
@@ -245,10 +278,10 @@ async function store(file, counts, reasons) {
       return;
     }
     const answer = await response.json();
-    const failed = all(answer, "00081198").length;
+    const failed = all(answer, "00081198").length + all(answer, "0008119A").length;
     counts.failed += failed;
     counts.stored += all(answer, "00081199").length;
-    if (failed) say(text(all(answer, "00081198")[0], "00741048") || text(answer, "0008119A") || "not a DICOM object we can place");
+    if (failed) say(text([...all(answer, "00081198"), ...all(answer, "0008119A")][0], "00000902") || "not a DICOM object we can place");
     if (all(answer, "00081199").some((item) => item["00081196"])) {
       counts.warned += 1;
       say("same UID, other pixels: kept as a conflict, not shown as current");
@@ -321,18 +354,20 @@ const place = (cursor) => cursor?.split(":").pop(); // "epoch:seq": people compa
 const count = (number) => (number === undefined ? undefined : Number(number).toLocaleString("en"));
 
 async function conflictList() {
-  if (!archive) return undefined;
+  if (!archive) return undefined; // the card below says where they are
   const open = await json("/api/conflicts").catch(() => []);
   const conflicts = open.conflicts ?? open;
   if (!conflicts.length) return undefined;
   const list = document.createElement("ul");
-  for (const conflict of conflicts.slice(0, 8)) {
+  for (const conflict of conflicts.slice(0, CONFLICTS_SHOWN)) {
     const item = document.createElement("li");
-    const words = document.createElement("p");
-    words.className = "soft";
-    words.textContent = `Same UID, other pixels: version ${conflict.version} against current ${conflict.current_version}`;
-    item.append(words);
-    for (const [keep, label] of [["current", "Keep current"], ["incoming", "Make incoming current"]]) {
+    const patient = $(`tr.study[data-uid="${CSS.escape(conflict.study)}"] .name`)?.textContent;
+    item.append(
+      line(patient ?? `Study ${conflict.study}`, patient ? "name" : "uid"),
+      line(`Same UID, other pixels: version ${conflict.version} against current ${conflict.current_version}`),
+      line(`Instance ${conflict.instance}`, "uid"),
+    );
+    for (const [keep, label] of [["current", "Keep current"], ["incoming", "Use incoming"]]) {
       const button = document.createElement("button");
       button.type = "button";
       button.textContent = label;
@@ -349,6 +384,11 @@ async function conflictList() {
       item.append(button);
     }
     list.append(item);
+  }
+  if (conflicts.length > CONFLICTS_SHOWN) {
+    const more = document.createElement("li");
+    more.append(line(`… and ${conflicts.length - CONFLICTS_SHOWN} more: nearframe conflicts list`));
+    list.append(more);
   }
   return list;
 }
@@ -376,35 +416,38 @@ async function status() {
       ["Position", place(upstream.cursor)],
     ]));
     const moved = state.moved ?? {};
-    cards.push(card("Moved over the line", [
+    cards.push(card("Moved over the line since the start", [
       ["Frames", moved.frames === undefined ? undefined : `${count(moved.frames)} (${size(moved.frame_bytes)})`],
       ["Headers", size(moved.header_bytes)],
       ["Manifests and deltas", size((moved.manifest_bytes ?? 0) + (moved.delta_bytes ?? 0))],
-      ["Served from here", size(moved.saved_bytes), "good"],
+      ["Served from here", size(moved.saved_bytes), moved.saved_bytes ? "good" : ""],
     ]));
   } else {
     health.className = "pill good";
     health.textContent = "serving";
   }
   const counts = state.counts ?? {};
-  cards.push(card("Archive", [
+  cards.push(card(archive ? "Archive" : "Known here", [
     ["Studies", count(counts.studies)], ["Series", count(counts.series)], ["Instances", count(counts.instances)],
     ["Feed position", place(state.feed?.head)],
   ]));
   const store = state.store ?? {};
   cards.push(card("Store", [
     ["On disk", size(store.stored_bytes)], ["Contents", count(store.contents)],
-    ["Saved by identity", size(store.reused_bytes), store.reused_bytes ? "good" : ""],
+    ["Not written twice", size(store.reused_bytes), store.reused_bytes ? "good" : ""],
     ["Free on this disk", size(store.free_bytes)],
   ]));
   const jobs = Object.entries(state.background ?? {});
   if (jobs.length) {
     cards.push(card("Background work", jobs.map(([name, job]) => [
-      name.replaceAll("_", " "), job.lag ? `${count(job.lag)} to do` : "up to date", job.failed ? "warn" : "",
+      JOBS[name] ?? name, job.lag ? `${count(job.lag)} to do` : "up to date", job.failed ? "warn" : "",
     ])));
   }
   const conflicts = await conflictList();
   if (conflicts) cards.push(card("Conflicts to resolve", [], conflicts));
+  if (!archive) {
+    cards.push(card("At the origin only", [], line("Conflicts and their resolution, similar pictures and priors, and the report of what is held twice.")));
+  }
   $("#cards").replaceChildren(...cards);
 }
 

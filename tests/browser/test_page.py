@@ -1,0 +1,85 @@
+"""The study page as people see it, at an origin and at an edge that follows it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pydicom.data
+import pytest
+from playwright.async_api import Page, async_playwright, expect
+
+from nearframe import importer
+from nearframe.demo.nodes import DemoNode
+from tests.browser.conftest import CHROMIUM_OPTIONS, free_port
+
+pytestmark = pytest.mark.browser
+
+PACKAGED = Path(pydicom.data.__file__).parent / "test_files"
+NO_PREAMBLE = PACKAGED / "ExplVR_BigEndNoMeta.dcm"
+READY_MS = 60_000
+WIDTHS = (390, 800, 1024, 1280, 1920)  # phone, tablet both ways, laptop, reading room
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, DemoNode]]:
+    """An origin that holds pydicom's files, and an edge that has followed it."""
+    home = tmp_path_factory.mktemp("page")
+    origin = DemoNode("origin", home / "origin", f"127.0.0.1:{free_port()}")
+    edge = DemoNode("edge", home / "edge", f"127.0.0.1:{free_port()}", ["--upstream", origin.url])
+    try:
+        origin.start()
+        importer.run([PACKAGED], importer.Options(url=origin.url, state=home))
+        edge.start()
+        yield {"origin": origin, "edge": edge}
+    finally:
+        edge.stop()
+        origin.stop()
+
+
+@pytest.fixture
+async def page(chromium: Path) -> AsyncIterator[Page]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_OPTIONS)
+        page = await browser.new_page()
+        page.set_default_timeout(READY_MS)
+        yield page
+        await browser.close()
+
+
+async def open_study(page: Page, node: DemoNode) -> None:
+    """Open the page and, in it, the study that came without preamble."""
+    uid = pydicom.dcmread(NO_PREAMBLE, force=True).StudyInstanceUID
+    await page.goto(node.url)
+    await page.locator(f'tr.study[data-uid="{uid}"]').click()
+    await expect(page.locator(".oddities")).to_contain_text("the 128-byte preamble is missing", timeout=READY_MS)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("role", ["origin", "edge"])
+async def test_nothing_sticks_out(page: Page, nodes: dict[str, DemoNode], role: str, width: int) -> None:
+    await page.set_viewport_size({"width": width, "height": 844})
+    await open_study(page, nodes[role])
+    await expect(page.locator("#cards .card").first).to_be_visible(timeout=READY_MS)
+    widest = "Math.max(...[...document.querySelectorAll('body *')].map((one) => one.getBoundingClientRect().right))"
+    assert await page.evaluate(widest) <= width
+    list_, cards = await page.locator("#studies").bounding_box(), await page.locator("aside").bounding_box()
+    assert list_ is not None
+    assert cards is not None
+    assert list_["x"] + list_["width"] <= cards["x"] or list_["y"] + list_["height"] <= cards["y"]
+
+
+async def test_an_origin_lists_its_conflicts(page: Page, nodes: dict[str, DemoNode]) -> None:
+    await page.goto(nodes["origin"].url)
+    await expect(page.get_by_text("Conflicts to resolve")).to_be_visible(timeout=READY_MS)
+
+
+async def test_an_edge_says_what_it_does_not_have_and_asks_for_none_of_it(
+    page: Page, nodes: dict[str, DemoNode]
+) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    await open_study(page, nodes["edge"])
+    await expect(page.get_by_text("At the origin only")).to_be_visible(timeout=READY_MS)
+    await expect(page.locator("tr.detail")).to_contain_text("looked for at the origin")
+    assert not [url for url in asked if "/candidates" in url or "/conflicts" in url]
