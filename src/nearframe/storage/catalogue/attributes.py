@@ -6,18 +6,24 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
+
 from nearframe.dicom.model import DICOMJSON
 from nearframe.storage.catalogue import text
 
 _INT64_MAX = 2**63 - 1
 
 
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_encode = msgspec.json.Encoder().encode
+_encode_any = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def dump(value: Any) -> bytes:
     """Return `value` as compact JSON in UTF-8; half a surrogate pair, which UTF-8 has no form for, as ``?``."""
-    return _encode(value).encode("utf-8", "replace")
+    try:
+        return _encode(value)
+    except UnicodeEncodeError:
+        return _encode_any(value).encode("utf-8", "replace")
 
 
 def first(attributes: DICOMJSON, tag: str) -> Any:

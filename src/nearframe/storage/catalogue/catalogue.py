@@ -7,7 +7,8 @@ returns after the database has synced its log (SQLite: `sqlite.py`; PostgreSQL: 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -24,6 +25,7 @@ from nearframe.storage.catalogue.postgres import open_postgres
 from nearframe.storage.catalogue.searching import Result, Search
 from nearframe.storage.catalogue.sqlite import open_sqlite
 from nearframe.storage.catalogue.values import microseconds
+from nearframe.storage.catalogue.warm import Warm
 from nearframe.storage.ports import (
     ConflictRecord,
     FeedCursor,
@@ -73,6 +75,7 @@ class SQLCatalogue:
     def __init__(self, database: Database, clock: Clock) -> None:
         self.database = database
         self._clock = clock
+        self._warm = Warm()
 
     def close(self) -> None:
         """Close every connection."""
@@ -82,8 +85,7 @@ class SQLCatalogue:
 
     def record(self, batch: Sequence[NewVersion]) -> list[Recorded]:
         drafts = [recording.Draft(new) for new in batch]
-        with self.database.write() as connection:
-            changes = Changes(connection)
+        with self._changing() as changes:
             recording.load_for(changes, batch)
             recorded = [recording.record(changes, draft) for draft in drafts]
             changes.write()
@@ -91,20 +93,18 @@ class SQLCatalogue:
 
     def record_decided(self, batch: Sequence[NewVersion]) -> list[Recorded | Undecided]:
         drafts = [recording.Draft(new) for new in batch]
-        with self.database.write() as connection:
-            changes = Changes(connection)
+        with self._changing() as changes:
             recording.load_for(changes, batch)
             recorded = [recording.record_decided(changes, draft) for draft in drafts]
             changes.write()
             return [
-                one if isinstance(one, Recorded) else Undecided(reading.record_of(connection, one.id))
+                one if isinstance(one, Recorded) else Undecided(reading.record_of(changes.connection, one.id))
                 for one in recorded
             ]
 
     def replicate(self, batch: Sequence[tuple[NewVersion, int, bool]], dropped: Sequence[tuple[StudyRef, str]]) -> int:
         drafts = [(recording.Draft(new), number, is_current) for new, number, is_current in batch]
-        with self.database.write() as connection:
-            changes = Changes(connection)
+        with self._changing() as changes:
             recording.load_for(changes, [new for new, _, _ in batch])
             for study, sop_instance_uid in dropped:
                 changes.load(study.tenant, [sop_instance_uid], [])
@@ -112,7 +112,7 @@ class SQLCatalogue:
             for draft, number, is_current in drafts:
                 recording.replicate(changes, draft, number, is_current)
             changes.write()
-            self._close_removed(connection, changes)
+            self._close_removed(changes)
             return changes.seq
 
     def set_pix(self, tenant: str, sop_instance_uid: str, version: int, frames: FrameTable) -> None:
@@ -131,11 +131,10 @@ class SQLCatalogue:
     def delete(
         self, study: StudyRef, series_instance_uid: str | None, sop_instance_uid: str | None
     ) -> list[InstanceRecord]:
-        with self.database.write() as connection:
-            changes = Changes(connection)
-            removed = removal.delete(changes, connection, study, series_instance_uid, sop_instance_uid)
+        with self._changing() as changes:
+            removed = removal.delete(changes, changes.connection, study, series_instance_uid, sop_instance_uid)
             changes.write()
-            self._close_removed(connection, changes)
+            self._close_removed(changes)
         return removed
 
     def purge(self, study: StudyRef) -> None:
@@ -143,13 +142,12 @@ class SQLCatalogue:
             removal.purge(connection, study)
 
     def resolve_conflict(self, conflict_id: int, keep: str, principal: str) -> ConflictRecord:
-        with self.database.write() as connection:
-            changes = Changes(connection)
-            conflicts.resolve(changes, connection, conflict_id, keep)
+        with self._changing() as changes:
+            conflicts.resolve(changes, changes.connection, conflict_id, keep)
             changes.write()
             this = schema.conflict.c.id == conflict_id
-            conflicts.close(connection, this, keep, principal, microseconds(self._clock.now()))
-            return conflicts.conflict(connection, conflict_id)
+            conflicts.close(changes.connection, this, keep, principal, microseconds(self._clock.now()))
+            return conflicts.conflict(changes.connection, conflict_id)
 
     def start_epoch(self) -> FeedCursor:
         """Begin a new epoch, as a restore must: every follower of the feed resynchronises."""
@@ -255,8 +253,7 @@ class SQLCatalogue:
             return feed.root_at(connection, study, seq)
 
     def announce(self, kind: str, tenant: str, identity: Identity | None, detail: DICOMJSON) -> int:
-        with self.database.write() as connection:
-            changes = Changes(connection)
+        with self._changing() as changes:
             event_id = changes.event(kind, tenant, identity, 0, detail)
             changes.write()
         return event_id
@@ -313,6 +310,14 @@ class SQLCatalogue:
 
     # --------------------------------------------------------------------------------------
 
-    def _close_removed(self, connection: sa.Connection, changes: Changes) -> None:
+    @contextmanager
+    def _changing(self) -> Iterator[Changes]:
+        """Open the write transaction with its changes; whoever makes some writes them."""
+        with self.database.write() as connection:
+            changes = Changes(connection, self._warm)
+            yield changes
+        changes.committed()
+
+    def _close_removed(self, changes: Changes) -> None:
         gone = [v.id for i in changes.instances.values() for v in i.versions.values() if v.is_removed]
-        conflicts.close_removed(connection, gone, microseconds(self._clock.now()))
+        conflicts.close_removed(changes.connection, gone, microseconds(self._clock.now()))

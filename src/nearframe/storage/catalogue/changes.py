@@ -19,22 +19,26 @@ from nearframe.dicom.attributes import attributes_of
 from nearframe.dicom.model import DICOMJSON, Attributes
 from nearframe.ids import Identity
 from nearframe.storage.catalogue import schema
-from nearframe.storage.catalogue.answers import instance_answer
+from nearframe.storage.catalogue.answers import StudyCounts, instance_answer
 from nearframe.storage.catalogue.attributes import dump
 from nearframe.storage.catalogue.columns import NOTHING_CURRENT, own, series_columns, study_columns
 from nearframe.storage.catalogue.loading import Loaded
+from nearframe.storage.catalogue.prepared import Prepared
 from nearframe.storage.catalogue.states import InstanceState, SeriesState, StudyState, VersionState
 from nearframe.storage.catalogue.terms import study_terms
 from nearframe.storage.catalogue.values import unpack_metadata
+from nearframe.storage.catalogue.warm import Warm
 
-_HEAD = sa.select(schema.head.c.seq, schema.head.c.next_id)
-_SAVE_HEAD = sa.update(schema.head).values(
-    seq=sa.bindparam("seq_"),
-    next_id=sa.bindparam("next_id_"),
-    studies=schema.head.c.studies + sa.bindparam("new_studies"),
-    instances=schema.head.c.instances + sa.bindparam("new_instances"),
+_HEAD = Prepared(sa.select(schema.head.c.seq, schema.head.c.next_id))
+_SAVE_HEAD = Prepared(
+    sa.update(schema.head).values(
+        seq=sa.bindparam("seq_"),
+        next_id=sa.bindparam("next_id_"),
+        studies=schema.head.c.studies + sa.bindparam("new_studies"),
+        instances=schema.head.c.instances + sa.bindparam("new_instances"),
+    )
 )
-_UPDATE_VERSION = (
+_UPDATE_VERSION = Prepared(
     sa.update(schema.version)
     .where(schema.version.c.id == sa.bindparam("id_"))
     .values(
@@ -48,13 +52,15 @@ _UPDATE_VERSION = (
 class Changes(Loaded):
     """The changes of one transaction."""
 
-    def __init__(self, connection: sa.Connection) -> None:
-        super().__init__(connection)
-        row = connection.execute(_HEAD).one()
-        self.seq: int = row.seq
-        self._next_id: int = row.next_id
+    def __init__(self, connection: sa.Connection, warm: Warm) -> None:
+        (head,) = _HEAD.rows(connection)
+        self.seq: int = head["seq"]
+        self._next_id: int = head["next_id"]
+        self._warm = warm
+        super().__init__(connection, warm.take((self.seq, self._next_id)))
         self._events: list[dict[str, Any]] = []
         self._conflicts: list[dict[str, Any]] = []
+        self._terms: list[dict[str, Any]] = []
 
     # -- moves -----------------------------------------------------------------------------
 
@@ -125,7 +131,8 @@ class Changes(Loaded):
         version.change(current_from_seq=study.seq, current_to_seq=None, removed=False)
         series.add(version.sop_class_uid)
         study.source_id = series.source_id = version.id
-        study.attributes, series.attributes = own(attributes.study), own(attributes.series)
+        study.show(own(attributes.study))
+        series.show(own(attributes.series))
         identity = Identity(version.sop_class_uid, instance.uid, series.uid, study.uid)
         instance.current = version
         instance.row |= {
@@ -218,22 +225,29 @@ class Changes(Loaded):
             self._find_source(one)
         for study in studies:
             self._find_source(study)
+        counts = {study.id: study.counts() for study in studies}
         self._put(schema.series, [(one.is_new, series_columns(one)) for one in series])
-        self._put(schema.study, [(study.is_new, study_columns(study)) for study in studies])
-        self._index(studies)
+        self._put(schema.study, [(study.is_new, study_columns(study, counts[study.id])) for study in studies])
+        for study in studies:
+            self._index(study, counts[study.id])
+        self._insert(schema.term, self._terms)
         self._insert(schema.conflict, self._conflicts)
         self._insert(schema.outbox, self._events)
-        self._save_head(studies)
+        self._save_head(studies, counts)
 
-    def _save_head(self, studies: list[StudyState]) -> None:
-        now = [(study.counts().instances, study.instances_before) for study in studies]
+    def committed(self) -> None:
+        """Leave what is known of the studies to the next transaction. Call once this one is committed."""
+        self._warm.put((self.seq, self._next_id), self._known | self.studies)
+
+    def _save_head(self, studies: list[StudyState], counts: dict[int, StudyCounts]) -> None:
+        now = [(counts[study.id].instances, study.instances_before) for study in studies]
         parameters = {
             "seq_": self.seq,
             "next_id_": self._next_id,
             "new_studies": sum((after > 0) - (before > 0) for after, before in now),
             "new_instances": sum(after - before for after, before in now),
         }
-        self._connection.execute(_SAVE_HEAD, parameters)
+        _SAVE_HEAD.run(self.connection, [parameters])
 
     def _find_source(self, state: StudyState | SeriesState) -> None:
         """Give a study or series whose source was withdrawn the attributes of the latest version left."""
@@ -249,61 +263,64 @@ class Changes(Loaded):
             .order_by(table.current_from_seq.desc(), table.id.desc())
             .limit(1)
         )
-        row = self._connection.execute(statement).first()
+        row = self.connection.execute(statement).first()
         if row is None:
-            state.attributes = {}
+            state.show({})
             return
         found = attributes_of(json.loads(unpack_metadata(row.metadata)))
         state.source_id = row.id
-        state.attributes = own(found.study if isinstance(state, StudyState) else found.series)
+        state.show(own(found.study if isinstance(state, StudyState) else found.series))
 
     def _update_versions(self, versions: Iterable[VersionState]) -> None:
         names = ("current_from_seq", "current_to_seq", "removed")
         rows = [{"id_": v.id} | {name: v.row[name] for name in names} for v in versions]
         if rows:
-            self._connection.execute(_UPDATE_VERSION, rows)
+            _UPDATE_VERSION.run(self.connection, rows)
 
-    def _index(self, studies: list[StudyState]) -> None:
-        table = schema.term
-        added: list[dict[str, Any]] = []
-        for study in studies:
-            counts = study.counts()
-            terms: set[tuple[int, str]] = set(study_terms(study.attributes, counts.modalities, counts.sop_classes))
-            for field, value in study.terms - terms:
-                self._connection.execute(
-                    sa.delete(table).where(
-                        table.c.tenant == study.tenant,
-                        table.c.field == int(field),
-                        table.c.value == value,
-                        table.c.study_id == study.id,
-                    )
+    def _index(self, study: StudyState, counts: StudyCounts) -> None:
+        indexed = counts.modalities, counts.sop_classes
+        if indexed == study.indexed and not study.is_other:
+            return
+        table = schema.term.c
+        terms: set[tuple[int, str]] = set(study_terms(study.attributes, *indexed))
+        for field, value in study.terms - terms:
+            self.connection.execute(
+                sa.delete(schema.term).where(
+                    table.tenant == study.tenant,
+                    table.field == int(field),
+                    table.value == value,
+                    table.study_id == study.id,
                 )
-            added += [
-                {"tenant": study.tenant, "field": int(field), "value": value, "study_id": study.id}
-                for field, value in terms - study.terms
-            ]
-        self._insert(table, added)
+            )
+        self._terms += [
+            {"tenant": study.tenant, "field": int(field), "value": value, "study_id": study.id}
+            for field, value in terms - study.terms
+        ]
+        study.terms, study.indexed = terms, indexed
 
     def _put(self, table: sa.Table, rows: list[tuple[bool, dict[str, Any]]]) -> None:
         self._insert(table, [row for is_new, row in rows if is_new])
-        changed = [{f"{name}_": value for name, value in row.items()} for is_new, row in rows if not is_new]
-        if changed:
-            self._connection.execute(_update_of(table, tuple(rows[0][1])), changed)
+        changed: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+        for is_new, row in rows:
+            if not is_new:
+                changed.setdefault(tuple(row), []).append({f"{name}_": value for name, value in row.items()})
+        for names, values in changed.items():
+            _update_of(table, names).run(self.connection, values)
 
     def _insert(self, table: sa.Table, rows: list[dict[str, Any]]) -> None:
         if rows:
-            self._connection.execute(_insert_into(table), rows)
+            _insert_into(table, tuple(rows[0])).run(self.connection, rows)
 
 
 @cache
-def _insert_into(table: sa.Table) -> sa.Insert:
-    return sa.insert(table)
+def _insert_into(table: sa.Table, names: tuple[str, ...]) -> Prepared:
+    return Prepared(sa.insert(table), names)
 
 
 @cache
-def _update_of(table: sa.Table, names: tuple[str, ...]) -> sa.Update:
+def _update_of(table: sa.Table, names: tuple[str, ...]) -> Prepared:
     values: dict[str, Any] = {name: sa.bindparam(f"{name}_") for name in names if name != "id"}
-    return sa.update(table).where(table.c.id == sa.bindparam("id_")).values(values)
+    return Prepared(sa.update(table).where(table.c.id == sa.bindparam("id_")).values(values))
 
 
 def _instance_row(instance: InstanceState) -> dict[str, Any]:

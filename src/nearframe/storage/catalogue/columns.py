@@ -7,7 +7,7 @@ from typing import Any, Final
 from nearframe.dicom.levels import COMPUTED
 from nearframe.dicom.model import DICOMJSON
 from nearframe.storage.catalogue import attributes as read
-from nearframe.storage.catalogue.answers import series_answer, study_answer
+from nearframe.storage.catalogue.answers import StudyCounts, series_answer, study_answer
 from nearframe.storage.catalogue.attributes import dump
 from nearframe.storage.catalogue.states import SeriesState, StudyState
 from nearframe.storage.catalogue.text import fold, name_index, plain_date, plain_time
@@ -45,20 +45,25 @@ def version_columns(new: NewVersion) -> dict[str, Any]:
     }
 
 
-def study_columns(study: StudyState) -> dict[str, Any]:
-    """Return the row of a study as it is now."""
-    found = study.attributes
-    counts = study.counts()
-    name, referring = read.name(found, "00100010"), read.name(found, "00080090")
-    return {
+def study_columns(study: StudyState, counts: StudyCounts) -> dict[str, Any]:
+    """Return the row of a study as it is now, without what stands there already."""
+    moving = {
         "id": study.id,
-        "tenant": study.tenant,
-        "study_instance_uid": study.uid,
         "seq": study.seq,
         "listed": counts.instances > 0,
         "source_version_id": study.source_id,
         "series_count": counts.series,
         "instance_count": counts.instances,
+        "answer": study_answer(study.attributes, study.uid, counts),
+    }
+    if not study.is_new and not study.is_other:
+        return moving
+    return moving | {"tenant": study.tenant, "study_instance_uid": study.uid} | _study_attributes(study.attributes)
+
+
+def _study_attributes(found: DICOMJSON) -> dict[str, Any]:
+    name, referring = read.name(found, "00100010"), read.name(found, "00080090")
+    return {
         "issuer_of_patient_id": read.string(found, "00100021"),
         "patient_id": read.string(found, "00100020"),
         "patient_birth_date": plain_date(read.string(found, "00100030")),
@@ -77,33 +82,37 @@ def study_columns(study: StudyState) -> dict[str, Any]:
         "referring_physician_name_index": name_index(referring),
         "study_description": fold(read.string(found, "00081030")),
         "attributes": dump(found),
-        "answer": study_answer(found, study.uid, counts),
     }
 
 
 def series_columns(series: SeriesState) -> dict[str, Any]:
-    """Return the row of a series as it is now."""
-    found = series.attributes
-    return {
+    """Return the row of a series as it is now, without what stands there already."""
+    moving = {
         "id": series.id,
-        "tenant": series.study.tenant,
-        "study_id": series.study.id,
-        "series_instance_uid": series.uid,
         "seq": series.seq,
         "listed": series.instance_count > 0,
         "source_version_id": series.source_id,
         "instance_count": series.instance_count,
+        "sop_classes": dump(series.sop_classes),
+        "answer": series_answer(series.attributes, series.study.uid, series.uid, series.instance_count),
+    }
+    if not series.is_new and not series.is_other:
+        return moving
+    of = {"tenant": series.study.tenant, "study_id": series.study.id, "series_instance_uid": series.uid}
+    return moving | of | _series_attributes(series.attributes)
+
+
+def _series_attributes(found: DICOMJSON) -> dict[str, Any]:
+    return {
         "series_number": read.integer(found, "00200011"),
-        "modality": series.modality,
+        "modality": read.string(found, "00080060"),
         "series_date": plain_date(read.string(found, "00080021")),
         "series_time": plain_time(read.string(found, "00080031")),
         "body_part_examined": read.string(found, "00180015"),
         "step_start_date": plain_date(read.string(found, "00400244")),
         "step_start_time": plain_time(read.string(found, "00400245")),
         "series_description": fold(read.string(found, "0008103E")),
-        "sop_classes": dump(series.sop_classes),
         "attributes": dump(found),
-        "answer": series_answer(found, series.study.uid, series.uid, series.instance_count),
     }
 
 

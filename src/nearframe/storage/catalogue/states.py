@@ -38,9 +38,24 @@ class StudyState:
     #: Instances it had in view when it was loaded.
     instances_before: int = 0
     is_touched: bool = False
+    #: Whether the row holds other attributes.
+    is_other: bool = False
     series: dict[str, SeriesState] = field(default_factory=dict)
-    #: What the index holds of it now.
+    #: What the index holds of it now, and the modalities and SOP classes that follows from.
     terms: set[tuple[int, str]] = field(default_factory=set)
+    indexed: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+
+    def show(self, attributes: DICOMJSON) -> None:
+        """Have these attributes from now on."""
+        if attributes != self.attributes:
+            self.attributes, self.is_other = attributes, True
+
+    def settle(self) -> None:
+        """Be as the database has it, now that the transaction is committed."""
+        self.is_new = self.is_touched = self.is_other = False
+        self.instances_before = sum(series.instance_count for series in self.series.values())
+        for series in self.series.values():
+            series.is_new = series.is_touched = series.is_other = False
 
     @property
     def listed_series(self) -> list[SeriesState]:
@@ -69,6 +84,12 @@ class SeriesState:
     sop_classes: Counter[str]
     is_new: bool
     is_touched: bool = False
+    is_other: bool = False
+
+    def show(self, attributes: DICOMJSON) -> None:
+        """Have these attributes from now on."""
+        if attributes != self.attributes:
+            self.attributes, self.is_other = attributes, True
 
     @property
     def instance_count(self) -> int:

@@ -1,0 +1,68 @@
+"""Statements made into SQL once, for those that every instance taken in needs.
+
+SQLAlchemy takes about 150 µs to execute a statement that it has compiled before, ten times
+what SQLite takes to run it. Here it still writes the SQL, for whichever database; what is
+left for each execution is to hand the driver the values in their order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+
+_Form = tuple[str, tuple[str, ...] | None]
+
+
+class Prepared:
+    """A statement whose values need no conversion by type: whole numbers, text, bytes and truth values.
+
+    Parameters
+    ----------
+    columns
+        The columns that an INSERT sets.
+    """
+
+    def __init__(self, statement: sa.Select[Any] | sa.Update | sa.Insert, columns: Sequence[str] | None = None) -> None:
+        self._statement = statement
+        self._columns = columns
+        self._forms: dict[str, _Form] = {}
+
+    def rows(self, connection: sa.Connection, **values: Any) -> list[dict[str, Any]]:
+        """Run it once and return what it selects."""
+        sql, order = self._form(connection.dialect)
+        with closing(connection.connection.cursor()) as cursor:
+            try:
+                cursor.execute(sql, values if order is None else tuple([values[name] for name in order]))
+                found = cursor.fetchall()
+            except connection.dialect.loaded_dbapi.Error as error:
+                raise _wrapped(error) from error
+            names = [column[0] for column in cursor.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in found]
+
+    def run(self, connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Run it once with each of `rows`."""
+        sql, order = self._form(connection.dialect)
+        with closing(connection.connection.cursor()) as cursor:
+            try:
+                cursor.executemany(
+                    sql, rows if order is None else [tuple([row[name] for name in order]) for row in rows]
+                )
+            except connection.dialect.loaded_dbapi.Error as error:
+                raise _wrapped(error) from error
+
+    def _form(self, dialect: sa.Dialect) -> _Form:
+        form = self._forms.get(dialect.name)
+        if form is None:
+            compiled: Any = self._statement.compile(dialect=dialect, column_keys=self._columns)
+            order = compiled.positiontup
+            form = self._forms[dialect.name] = compiled.string, None if order is None else tuple(order)
+        return form
+
+
+def _wrapped(error: Exception) -> DBAPIError:
+    """Return a driver's error as SQLAlchemy raises them: without the values, which are nobody's business."""
+    return DBAPIError(None, None, error, hide_parameters=True)
