@@ -120,7 +120,7 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
         cpu = await stack.enter_async_context(_workers("cpu", settings.codec_threads))
         sync = await stack.enter_async_context(_workers("sync", _SYNC_THREADS))
         disk = await stack.enter_async_context(_workers("disk", _SQL_THREADS))
-        sizes = PackSettings(settings.segment_bytes, settings.chunk_bytes, settings.disk_reserve_bytes)
+        sizes = PackSettings(settings.segment_bytes, settings.chunk_bytes, settings.kept_free_bytes)
         packs = await disk.run(PackStore, settings.home, sizes)
         stack.push_async_callback(disk.run, packs.close)
         catalogue = await sql.run(open_catalogue, settings.database_url or settings.home / "catalogue.sqlite")
@@ -240,7 +240,7 @@ def node_routes(
     """
     examined = {
         "catalogue": catalogue_check(core.catalogue, core.sql),
-        "disk": disk_check(core.settings.home, core.settings.disk_reserve_bytes, core.disk),
+        "disk": disk_check(core.settings.home, core.settings.kept_free_bytes, core.disk),
         **(checks or {}),
     }
 
@@ -381,6 +381,6 @@ def _spool_limits(settings: Settings) -> SpoolLimits:
     return SpoolLimits(
         threshold_bytes=settings.spool_memory_threshold,
         memory_bytes=settings.ingest_memory_bytes,
-        reserve_bytes=settings.disk_reserve_bytes,
+        reserve_bytes=settings.kept_free_bytes,
         max_instance_bytes=settings.max_instance_bytes,
     )

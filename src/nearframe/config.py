@@ -22,6 +22,9 @@ T = TypeVar("T")
 
 ENV_PREFIX = "NEARFRAME_"
 DEFAULT_FILE = Path("nearframe.toml")
+#: What the catalogue's log and the index of the packs may grow by before they are next brought up to date.
+#: On a disk without it a node cannot be started again.
+_WORKING_BYTES = 8 * MIB
 
 
 # -- kinds of values -------------------------------------------------------------------------
@@ -253,7 +256,11 @@ class Settings:
         unit="bytes",
     )
     disk_reserve_bytes: int = _setting(
-        SIZE, GIB, "storage", "Free disk space below which nothing more is taken in.", unit="bytes"
+        SIZE,
+        GIB,
+        "storage",
+        "Free disk space below which nothing more is taken in; 8 MiB are kept in any case.",
+        unit="bytes",
     )
     scrub_days: int = _setting(
         COUNT, 30, "storage", "Days between scrubs, which read and prove all that is stored; 0 for never.", unit="days"
@@ -305,6 +312,11 @@ class Settings:
     def tls(self) -> bool:
         """True if the node speaks TLS."""
         return self.tls_cert is not None
+
+    @property
+    def kept_free_bytes(self) -> int:
+        """Disk space that nothing taken in may use."""
+        return max(self.disk_reserve_bytes, _WORKING_BYTES)
 
 
 SETTINGS: tuple[Setting, ...] = tuple(

@@ -78,7 +78,7 @@ def _offline(options: argparse.Namespace, show: Callable[[dict[str, Any]], None]
     settings = settings_from(options)
     if not (settings.home / "packs").is_dir():
         raise ConfigurationError(f"--home {settings.home}: no store is there")
-    sizes = PackSettings(settings.segment_bytes, settings.chunk_bytes, settings.disk_reserve_bytes)
+    sizes = PackSettings(settings.segment_bytes, settings.chunk_bytes, settings.kept_free_bytes)
     store = PackStore(settings.home, sizes)
     try:
         return asdict(store.scrub(lambda report: show(asdict(report))))
