@@ -30,6 +30,9 @@ SPECIFIC_CHARACTER_SET: Final = 0x00080005
 _TRAILING_PADDING: Final = 0xFFFCFFFC
 _PN_GROUPS: Final = ("Alphabetic", "Ideographic", "Phonetic")
 
+#: Short values repeat from slice to slice of a series.
+_REPEATED_BYTES: Final = 80
+
 _key = lru_cache(maxsize=65536)("{:08X}".format)
 
 
@@ -72,7 +75,8 @@ class _Encoder:
             raw = head[start:stop] if stop <= head_bytes else self._dataset.value(element)
             decode = _DECODERS.get(vr)
             if decode is not None:
-                out[key] = decode(vr, raw, charset)
+                plain = length <= _REPEATED_BYTES and raw.isascii() and b"\x1b" not in raw
+                out[key] = _repeated(vr, raw) if plain else decode(vr, raw, charset)
             elif vr == "DS" or vr == "IS":
                 out[key] = self._number_strings(vr, charset.decode(raw))
             elif vr in NUMERIC or vr == "AT":
@@ -227,3 +231,11 @@ _DECODERS: Final[dict[str, Callable[[str, bytes, CharacterSet], dict[str, Any]]]
     **dict.fromkeys(("LT", "ST", "UR", "UT"), _long_text),
     "PN": _person_name,
 }
+
+_ASCII: Final = CharacterSet(())
+
+
+@lru_cache(maxsize=16384)
+def _repeated(vr: str, raw: bytes) -> dict[str, Any]:
+    """Decode plain ASCII, which means the same in every character set. The result is shared: never change it."""
+    return _DECODERS[vr](vr, raw, _ASCII)
