@@ -1,17 +1,17 @@
 """Group commit: what is ready together becomes durable together.
 
 One thread takes whatever instances have been appended to the content store since it last
-looked, makes their contents durable with one `ContentStore.sync`, and then records them
-in one catalogue transaction. While it does, the next group gathers. A lone sender waits for
-nobody; while other objects are on their way the group waits a moment for them, since a
-transaction costs as much for one instance as for eight.
+looked, has their contents made durable with one `ContentStore.sync`, and records them in one
+catalogue transaction. The two wait for different things and go on side by side; the
+transaction is committed after the sync. While it does, the next group gathers: nobody waits for others,
+and the busier the senders are, the larger the groups.
 
 ::
 
     1. contents appended (by the callers, before submit)      a crash here leaves unreferenced
                                                               contents, which compaction drops
-    2. ContentStore.sync(…)                                   contents durable, nobody knows of them
-    3. Catalogue.record_decided(group)                        durable and visible; who needs decoding
+    2. ContentStore.sync(…) beside Catalogue.record_decided   contents durable, nobody knows of them
+    3. … which waits for the sync, then commits               durable and visible; who needs decoding
                                                               leaves the group and comes back by record
     4. the futures are resolved                               only now may anyone acknowledge
 """
@@ -20,9 +20,8 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -30,8 +29,6 @@ from nearframe.errors import BackendFailed, Busy, NearframeError, NoSpace
 from nearframe.storage.ports import Catalogue, ContentStore, NewVersion, Recorded, Undecided
 
 MAX_GROUP = 128  # bounds the transaction; more would gain nothing over one flush for 128
-#: Longest wait for objects on their way: what one transaction costs beside its instances.
-GATHER_S = 0.004
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +53,6 @@ class GroupCommit:
         with its `pix`. Runs where `defer` puts it, once.
     defer
         Runs a function elsewhere, soon.
-    coming
-        How many objects are on their way, and will be submitted. Any thread may ask.
     on_commit
         Called on the committing thread after each group, with its size. Must not block.
     """
@@ -69,16 +64,15 @@ class GroupCommit:
         *,
         settle: Callable[[NewVersion, Undecided], NewVersion],
         defer: Callable[[Callable[[], None]], object],
-        coming: Callable[[], int] = lambda: 0,
         on_commit: Callable[[int], None] = lambda size: None,
     ) -> None:
-        self._coming = coming
         self._contents = contents
         self._catalogue = catalogue
         self._settle = settle
         self._defer = defer
         self._on_commit = on_commit
         self._queue: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
+        self._syncer = ThreadPoolExecutor(1, thread_name_prefix="group-sync")
         self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
         self._thread.start()
 
@@ -101,6 +95,7 @@ class GroupCommit:
         """Commit what was submitted, then stop. Nothing may be deferred or submitted any more."""
         self._queue.put(None)
         self._thread.join()
+        self._syncer.shutdown()
 
     # -- groups ----------------------------------------------------------------------------
 
@@ -118,13 +113,11 @@ class GroupCommit:
         An instance occurs once in a group: its second version is compared with the first.
         """
         waiting = list(ahead)
-        until_s = float("inf")
         while is_open and len(waiting) < MAX_GROUP:
             try:
-                entry = self._next_entry(until_s) if waiting else self._queue.get()
+                entry = self._queue.get(block=not waiting)
             except queue.Empty:
                 break
-            until_s = min(until_s, time.monotonic() + GATHER_S)
             if entry is None:
                 is_open = False
             else:
@@ -133,23 +126,13 @@ class GroupCommit:
         rest = [entry for entry in waiting if group.setdefault(entry.key, entry) is not entry]
         return list(group.values()), rest, is_open
 
-    def _next_entry(self, until_s: float) -> _Entry | None:
-        """Return what is submitted, or will be before `until_s` by those on their way."""
-        patience_s = min(until_s - time.monotonic(), GATHER_S) if self._coming() else 0.0
-        return self._queue.get(timeout=patience_s) if patience_s > 0 else self._queue.get_nowait()
-
     def _commit(self, group: list[_Entry]) -> None:
-        durable = _each_if_need_be(self._sync, group)
-        _each_if_need_be(self._record_decided, [entry for entry in durable if not entry.is_settled])
-        _each_if_need_be(self._record, [entry for entry in durable if entry.is_settled])
-        self._on_commit(len(durable))
-
-    def _sync(self, group: list[_Entry]) -> None:
-        # The oldest mark: if the disk lost anything since, nobody of the group is told otherwise.
-        self._contents.sync(min(entry.since for entry in group))
+        done = _each_if_need_be(self._record_decided, [entry for entry in group if not entry.is_settled])
+        done += _each_if_need_be(self._record, [entry for entry in group if entry.is_settled])
+        self._on_commit(len(done))
 
     def _record_decided(self, group: list[_Entry]) -> None:
-        recorded = self._catalogue.record_decided([entry.version for entry in group])
+        recorded = self._catalogue.record_decided([entry.version for entry in group], self._sync(group))
         for entry, outcome in zip(group, recorded, strict=True):
             if isinstance(outcome, Recorded):
                 entry.future.set_result(outcome)
@@ -157,9 +140,14 @@ class GroupCommit:
                 self._defer(partial(self._settle_entry, entry, outcome))
 
     def _record(self, group: list[_Entry]) -> None:
-        recorded = self._catalogue.record([entry.version for entry in group])
+        recorded = self._catalogue.record([entry.version for entry in group], self._sync(group))
         for entry, outcome in zip(group, recorded, strict=True):
             entry.future.set_result(outcome)
+
+    def _sync(self, group: list[_Entry]) -> Callable[[], object]:
+        """Begin to make the contents of a group durable; return what waits for it."""
+        # The oldest mark: if the disk lost anything since, nobody of the group is told otherwise.
+        return self._syncer.submit(self._contents.sync, min(entry.since for entry in group)).result
 
     def _settle_entry(self, entry: _Entry, undecided: Undecided) -> None:
         try:

@@ -11,9 +11,8 @@ and sending the same again changes nothing (`storage.ports.Outcome`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from nearframe import log
@@ -93,13 +92,11 @@ class Ingest:
         self._limits = limits or Limits()
         self._clock = clock or SystemClock()
         self._workers = ThreadPoolExecutor(threads, thread_name_prefix="ingest")
-        self._coming = 0
         self._commit = GroupCommit(
             contents,
             catalogue,
             settle=Settler(contents, catalogue).settle,
             defer=self._workers.submit,
-            coming=lambda: self._coming,
             on_commit=lambda size: self._committed(on_commit),
         )
 
@@ -125,15 +122,6 @@ class Ingest:
         self._metrics.observe(INGEST_SECONDS, self._clock.monotonic() - began_s)
         return self._stored(attempt, recorded)
 
-    @contextmanager
-    def expecting(self) -> Iterator[None]:
-        """An object is on its way while the block runs: a group about to be committed waits a moment for it."""
-        self._coming += 1
-        try:
-            yield
-        finally:
-            self._coming -= 1
-
     def close(self) -> None:
         """Finish what was begun, then stop. Blocks."""
         self._workers.shutdown()
@@ -145,8 +133,7 @@ class Ingest:
         arrival = Arrival(ctx.tenant, f"{way} {ctx.principal}", self._clock.now())
         loop = asyncio.get_running_loop()
         try:
-            with self.expecting():
-                return await loop.run_in_executor(self._workers, self._work, spooled, arrival, study, attempt)
+            return await loop.run_in_executor(self._workers, self._work, spooled, arrival, study, attempt)
         finally:
             spooled.close()  # its room is needed before the flush is over
 

@@ -113,8 +113,7 @@ class _Request:
     async def _receive(self, part: IncomingPart) -> None:
         await self._room.acquire()
         try:
-            with self._ingest.expecting():
-                spooled = await self._spool.receive(part.body, _declared_bytes(part.headers))
+            spooled = await self._spool.receive(part.body, _declared_bytes(part.headers))
         except BaseException:
             self._room.release()
             raise

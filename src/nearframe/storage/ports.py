@@ -7,7 +7,7 @@ changes, in transactions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
@@ -345,6 +345,10 @@ class PerceptualRow:
     length: int
 
 
+def nothing() -> None:
+    """Wait for nothing."""
+
+
 class Catalogue(Protocol):
     """What is stored, in transactions. Sync; callers bring threads.
 
@@ -355,15 +359,23 @@ class Catalogue(Protocol):
 
     # -- writing ---------------------------------------------------------------------------
 
-    def record(self, batch: Sequence[NewVersion]) -> list[Recorded]:
+    def record(self, batch: Sequence[NewVersion], durable: Callable[[], object] = nothing) -> list[Recorded]:
         """Store instances: decide each one's outcome, write the outbox, advance the feed.
 
         One transaction for the batch. The same SOP Instance UID may occur several times in it.
         What is undecided is CONFLICTING.
+
+        Parameters
+        ----------
+        durable
+            Called before the commit; returns once what the versions refer to is durable. If it
+            raises, nothing is recorded.
         """
         ...
 
-    def record_decided(self, batch: Sequence[NewVersion]) -> list[Recorded | Undecided]:
+    def record_decided(
+        self, batch: Sequence[NewVersion], durable: Callable[[], object] = nothing
+    ) -> list[Recorded | Undecided]:
         """Store instances as `record` does, except those for which it takes decoding to decide."""
         ...
 

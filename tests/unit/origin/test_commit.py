@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -73,14 +73,15 @@ class Store:
         if self.sync_error:
             raise self.sync_error
 
-    def record_decided(self, batch: Sequence[NewVersion]) -> list[Recorded | Undecided]:
+    def record_decided(self, batch: Sequence[NewVersion], durable: Callable[[], object]) -> list[Recorded | Undecided]:
         decided = [version for version in batch if version.identity.sop_instance_uid not in self.undecided]
-        recorded = iter(self.record(decided))
+        recorded = iter(self.record(decided, durable))
         held = cast(InstanceRecord, None)
         return [next(recorded) if version in decided else Undecided(held) for version in batch]
 
-    def record(self, batch: Sequence[NewVersion]) -> list[Recorded]:
+    def record(self, batch: Sequence[NewVersion], durable: Callable[[], object]) -> list[Recorded]:
         uids = [version.identity.sop_instance_uid for version in batch]
+        durable()
         self.steps.append(uids)
         self.recorded += batch
         if self.refused.intersection(uids):

@@ -7,7 +7,7 @@ returns after the database has synced its log (SQLite: `sqlite.py`; PostgreSQL: 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -39,6 +39,7 @@ from nearframe.storage.ports import (
     StudyRef,
     Totals,
     Undecided,
+    nothing,
 )
 from nearframe.wire.frametable import FrameTable
 
@@ -83,24 +84,29 @@ class SQLCatalogue:
 
     # -- writing ---------------------------------------------------------------------------
 
-    def record(self, batch: Sequence[NewVersion]) -> list[Recorded]:
+    def record(self, batch: Sequence[NewVersion], durable: Callable[[], object] = nothing) -> list[Recorded]:
         drafts = [recording.Draft(new) for new in batch]
         with self._changing() as changes:
             recording.load_for(changes, batch)
             recorded = [recording.record(changes, draft) for draft in drafts]
             changes.write()
+            durable()
         return recorded
 
-    def record_decided(self, batch: Sequence[NewVersion]) -> list[Recorded | Undecided]:
+    def record_decided(
+        self, batch: Sequence[NewVersion], durable: Callable[[], object] = nothing
+    ) -> list[Recorded | Undecided]:
         drafts = [recording.Draft(new) for new in batch]
         with self._changing() as changes:
             recording.load_for(changes, batch)
             recorded = [recording.record_decided(changes, draft) for draft in drafts]
             changes.write()
-            return [
+            answer = [
                 one if isinstance(one, Recorded) else Undecided(reading.record_of(changes.connection, one.id))
                 for one in recorded
             ]
+            durable()
+        return answer
 
     def replicate(self, batch: Sequence[tuple[NewVersion, int, bool]], dropped: Sequence[tuple[StudyRef, str]]) -> int:
         drafts = [(recording.Draft(new), number, is_current) for new, number, is_current in batch]
