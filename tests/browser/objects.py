@@ -128,11 +128,13 @@ def _frame(number: int) -> Dataset:
 
 
 def pdf() -> list[bytes]:
-    """Return an encapsulated PDF of one empty page."""
+    """Return an encapsulated PDF of one red page."""
+    drawing = b"1 0 0 rg 0 0 300 300 re f"
     body = (
         b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj\n"
-        b"3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 300 300]>>endobj\n"
+        b"3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 300 300]/Contents 4 0 R/Resources<<>>>>endobj\n"
     )
+    body += b"4 0 obj<</Length %d>>stream\n%s\nendstream endobj\n" % (len(drawing), drawing)
     body += b"% padding to make it a bulk value\n" * 3000
     body += b"trailer<</Root 1 0 R>>\n%%EOF\n"
     study, series = f"{ROOT}.2", f"{ROOT}.2.1"

@@ -33,6 +33,7 @@ _ROOT_PATHS = (
     (b'window.PUBLIC_URL="/"', b'window.PUBLIC_URL="/viewer/"'),
     (b'__webpack_require__.p = "/"', b'__webpack_require__.p = "/viewer/"'),
     (b'__webpack_require__.p="/"', b'__webpack_require__.p="/viewer/"'),
+    (b"'/dicom-microscopy-viewer/", b"'/viewer/dicom-microscopy-viewer/"),  # a script loaded by its own address
 )
 _MARKUP_PATHS = ((b'href="/', b'href="/viewer/'), (b'src="/', b'src="/viewer/'), (b'content="/', b'content="/viewer/'))
 

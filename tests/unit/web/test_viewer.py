@@ -17,7 +17,7 @@ FILES = {
     "package/LICENSE": b"MIT",
     "package/package.json": b"{}",
     "package/dist/index.html": b'<script>window.PUBLIC_URL="/"</script><script src="/app.bundle.js"></script>',
-    "package/dist/app.bundle.js": b'__webpack_require__.p = "/";',
+    "package/dist/app.bundle.js": b"""__webpack_require__.p = "/";load('/dicom-microscopy-viewer/slides.js')""",
     "package/dist/app.bundle.css": b"src: url(/font.woff2)",
     "package/dist/app-config.js": b"window.config = 'a public server'",
     "package/dist/init-service-worker.js": b"navigator.serviceWorker.getRegistrations()",
@@ -43,7 +43,8 @@ def test_moves_the_viewer_below_its_mount(archive: Path, tmp_path: Path) -> None
     folder = viewer.install(archive, tmp_path / "viewer")
     assert b'PUBLIC_URL="/viewer/"' in (folder / "index.html").read_bytes()
     assert b'src="/viewer/app.bundle.js"' in (folder / "index.html").read_bytes()
-    assert (folder / "app.bundle.js").read_bytes() == b'__webpack_require__.p = "/viewer/";'
+    script = (folder / "app.bundle.js").read_bytes()
+    assert script == b"""__webpack_require__.p = "/viewer/";load('/viewer/dicom-microscopy-viewer/slides.js')"""
     assert (folder / "app.bundle.css").read_bytes() == b"src: url(/viewer/font.woff2)"
     assert gzip.decompress((folder / "app.bundle.js.gz").read_bytes()) == (folder / "app.bundle.js").read_bytes()
 
