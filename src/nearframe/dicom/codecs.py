@@ -37,7 +37,9 @@ from nearframe.errors import LimitExceeded, MalformedDICOM, NotAcceptable
 MAX_FRAME_BYTES = 512 * 1024 * 1024
 
 
-def decode_frame(encoded: bytes, transfer_syntax_uid: str, pixel: PixelDescription, *, reduce: int = 0) -> Samples:
+def decode_frame(
+    encoded: bytes, transfer_syntax_uid: str, pixel: PixelDescription, *, reduce: int = 0, to_rgb: bool = True
+) -> Samples:
     """Return the samples of one frame.
 
     Parameters
@@ -49,6 +51,8 @@ def decode_frame(encoded: bytes, transfer_syntax_uid: str, pixel: PixelDescripti
     reduce
         Halve the resolution up to this many times if the codec can do so without decoding
         the rest (HTJ2K). Others give the full frame: look at the shape.
+    to_rgb
+        False to have the YCbCr of lossy JPEG as it is, not as `decoded_description` says.
 
     Returns
     -------
@@ -76,7 +80,7 @@ def decode_frame(encoded: bytes, transfer_syntax_uid: str, pixel: PixelDescripti
         case Codec.DEFLATE:
             return decode_native(_inflate(encoded, pixel), pixel, big_endian=False)
         case Codec.JPEG | Codec.JPEG_LS:
-            return _decode_jpeg(encoded, pixel)
+            return _decode_jpeg(encoded, pixel, to_rgb)
         case Codec.JPEG_2000:
             return _decode_jpeg_2000(encoded, pixel, reduce)
         case _:
@@ -90,6 +94,22 @@ def decoded_description(transfer_syntax_uid: str, pixel: PixelDescription) -> Pi
         photometric_interpretation=_decoded_photometric(ts.transfer_syntax(transfer_syntax_uid), pixel),
         planar_configuration=0,
     )
+
+
+def is_ybr_full(encoded: bytes, transfer_syntax_uid: str, pixel: PixelDescription) -> bool:
+    """Return True if header and stream agree that a frame of lossy JPEG is YCbCr, at full resolution.
+
+    Native pixels can be described so too, hence need not become RGB.
+
+    Raises
+    ------
+    MalformedDICOM
+        If the frame's own header cannot be read.
+    """
+    syntax = ts.transfer_syntax(transfer_syntax_uid)
+    if pixel.photometric_interpretation != "YBR_FULL" or (syntax.codec, syntax.loss) != (Codec.JPEG, Loss.LOSSY):
+        return False
+    return _is_ycbcr(read_jpeg(encoded), pixel)
 
 
 def colour_model(photometric_interpretation: str) -> str:
@@ -151,13 +171,14 @@ def check_limits(pixel: PixelDescription) -> None:
         raise LimitExceeded("max_frame_bytes", MAX_FRAME_BYTES, size)
 
 
-def _decode_jpeg(encoded: bytes, pixel: PixelDescription) -> Samples:
+def _decode_jpeg(encoded: bytes, pixel: PixelDescription, to_rgb: bool) -> Samples:
     # Baseline under a JPEG-LS UID and the other way round occur: the stream knows best.
     stream = read_jpeg(encoded)
     _check_fits(stream, pixel)
     stored = wanted = None
     if stream.components == 3:
-        stored, wanted = ("YCbCr", "RGB") if _is_ycbcr(stream, pixel) else ("RGB", "RGB")
+        stored = "YCbCr" if _is_ycbcr(stream, pixel) else "RGB"
+        wanted = "RGB" if to_rgb else stored
     try:
         if stream.is_jpeg_ls:
             samples = imagecodecs.jpegls_decode(encoded)

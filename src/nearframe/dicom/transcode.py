@@ -16,12 +16,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from nearframe.dicom import transfersyntax as ts
-from nearframe.dicom.codecs import check_limits, decode_frame, decoded_description, is_reversible
+from nearframe.dicom.codecs import check_limits, decode_frame, decoded_description, is_reversible, is_ybr_full
 from nearframe.dicom.encoders import ENCODERS, can_encode, encoded_photometric
 from nearframe.dicom.frames import pix_digest
 from nearframe.dicom.j2kheader import resolution_offsets
 from nearframe.dicom.model import PixelDescription
-from nearframe.dicom.native import Samples, byteswapped, encode_native
+from nearframe.dicom.native import SUBSAMPLED_422, Samples, byteswapped, encode_native
 from nearframe.dicom.transfersyntax import Codec, Loss
 from nearframe.errors import IntegrityError, NotAcceptable
 
@@ -33,6 +33,8 @@ MIN_PROGRESSIVE_PIXELS = 1024 * 1024
 MAX_RENDITION_SHARE = 0.9
 #: For a picture of `MIN_PROGRESSIVE_PIXELS`: HTJ2K is 4-11 % larger than JPEG-LS, and shows at 8 % of the bytes.
 MAX_PROGRESSIVE_SHARE = 1.2
+
+_NO_RENDITION = SUBSAMPLED_422 | {"PALETTE COLOR"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,10 @@ def targets(transfer_syntax_uid: str, pixel: PixelDescription) -> tuple[str, ...
 def to_explicit_le(encoded: bytes, transfer_syntax_uid: str, pixel: PixelDescription) -> TranscodedFrame:
     """Return the frame as native little-endian bytes. The only thing ever done to a lossy original.
 
-    A frame that is native already keeps its planar configuration and subsampling.
+    Readers of single frames take their description from the metadata of the object as it is
+    stored. So what that says is kept where native pixels can have it: Planar Configuration,
+    YBR_FULL; and subsampling if the frame is native already. Not kept are the colour models that
+    only a codec has, YBR_RCT and YBR_ICT, and YBR_FULL_422 of JPEG: their samples become RGB.
 
     Raises
     ------
@@ -111,8 +116,14 @@ def to_explicit_le(encoded: bytes, transfer_syntax_uid: str, pixel: PixelDescrip
         check_limits(pixel)
         native = byteswapped(encoded, pixel) if syntax.big_endian_pixels else encoded
         return TranscodedFrame(_without_padding(native, pixel), ts.ExplicitVRLittleEndian, pixel, lossy)
-    samples = decode_frame(encoded, transfer_syntax_uid, pixel)
-    decoded = replace(decoded_description(transfer_syntax_uid, pixel), lossy=lossy, vr="OW")
+    keeps_ycbcr = is_ybr_full(encoded, transfer_syntax_uid, pixel)
+    samples = decode_frame(encoded, transfer_syntax_uid, pixel, to_rgb=not keeps_ycbcr)
+    decoded = replace(
+        pixel if keeps_ycbcr else decoded_description(transfer_syntax_uid, pixel),
+        planar_configuration=pixel.planar_configuration,
+        lossy=lossy,
+        vr="OW",
+    )
     return TranscodedFrame(encode_native(samples, decoded), ts.ExplicitVRLittleEndian, decoded, lossy)
 
 
@@ -141,14 +152,18 @@ def wants_rendition(transfer_syntax_uid: str, pixel: PixelDescription) -> bool:
     """Return True if an HTJ2K rendition of such a frame is worth trying.
 
     Lossy originals, HTJ2K itself, one-bit, floating-point and 32-bit frames: never. Palette
-    indices: no, neighbours in the table are not neighbours in colour. JPEG-LS and JPEG 2000
-    are about as small as HTJ2K: only where a large picture gains by showing early.
+    indices: no, neighbours in the table are not neighbours in colour. Colour by plane or
+    subsampled: no, viewers arrange what they decoded as the object's metadata says, and HTJ2K
+    has neither. JPEG-LS and JPEG 2000 are about as small as HTJ2K: only where a large picture
+    gains by showing early.
     """
     syntax = ts.transfer_syntax(transfer_syntax_uid)
     pixels = pixel.rows * pixel.columns
     if syntax.loss is Loss.LOSSY or not syntax.is_decodable or not can_encode(ts.HTJ2KLosslessRPCL, pixel):
         return False
-    if pixels < MIN_RENDITION_PIXELS or pixel.photometric_interpretation == "PALETTE COLOR":
+    if pixels < MIN_RENDITION_PIXELS or pixel.photometric_interpretation in _NO_RENDITION:
+        return False
+    if pixel.samples_per_pixel > 1 and pixel.planar_configuration == 1:
         return False
     if syntax.media_type == ts.media_type_of(ts.HTJ2KLosslessRPCL):
         return False

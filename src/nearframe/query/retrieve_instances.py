@@ -11,6 +11,7 @@ from nearframe.dicom import notes
 from nearframe.dicom.element import ITEM, PIXEL_DATA, SEQUENCE_DELIMITATION, UNDEFINED_LENGTH
 from nearframe.dicom.limits import Limits
 from nearframe.dicom.model import PixelDescription
+from nearframe.dicom.redescribe import redescribed
 from nearframe.dicom.reencode import (
     Changes,
     PixelDataHere,
@@ -38,10 +39,6 @@ DEFAULT: Final = "default"
 _MAX_VALUE_BYTES: Final = 0xFFFFFFFE  # PS3.5 section 7.1: 32 bits, even
 #: What could not be understood could not be copied either.
 _UNREADABLE: Final = frozenset({notes.UNREADABLE_TAIL, notes.UNREADABLE_SEQUENCE})
-
-_PHOTOMETRIC_INTERPRETATION: Final = 0x00280004
-_PLANAR_CONFIGURATION: Final = 0x00280006
-_LOSSY_IMAGE_COMPRESSION: Final = 0x00282110
 
 
 class InstanceService:
@@ -116,7 +113,8 @@ class InstanceService:
         pixel_data: list[Segment] = []
         if not copies:
             example = await self._frames.made(context, record, 1, target)
-            changes = _changes(record, example)
+            stored, encoded_bytes = record.transfer_syntax_uid, sum(record.frames.lengths)
+            changes = redescribed(header.part10.dataset, stored, encoded_bytes, example, len(record.frames))
             pixel_data = list(self._pixel_data(context, record, target, example))
         part10 = header.part10
         chunks = await self._cpu.run(lambda: list(data_set(part10.dataset, changes, replaces_pixel_data=not copies)))
@@ -170,19 +168,6 @@ class InstanceService:
             yield chunk
 
 
-def _changes(record: InstanceRecord, example: TranscodedFrame) -> Changes:
-    """Return what the header has to say differently of frames like this one."""
-    assert record.pixel is not None  # noqa: S101 - there would be no frames to transcode
-    changes: dict[int, tuple[str, bytes]] = {
-        _PHOTOMETRIC_INTERPRETATION: ("CS", example.pixel.photometric_interpretation.encode())
-    }
-    if record.pixel.samples_per_pixel > 1:
-        changes[_PLANAR_CONFIGURATION] = ("US", example.pixel.planar_configuration.to_bytes(2, "little"))
-    if example.lossy:
-        changes[_LOSSY_IMAGE_COMPRESSION] = ("CS", b"01")  # PS3.3 C.7.6.1.1.5: once lossy, always lossy
-    return changes
-
-
 def _is_lossy(record: InstanceRecord) -> bool:
     if transfer_syntax(record.transfer_syntax_uid).codec is Codec.NATIVE:
         return False  # it cannot get any larger
@@ -194,8 +179,11 @@ def _is_copied(record: InstanceRecord) -> bool:
     """Return True if native pixel data needs no decoding to become Explicit VR Little Endian.
 
     Not the GE syntax whose pixels alone are big endian: their byte order is not that of the data set.
+    Nor big-endian pixels of more than a word: their VR says OW, their byte order is that of the whole pixel.
     """
     syntax = transfer_syntax(record.transfer_syntax_uid)
+    if syntax.big_endian and record.pixel is not None and record.pixel.bits_allocated > 16:
+        return False
     return syntax.codec is Codec.NATIVE and not syntax.encapsulated and syntax.big_endian_pixels == syntax.big_endian
 
 

@@ -11,7 +11,6 @@ import httpx
 import pydicom
 import pytest
 
-from nearframe.ids import sha256
 from tests.archive import Archive, open_archive
 
 ELE = "1.2.840.10008.1.2.1"
@@ -43,31 +42,35 @@ async def test_every_object_of_the_zoo(data_dir: Path, tmp_path: Path) -> None:
             async with some_at_once:
                 url = await store(archive, client, path.read_bytes())
                 if url is not None:
-                    await check(client, url, path)
+                    await check(client, url, path.name)
             return url is not None
 
         assert sum(await asyncio.gather(*map(one, paths))) > 250
 
 
 async def store(archive: Archive, client: httpx.AsyncClient, data: bytes) -> str | None:
-    """Store an object and return the address of the version it became, or None if it was refused."""
+    """Store an object and return the address at which it comes back, or None if it was refused."""
     answer = await client.post("/dicomweb/studies", content=data, headers={"Content-Type": "application/dicom"})
     assert answer.status_code in (200, 202, 409), answer.text
     if answer.status_code == 409:
         return None
     item = answer.json()["00081199"]["Value"][0]
     versions = archive.catalogue.list_versions(archive.context.tenant, item["00081155"]["Value"][0])
-    number = max(version.version for version in versions if version.file_bytes == len(data))
-    return f"{item['00081190']['Value'][0]}%s?version={number}"
+    urls = [
+        f"{item['00081190']['Value'][0]}%s?version={one.version}" for one in versions if one.file_bytes == len(data)
+    ]
+    for url in urls:
+        exact = await client.get(url % "", headers={"Accept": AS_STORED})
+        if exact.content == data:
+            return url
+    pytest.fail("what was stored does not come back")
 
 
-async def check(client: httpx.AsyncClient, url: str, path: Path) -> None:
+async def check(client: httpx.AsyncClient, url: str, name: str) -> None:
     """Ask for everything an object may be had as."""
-    exact = await client.get(url % "", headers={"Accept": AS_STORED})
-    assert sha256(exact.content) == sha256(path.read_bytes()), path.name
     for resource, accept in REPRESENTATIONS:
         answer = await client.get(url % resource, headers={"Accept": accept})
-        assert answer.status_code in (200, 404, 406), (path.name, resource, accept, answer.text)
+        assert answer.status_code in (200, 404, 406), (name, resource, accept, answer.text)
         if answer.status_code == 200 and resource == "":
             readable(answer.content)
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 
@@ -87,6 +88,30 @@ def test_big_endian_keeps_its_layout() -> None:
     assert frame.pixel.planar_configuration == 1
 
 
+@pytest.mark.parametrize("name", ["SC_rgb_jpeg_dcmtk.dcm", "SC_rgb_dcmtk_+eb+cy+n2.dcm"])
+def test_lossy_jpeg_of_ybr_full_stays_as_its_header_says(name: str) -> None:
+    sample = packaged(name)
+    frame = to_explicit_le(sample.encoded, sample.transfer_syntax_uid, sample.pixel)
+    assert sample.pixel.photometric_interpretation == frame.pixel.photometric_interpretation == "YBR_FULL"
+    ybr = np.frombuffer(frame.encoded, np.uint8).reshape(sample.reference().shape).astype(int)
+    assert np.abs(ybr - sample.reference()).max() <= 1
+
+
+def test_lossy_jpeg_that_is_not_ycbcr_becomes_what_it_is() -> None:
+    rgb = RNG.integers(0, 256, (80, 90, 3), np.uint8)
+    encoded = imagecodecs.jpeg8_encode(rgb, colorspace="RGB", outcolorspace="RGB")
+    frame = to_explicit_le(bytes(encoded), ts.JPEGBaseline8Bit, colour(80, 90, "YBR_FULL"))
+    assert frame.pixel.photometric_interpretation == "RGB"
+
+
+def test_decoded_colour_keeps_the_planar_configuration_of_its_header() -> None:
+    rgb = RNG.integers(0, 256, (80, 90, 3), np.uint8)
+    encoded = transcode.transcode(rgb.tobytes(), ts.ExplicitVRLittleEndian, colour(80, 90), ts.RLELossless).encoded
+    frame = to_explicit_le(encoded, ts.RLELossless, colour(80, 90, planar_configuration=1))
+    assert frame.encoded == rgb.transpose(2, 0, 1).tobytes()
+    assert frame.pixel.planar_configuration == 1
+
+
 def test_padded_fragment_of_encapsulated_native() -> None:
     pixel = grey(1, 3, bits_allocated=8, bits_stored=8)
     frame = to_explicit_le(b"abc\0", ts.EncapsulatedUncompressedExplicitVRLittleEndian, pixel)
@@ -117,6 +142,8 @@ def test_resolution_offsets_cut_exact_pictures() -> None:
         (ts.RLELossless, grey(512, 512), True),
         (ts.JPEGLosslessSV1, grey(512, 512), True),
         (ts.ExplicitVRLittleEndian, colour(512, 512), True),
+        (ts.ExplicitVRLittleEndian, colour(512, 512, planar_configuration=1), False),
+        (ts.ExplicitVRLittleEndian, colour(512, 512, "YBR_FULL_422"), False),
         (ts.JPEGLSLossless, grey(512, 512), False),
         (ts.JPEGLSLossless, grey(2048, 2048), True),
         (ts.JPEG2000, grey(2048, 2048), True),
