@@ -6,7 +6,6 @@ import argparse
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import Field, fields
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -16,7 +15,7 @@ from nearframe import errors  # noqa: E402
 from nearframe.cli import build_parser  # noqa: E402
 from nearframe.config import SETTINGS  # noqa: E402
 from nearframe.dicom import notes  # noqa: E402
-from nearframe.dicom.limits import Limits  # noqa: E402
+from nearframe.dicom.limits import bounds  # noqa: E402
 from nearframe.metrics import METRICS  # noqa: E402
 from nearframe.origin.api import endpoints  # noqa: E402
 from nearframe.sync.app import ROUTES  # noqa: E402
@@ -117,14 +116,10 @@ def intake_page() -> Iterator[str]:
     yield "with a note where something was odd, and comes back byte for byte."
     yield from ("", "## Limits", "", "Each is a [setting](settings.md).", "")
     yield from ("| limit | default | unit | why |", "|---|---|---|---|")
-    for one in _limits():
+    for one in bounds():
         yield f"| `{one.name}` | {one.default:,} | {one.metadata['unit']} | {one.metadata['reason']} |"
     yield from ("", "## Notes", "", "| note | what was found |", "|---|---|")
     yield from (f"| `{code}` | {meaning} |" for code, meaning in notes.MEANING.items())
-
-
-def _limits() -> tuple[Field[float], ...]:
-    return fields(Limits)
 
 
 def _options(parser: argparse.ArgumentParser) -> Iterator[str]:

@@ -58,6 +58,7 @@ from nearframe.query.status import node_status
 from nearframe.query.workers import Workers
 from nearframe.storage.catalogue import SQLCatalogue, open_catalogue
 from nearframe.storage.packs import PackSettings, PackStore
+from nearframe.storage.scratch import ScratchFolder, remove_leftovers
 from nearframe.sync.app import sync_routes
 from nearframe.sync.services import SyncServices
 from nearframe.upkeep.http import upkeep_routes
@@ -91,6 +92,7 @@ class Core:
     sync: Workers
     disk: Workers
     limits: Limits
+    scratch: ScratchFolder
     epoch: str
     upkeep: Upkeep
 
@@ -123,6 +125,8 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
         sizes = PackSettings(settings.segment_bytes, settings.chunk_bytes, settings.kept_free_bytes)
         packs = await disk.run(PackStore, settings.home, sizes)
         stack.push_async_callback(disk.run, packs.close)
+        # From here on this process owns the home: what lies about there is a dead one's.
+        scratch = await disk.run(ScratchFolder, settings.home / "scratch", settings.disk_reserve_bytes)
         catalogue = await sql.run(open_catalogue, settings.database_url or settings.home / "catalogue.sqlite")
         stack.push_async_callback(sql.run, catalogue.close)
         core = Core(
@@ -136,7 +140,8 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
             cpu=cpu,
             sync=sync,
             disk=disk,
-            limits=limits_of(settings),
+            limits=limits_of(settings, scratch),
+            scratch=scratch,
             epoch=(await sql.run(catalogue.head)).epoch,
             upkeep=_upkeep(settings, packs, metrics),
         )
@@ -158,7 +163,7 @@ def _upkeep(settings: Settings, packs: PackStore, metrics: Metrics) -> Upkeep:
     )
 
 
-def limits_of(settings: Settings) -> Limits:
+def limits_of(settings: Settings, scratch: ScratchFolder) -> Limits:
     """Return the guard that the settings describe."""
     return Limits(
         max_instance_bytes=settings.max_instance_bytes,
@@ -170,6 +175,7 @@ def limits_of(settings: Settings) -> Limits:
         max_inflated_bytes=settings.max_inflated_bytes,
         max_inflate_ratio=settings.max_inflate_ratio,
         max_parse_seconds=settings.max_parse_seconds,
+        scratch=scratch.open,
     )
 
 
@@ -300,6 +306,7 @@ async def open_origin(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Metric
             on_commit=committed,
         )
         stack.push_async_callback(core.disk.run, ingest.close)
+        await core.disk.run(remove_leftovers, settings.home / "spool")
         store = Store(ingest, Spool(settings.home / "spool", _spool_limits(settings)), core.limits)
         records = InstanceRecords(core.catalogue, core.sql, core.freshness, settings.record_cache_entries)
         allowed = settings.delete_policy == "remove"
@@ -366,6 +373,7 @@ def edge_status(core: Core, edge: Edge) -> Route:
 def _kept(core: Core) -> Kept:
     return Kept(
         home=core.settings.home,
+        scratch=core.scratch,
         store=core.packs,
         catalogue=core.catalogue,
         manifests=core.manifests,

@@ -2,49 +2,58 @@
 
 from __future__ import annotations
 
-import tempfile
 import weakref
 import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack
-from threading import Lock
-from typing import IO
 
 from nearframe.dicom import notes
-from nearframe.dicom.limits import FREE_INFLATED_BYTES, Limits
+from nearframe.dicom.limits import FREE_INFLATED_BYTES, Limits, Scratch
 from nearframe.dicom.model import Source
 from nearframe.errors import LimitExceeded, MalformedDICOM
 from nearframe.units import KIB, MIB
 
 _IN_BYTES = 256 * KIB
 _OUT_BYTES = MIB
-_MEMORY_BYTES = 8 * MIB  # larger data sets go to a temporary file
+_MEMORY_BYTES = 8 * MIB  # larger data sets go to a scratch file
 
 _RAW, _WITH_HEADER = -15, 15
 
 
 class InflatedSource:
-    """An inflated data set: in memory, or in an unnamed temporary file that goes with this object."""
+    """An inflated data set: in memory, or in a scratch file that goes with this object."""
 
-    def __init__(self, file: IO[bytes], size: int) -> None:
-        self._file = file
-        weakref.finalize(self, file.close)
-        self._lock = Lock()
-        self.size = size
+    def __init__(self, limits: Limits) -> None:
+        self.size = 0
+        self._limits = limits
+        self._memory = bytearray()
+        self._file: Scratch | None = None
 
     def read(self, offset: int, length: int) -> bytes:
         if offset + length > self.size:
             raise MalformedDICOM("the data set ends inside a value", offset=offset)
-        with self._lock:
-            self._file.seek(offset)
-            return self._file.read(length)
+        if self._file is not None:
+            return self._file.read(offset, length)
+        return bytes(self._memory[offset : offset + length])
+
+    def append(self, part: bytes) -> None:
+        """Add what was inflated next."""
+        self.size += len(part)
+        if self._file is None and self.size > _MEMORY_BYTES and self._limits.scratch is not None:
+            self._file = self._limits.scratch()
+            weakref.finalize(self, self._file.close)
+            self._file.write(self._memory)
+            self._memory = bytearray()
+        if self._file is None:
+            self._memory += part
+        else:
+            self._file.write(part)
 
 
 def inflate(source: Source, start: int, limits: Limits, found: set[str]) -> InflatedSource:
     """Inflate what lies behind `start`.
 
-    Memory stays within `_MEMORY_BYTES`. A bomb is refused as soon as the bytes read so far do
-    not explain what came of them.
+    Memory stays within `_MEMORY_BYTES` where `limits` name a scratch file. A bomb is refused as
+    soon as the bytes read so far do not explain what came of them.
 
     Raises
     ------
@@ -52,19 +61,17 @@ def inflate(source: Source, start: int, limits: Limits, found: set[str]) -> Infl
         If the data set grows beyond `limits`.
     MalformedDICOM
         If it is not a deflate stream, or is cut off.
+    NoSpace
+        If the disk has no room for it.
     """
-    with ExitStack() as stack:
-        file = stack.enter_context(tempfile.SpooledTemporaryFile(_MEMORY_BYTES))
-        size = 0
-        try:
-            for part, consumed in _inflated(source, start, _window_bits(source, start, found)):
-                size += len(part)
-                _check_size(size, consumed, limits)
-                file.write(part)
-        except zlib.error as error:
-            raise MalformedDICOM("the deflated data set is not a deflate stream", offset=start) from error
-        stack.pop_all()  # the file lives as long as the source
-        return InflatedSource(file, size)
+    inflated = InflatedSource(limits)
+    try:
+        for part, consumed in _inflated(source, start, _window_bits(source, start, found)):
+            _check_size(inflated.size + len(part), consumed, limits)
+            inflated.append(part)
+    except zlib.error as error:
+        raise MalformedDICOM("the deflated data set is not a deflate stream", offset=start) from error
+    return inflated
 
 
 def _check_size(size: int, consumed: int, limits: Limits) -> None:

@@ -1,13 +1,14 @@
 """What an object may cost before it is refused.
 
-Every value is checked before memory or time is spent on what it bounds. The fields are
+Every value is checked before memory or time is spent on what it bounds. The bounds are
 settings; their metadata holds unit and reason, which feed the reference documentation.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable
+from dataclasses import Field, dataclass, field, fields
+from typing import Any, Protocol
 
 from nearframe.units import GIB, KIB, MIB
 
@@ -16,9 +17,29 @@ def _limit(default: float, unit: str, reason: str) -> Any:
     return field(default=default, metadata={"unit": unit, "reason": reason})
 
 
+class Scratch(Protocol):
+    """A file for what does not fit memory; gone once closed. Any thread may call."""
+
+    def write(self, data: bytes | bytearray) -> None:
+        """Append `data`."""
+        ...
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return `length` bytes, or those there are."""
+        ...
+
+    def close(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Upper bounds on one object."""
+    """Upper bounds on one object.
+
+    Attributes
+    ----------
+    scratch
+        Opens a file for what outgrows memory; None keeps it in memory. Not a bound: it comes from the node's home.
+    """
 
     max_instance_bytes: int = _limit(
         16 * GIB, "bytes", "the largest genuine objects, whole slide images, stay below 10 GiB"
@@ -32,11 +53,17 @@ class Limits:
     max_nesting: int = _limit(32, "sequences", "structured reports nest 10 to 20 deep")
     max_fragments: int = _limit(250_000, "fragments", "an hour of cine at 60 frames a second is 216 000")
     max_frames: int = _limit(250_000, "frames", "as max_fragments")
-    max_inflated_bytes: int = _limit(GIB, "bytes", "a deflated data set is inflated to a temporary file")
+    max_inflated_bytes: int = _limit(GIB, "bytes", "a deflated data set is inflated to a scratch file")
     max_inflate_ratio: int = _limit(
         800, "to 1", "label maps of small lesions reach 700 to 1, measured; bombs use zlib's utmost, 1030 to 1"
     )
     max_parse_seconds: float = _limit(30.0, "seconds", "a 20 MiB header takes about 2 s")
+    scratch: Callable[[], Scratch] | None = field(default=None, compare=False)
+
+
+def bounds() -> list[Field[Any]]:
+    """Return the fields of `Limits` that are settings."""
+    return [one for one in fields(Limits) if one.metadata]
 
 
 #: Below this an inflated data set is never suspicious, whatever its ratio.

@@ -19,7 +19,6 @@ import hashlib
 import random
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeAlias
 
 from nearframe import log
@@ -32,7 +31,7 @@ from nearframe.ids import Digest, sha256
 from nearframe.metrics import EDGE_INTEGRITY_FAILURES, EDGE_NOT_KEPT, Metrics
 from nearframe.query.workers import Workers
 from nearframe.storage.ports import ContentKind, ContentStore, StudyRef
-from nearframe.storage.scratch import EncryptedFile
+from nearframe.storage.scratch import ScratchFile, ScratchFolder
 from nearframe.units import MIB
 from nearframe.wire.contentstream import Absent, Data, Opened
 
@@ -91,7 +90,7 @@ class Fetcher:
         store: ContentStore,
         workers: Workers,
         metrics: Metrics,
-        scratch: Path,
+        scratch: ScratchFolder,
         limits: FetchLimits | None = None,
     ) -> None:
         self.limits = limits or FetchLimits()
@@ -250,7 +249,7 @@ class Fetcher:
     async def _through_scratch(
         self, study: StudyRef, content: Content, length: int, chunks: AsyncIterator[bytes]
     ) -> Fetched:
-        scratch = EncryptedFile(self._scratch)
+        scratch = await self._workers.run(self._scratch.open)
         try:
             state = hashlib.sha256()
             async for chunk in chunks:
@@ -264,11 +263,11 @@ class Fetcher:
         return Fetched(None, stored=True)
 
 
-def _write(scratch: EncryptedFile, state: hashlib._Hash, chunk: bytes) -> None:
+def _write(scratch: ScratchFile, state: hashlib._Hash, chunk: bytes) -> None:
     state.update(chunk)
     scratch.write(chunk)
 
 
-def _read_back(scratch: EncryptedFile, length: int) -> Iterator[bytes]:
+def _read_back(scratch: ScratchFile, length: int) -> Iterator[bytes]:
     for at in range(0, length, _SCRATCH_CHUNK_BYTES):
         yield scratch.read(at, min(_SCRATCH_CHUNK_BYTES, length - at))

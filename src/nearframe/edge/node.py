@@ -34,6 +34,7 @@ from nearframe.query.freshness import Freshness
 from nearframe.query.manifests import Manifests
 from nearframe.query.workers import Workers
 from nearframe.storage.ports import Catalogue, ContentStore, StudyRef
+from nearframe.storage.scratch import ScratchFolder
 
 _STUDY_PATH: Final = re.compile(r"/studies/([^/]+)/")
 
@@ -43,6 +44,7 @@ class Kept:
     """What an edge keeps, and the threads to reach it."""
 
     home: Path
+    scratch: ScratchFolder
     store: ContentStore
     catalogue: Catalogue
     manifests: Manifests
@@ -88,9 +90,7 @@ class Edge:
             settings.upstream, node_name=node_name, metrics=kept.metrics, clock=clock, timeouts=timeouts, ca=ca,
             rng=random.Random(),
         )  # fmt: skip
-        scratch = kept.home / "scratch"
-        scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
-        fetcher = Fetcher(self.upstream, kept.store, kept.disk, kept.metrics, scratch)
+        fetcher = Fetcher(self.upstream, kept.store, kept.disk, kept.metrics, kept.scratch)
         self.read_ahead = ReadAhead(fetcher, kept.store, kept.disk) if settings.prefetch else None
         indexes = StudyIndexes(kept.catalogue, kept.freshness, kept.sql)
         self.contents = EdgeContentReader(kept.store, fetcher, indexes, kept.disk, kept.metrics, self.read_ahead)

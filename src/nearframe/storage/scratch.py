@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CTR
 
+from nearframe.errors import BackendFailed, NoSpace
+from nearframe.units import MIB
+
 _AES_BLOCK_BYTES = 16
 _KEY_BYTES = 32
 _WINDOW_BYTES = 64 * 1024  # a parser reads an element header at a time: decrypt ahead of it
+_LOOK_EVERY_BYTES = 16 * MIB  # between looks at the free space while a file grows
 
 
 class EncryptedFile:
@@ -68,6 +75,90 @@ class EncryptedFile:
         sealed = os.pread(self._fd, length + skip, offset - skip)
         counter = block.to_bytes(_AES_BLOCK_BYTES, "big")
         return Cipher(self._key, CTR(counter)).decryptor().update(sealed)[skip:]
+
+
+class ScratchFile(EncryptedFile):
+    """An encrypted file that stays clear of the disk's reserve."""
+
+    def __init__(self, folder: ScratchFolder) -> None:
+        self._folder = folder
+        self._until_look_bytes = 0
+        with _disk_errors():
+            super().__init__(folder.path)
+
+    def write(self, data: bytes | bytearray) -> None:
+        """Append `data`.
+
+        Raises
+        ------
+        NoSpace
+            If the disk is full, or the reserve would be touched.
+        BackendFailed
+            If the disk refuses.
+        """
+        self._until_look_bytes -= len(data)
+        if self._until_look_bytes < 0:
+            self._folder.check_space(len(data))
+            self._until_look_bytes = _LOOK_EVERY_BYTES
+        with _disk_errors(len(data)):
+            super().write(data)
+
+
+class ScratchFolder:
+    """Where one process puts what does not fit memory. What an earlier one left there is removed.
+
+    Parameters
+    ----------
+    reserve_bytes
+        Free space of the file system that is never touched.
+    """
+
+    def __init__(self, path: Path, reserve_bytes: int = 0) -> None:
+        self.path = path
+        self._reserve_bytes = reserve_bytes
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        remove_leftovers(path)
+
+    def open(self) -> ScratchFile:
+        """Return an empty file.
+
+        Raises
+        ------
+        NoSpace, BackendFailed
+            If there can be none.
+        """
+        self.check_space(0)
+        return ScratchFile(self)
+
+    def check_space(self, needed_bytes: int) -> None:
+        """Refuse what would touch the reserve.
+
+        Raises
+        ------
+        NoSpace
+        """
+        state = os.statvfs(self.path)
+        free_bytes = state.f_bavail * state.f_frsize - self._reserve_bytes
+        if needed_bytes > free_bytes:
+            raise NoSpace(needed_bytes, max(free_bytes, 0))
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the files in a folder, if there is one: names that a crash kept from being unlinked at once."""
+    with contextlib.suppress(FileNotFoundError):
+        for left in folder.iterdir():
+            if left.is_file():
+                left.unlink()
+
+
+@contextlib.contextmanager
+def _disk_errors(needed_bytes: int = 0) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise NoSpace(needed_bytes, 0) from error
+        raise BackendFailed(f"a scratch file cannot be written ({error.strerror})") from error
 
 
 def _open_unlinked(folder: Path) -> int:

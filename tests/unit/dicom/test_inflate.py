@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import zlib
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,8 @@ from nearframe.dicom import notes
 from nearframe.dicom.inflate import inflate
 from nearframe.dicom.limits import Limits
 from nearframe.dicom.source import BytesSource
-from nearframe.errors import LimitExceeded, MalformedDICOM
+from nearframe.errors import LimitExceeded, MalformedDICOM, NoSpace
+from nearframe.storage.scratch import ScratchFolder
 from nearframe.units import MIB
 
 TEXT = bytes(range(256)) * 5000
@@ -56,11 +58,24 @@ def test_absolute_size_and_ratio_are_bounded() -> None:
     assert inflate(BytesSource(packed(bytes(30 * MIB))), 0, Limits(), set()).size == 30 * MIB
 
 
-def test_a_large_data_set_goes_to_a_file_that_goes_with_it() -> None:
+def test_a_large_data_set_goes_to_a_file_that_goes_with_it(tmp_path: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
-    source = inflate(BytesSource(packed(os.urandom(9 * MIB))), 0, Limits(), set())
+    data = os.urandom(9 * MIB)
+    source = inflate(BytesSource(packed(data)), 0, Limits(scratch=ScratchFolder(tmp_path).open), set())
     assert source.size == 9 * MIB
+    assert source.read(8 * MIB - 10, 20) == data[8 * MIB - 10 : 8 * MIB + 10]
+    assert source.read(9 * MIB - 5, 5) == data[-5:]
     assert len(os.listdir("/proc/self/fd")) == before + 1
     del source
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_data_set_that_the_disk_has_no_room_for_is_refused(tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    full = ScratchFolder(tmp_path, reserve_bytes=1 << 62)
+    with pytest.raises(NoSpace):
+        inflate(BytesSource(packed(os.urandom(9 * MIB))), 0, Limits(scratch=full.open), set())
+    assert inflate(BytesSource(packed(TEXT)), 0, Limits(scratch=full.open), set()).size == len(TEXT), "fits memory"
     gc.collect()
     assert len(os.listdir("/proc/self/fd")) == before

@@ -19,6 +19,7 @@ from nearframe.ids import sha256
 from nearframe.metrics import EDGE_INTEGRITY_FAILURES, EDGE_NOT_KEPT, Metrics
 from nearframe.query.workers import Workers
 from nearframe.storage.ports import ContentKind, StudyRef
+from nearframe.storage.scratch import ScratchFolder
 from tests.syncing import Shelves, shelves
 from tests.unit.edge.fakes import FakeUpstream, settle
 
@@ -37,12 +38,11 @@ def edge(tmp_path: Path) -> Iterator[Shelves]:
 
 
 class Setup:
-    def __init__(self, edge: Shelves, scratch: Path, limits: FetchLimits) -> None:
+    def __init__(self, edge: Shelves, scratch: ScratchFolder, limits: FetchLimits) -> None:
         self.upstream = FakeUpstream(ONE, TWO, LARGE)
         self.store = edge.store
         self.workers = Workers("test", 2)
         self.metrics = Metrics()
-        self.scratch = scratch
         self.fetcher = Fetcher(cast("Upstream", self.upstream), edge.store, self.workers, self.metrics, scratch, limits)
 
     async def fetch(self, data: bytes) -> Fetched:
@@ -51,7 +51,7 @@ class Setup:
 
 @pytest.fixture
 async def setup(edge: Shelves, tmp_path: Path) -> AsyncIterator[Setup]:
-    made = Setup(edge, tmp_path, LIMITS)
+    made = Setup(edge, ScratchFolder(tmp_path / "scratch"), LIMITS)
     yield made
     made.workers.close()
 

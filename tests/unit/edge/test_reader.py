@@ -22,6 +22,7 @@ from nearframe.metrics import EDGE_INTEGRITY_FAILURES, EDGE_READ_BYTES, EDGE_REA
 from nearframe.query.freshness import Freshness
 from nearframe.query.workers import Workers
 from nearframe.storage.ports import ContentKind, Rendition, StudyRef
+from nearframe.storage.scratch import ScratchFolder
 from tests.syncing import STUDY_UID, Shelves, ct_series, shelves
 from tests.unit.edge.fakes import FakeUpstream
 
@@ -38,7 +39,7 @@ def edge(tmp_path: Path) -> Iterator[Shelves]:
 class Setup:
     """An edge whose catalogue knows a study, and whose store has its headers alone."""
 
-    def __init__(self, edge: Shelves, scratch: Path) -> None:
+    def __init__(self, edge: Shelves, scratch: ScratchFolder) -> None:
         edge.put(ct_series(3))
         edge.put(ct_series(1, study=OTHER.study_instance_uid, seed=9))
         self.frames = [record.frames.enc for record in edge.catalogue.list_instances(STUDY)]
@@ -63,7 +64,7 @@ class Setup:
 
 @pytest.fixture
 async def setup(edge: Shelves, tmp_path: Path) -> AsyncIterator[Setup]:
-    made = Setup(edge, tmp_path)
+    made = Setup(edge, ScratchFolder(tmp_path / "scratch"))
     yield made
     made.workers.close()
 

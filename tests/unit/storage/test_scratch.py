@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nearframe.storage.scratch import EncryptedFile
+from nearframe.errors import BackendFailed, NoSpace
+from nearframe.storage.scratch import EncryptedFile, ScratchFolder, remove_leftovers
+from nearframe.units import MIB
 
 DATA = bytes(range(256)) * 1200
 
@@ -60,3 +62,40 @@ def test_a_closed_file_takes_no_more(written: EncryptedFile) -> None:
     written.close()
     with pytest.raises(OSError, match="Bad file descriptor"):
         written.write(b"late")
+
+
+def test_what_a_crash_left_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "left").touch()
+    folder = ScratchFolder(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+    file = folder.open()
+    file.write(DATA)
+    assert file.read(100, 10) == DATA[100:110]
+    remove_leftovers(tmp_path / "no such folder")
+
+
+def test_the_reserve_is_looked_at_while_a_file_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = ScratchFolder(tmp_path, reserve_bytes=0).open()
+    file.write(bytes(MIB))
+    room = os.statvfs(tmp_path)
+    monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result([*room[:4], 0, *room[5:]]))
+    with pytest.raises(NoSpace):
+        for _ in range(32):
+            file.write(bytes(MIB))
+    with pytest.raises(NoSpace):
+        ScratchFolder(tmp_path, reserve_bytes=1).open()
+
+
+@pytest.mark.parametrize(("code", "error"), [(errno.ENOSPC, NoSpace), (errno.EIO, BackendFailed)])
+def test_what_the_disk_refuses_is_one_of_our_errors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, error: type[Exception]
+) -> None:
+    file = ScratchFolder(tmp_path).open()
+
+    def refuse(*_: object) -> int:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "write", refuse)
+    with pytest.raises(error):
+        file.write(b"abc")
