@@ -28,9 +28,9 @@ from starlette.types import Receive, Scope, Send
 
 from bench import load, peers
 from bench.harness import Row, Work, compare, cpu_row, report
-from nearframe.config import Address
 from nearframe.listener import Listener, TLSFiles, tune_allocator
 from nearframe.metrics import Metrics
+from nearframe.settingkinds import Address
 
 FRAMES: Final = 2_000
 FRAME_BYTES: Final = 204_800

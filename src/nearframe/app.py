@@ -33,7 +33,7 @@ from nearframe.dicomweb.app import dicomweb_app
 from nearframe.dicomweb.ports import RemoveService, StoreService
 from nearframe.dicomweb.services import Services, services
 from nearframe.edge.node import Edge, Kept
-from nearframe.errors import MalformedRequest
+from nearframe.errors import ConfigurationError, MalformedRequest
 from nearframe.metrics import CONTENT_TYPE, Metrics
 from nearframe.origin.activity import Activity
 from nearframe.origin.admin import Admin
@@ -113,10 +113,10 @@ class Core:
 
 
 @asynccontextmanager
-async def open_core(settings: Settings) -> AsyncIterator[Core]:
+async def open_core(settings: Settings, role: str) -> AsyncIterator[Core]:
     """Open store and catalogue; close them in order."""
     async with AsyncExitStack() as stack:
-        settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _make_home(settings.home)
         metrics = Metrics()
         sql = await stack.enter_async_context(_workers("sql", _SQL_THREADS))
         cpu = await stack.enter_async_context(_workers("cpu", settings.codec_threads))
@@ -126,6 +126,7 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
         packs = await disk.run(PackStore, settings.home, sizes)
         stack.push_async_callback(disk.run, packs.close)
         # From here on this process owns the home: what lies about there is a dead one's.
+        claim(settings.home, role)
         scratch = await disk.run(ScratchFolder, settings.home / "scratch", settings.disk_reserve_bytes)
         catalogue = await sql.run(open_catalogue, settings.database_url or settings.home / "catalogue.sqlite")
         stack.push_async_callback(sql.run, catalogue.close)
@@ -150,6 +151,30 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
         watch = tasks.spawn(_watch_changes(core), name="watch changes")
         stack.push_async_callback(tasks.cancel, [watch])
         yield core
+
+
+def _make_home(home: Path) -> None:
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise ConfigurationError(
+            f"--home {home}: {error.strerror}; name a folder that exists or can be made"
+        ) from error
+
+
+def claim(home: Path, role: str) -> None:
+    """Note whose home this is.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is one of the other role: an edge would take an archive's studies for copies of its upstream's.
+    """
+    place = home / "role"
+    if not place.exists():
+        place.write_text(f"{role}\n", encoding="ascii")
+    elif (found := place.read_text(encoding="ascii", errors="replace").strip()) != role:
+        raise ConfigurationError(f"--home {home} is the home of an {found}; give this {role} another one")
 
 
 def _upkeep(settings: Settings, packs: PackStore, metrics: Metrics) -> Upkeep:
@@ -285,7 +310,7 @@ async def _workers(name: str, threads: int) -> AsyncIterator[Workers]:
 @asynccontextmanager
 async def open_origin(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Metrics]]:
     """Open an origin: the archive. The value is what it answers, and its metrics."""
-    async with open_core(settings) as core, AsyncExitStack() as stack:
+    async with open_core(settings, "origin") as core, AsyncExitStack() as stack:
         activity = Activity()
         background = await core.sql.run(_background, core, activity)
         stack.push_async_callback(core.disk.run, background.close)
@@ -335,7 +360,7 @@ def _background(core: Core, activity: Activity) -> Background:
 @asynccontextmanager
 async def open_edge(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Metrics]]:
     """Open an edge: it follows its upstream, and serves what it holds when that is away."""
-    async with open_core(settings) as core:
+    async with open_core(settings, "edge") as core:
         feed = FeedWatch(core.catalogue, core.sql)
         edge = Edge(
             settings,

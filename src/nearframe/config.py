@@ -10,13 +10,29 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from nearframe.errors import ConfigurationError
-from nearframe.units import GIB, MIB, format_size_exact, parse_size
+from nearframe.settingkinds import (
+    ADDRESS,
+    COUNT,
+    DATABASE_URL,
+    FLAG,
+    LIST,
+    NUMBER,
+    OPTIONAL_PATH,
+    PATH,
+    SIZE,
+    TEXT,
+    URL,
+    Address,
+    Kind,
+    choice,
+)
+from nearframe.units import GIB, MIB
 
 T = TypeVar("T")
 
@@ -25,136 +41,6 @@ DEFAULT_FILE = Path("nearframe.toml")
 #: What the catalogue's log and the index of the packs may grow by before they are next brought up to date.
 #: On a disk without it a node cannot be started again.
 _WORKING_BYTES = 8 * MIB
-
-
-# -- kinds of values -------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Kind(Generic[T]):
-    """How a setting's value is read and shown.
-
-    Attributes
-    ----------
-    name
-        As help and docs call it: ``size``, ``HOST:PORT``.
-    read
-        Takes the string of an environment variable or argument, or the value TOML gave;
-        raises ValueError or TypeError with a message that says what is expected.
-    show
-        Writes a value so that `read` takes it back.
-    """
-
-    name: str
-    read: Callable[[object], T]
-    show: Callable[[T], str] = str
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where to listen. Port 0 asks the system for a free one."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    @classmethod
-    def parse(cls, text: str) -> Address:
-        """Read ``127.0.0.1:8042``, ``[::1]:8042`` or ``localhost:8042``."""
-        host, colon, port = text.rpartition(":")
-        if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
-            raise ValueError("expected HOST:PORT, for example 127.0.0.1:8042")
-        return cls(host.removeprefix("[").removesuffix("]"), int(port))
-
-
-def _read_text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError("expected text in quotes")
-    return value.strip()
-
-
-def _read_flag(value: object) -> bool:
-    if isinstance(value, bool):
-        return value
-    known = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
-    try:
-        return known[_read_text(value).lower()]
-    except KeyError:
-        raise ValueError("expected true or false") from None
-
-
-def _read_whole(value: object) -> int:
-    if isinstance(value, str) and value.strip().isdigit():
-        return int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError("expected a whole number, 0 or more")
-    return value
-
-
-def _read_number(value: object) -> float:
-    if isinstance(value, str):
-        value = float(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
-        raise ValueError("expected a number, 0 or more")
-    return float(value)
-
-
-def _read_size(value: object) -> int:
-    return parse_size(value) if isinstance(value, str) else _read_whole(value)
-
-
-def _read_path(value: object) -> Path:
-    text = _read_text(value)
-    if not text:
-        raise ValueError("expected a path")
-    return Path(text).expanduser()
-
-
-def _read_optional_path(value: object) -> Path | None:
-    return None if value == "" else _read_path(value)
-
-
-def _read_url(value: object) -> str:
-    text = _read_text(value).rstrip("/")
-    if text and not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", text):
-        raise ValueError("expected an http:// or https:// URL without query")
-    return text
-
-
-def _read_list(value: object) -> tuple[str, ...]:
-    if isinstance(value, str):
-        value = value.split(",")
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise TypeError("expected a list of texts")
-    return tuple(item.strip() for item in value if item.strip())
-
-
-def _read_address(value: object) -> Address:
-    return Address.parse(_read_text(value))
-
-
-def _choice(*allowed: str) -> Kind[str]:
-    def read(value: object) -> str:
-        text = _read_text(value).lower()
-        if text not in allowed:
-            raise ValueError(f"expected one of {', '.join(allowed)}")
-        return text
-
-    return Kind("|".join(allowed), read)
-
-
-TEXT = Kind("text", _read_text)
-FLAG = Kind("flag", _read_flag, lambda value: "true" if value else "false")
-COUNT = Kind("number", _read_whole)
-NUMBER = Kind("number", _read_number, lambda value: f"{value:g}")
-SIZE = Kind("size", _read_size, format_size_exact)
-PATH = Kind("path", _read_path)
-OPTIONAL_PATH = Kind("path", _read_optional_path, lambda value: "" if value is None else str(value))
-URL = Kind("url", _read_url)
-LIST = Kind("list", _read_list, ",".join)
-ADDRESS = Kind("HOST:PORT", _read_address)
 
 
 # -- the table -------------------------------------------------------------------------------
@@ -207,16 +93,16 @@ class Settings:
     home: Path = _setting(PATH, Path("nearframe-home"), "node", "Folder that holds everything this node keeps.")
     tenant: str = _setting(TEXT, "main", "node", "Tenant that unauthenticated requests belong to.")
     database_url: str = _setting(
-        TEXT,
+        DATABASE_URL,
         "",
         "node",
-        "SQLAlchemy URL of the catalogue; empty means SQLite inside the home folder.",
+        "Catalogue in PostgreSQL (postgresql://user@host/database); empty means SQLite in the home folder.",
         secret=True,
     )
     log_level: str = _setting(
-        _choice("debug", "info", "warning", "error"), "info", "node", "Least severe messages that are logged."
+        choice("debug", "info", "warning", "error"), "info", "node", "Least severe messages that are logged."
     )
-    log_format: str = _setting(_choice("text", "json"), "text", "node", "Log lines as key=value text or as JSON.")
+    log_format: str = _setting(choice("text", "json"), "text", "node", "Log lines as key=value text or as JSON.")
 
     http: Address = _setting(
         ADDRESS, Address("127.0.0.1", 8042), "network", "Where to listen; port 0 takes a free one."
@@ -273,7 +159,7 @@ class Settings:
         unit="bytes",
     )
     delete_policy: str = _setting(
-        _choice("refuse", "remove"), "refuse", "storage", "What DELETE does: answer 403, or remove from view."
+        choice("refuse", "remove"), "refuse", "storage", "What DELETE does: answer 403, or remove from view."
     )
 
     max_instance_bytes: int = _setting(SIZE, 16 * GIB, "limits", "Largest object taken in.", unit="bytes")

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from nearframe.config import SETTINGS, Address, Settings, load
+from nearframe.config import SETTINGS, Settings, load
 from nearframe.errors import ConfigurationError
+from nearframe.settingkinds import Address
 from nearframe.units import GIB, MIB
 
 

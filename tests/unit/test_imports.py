@@ -9,7 +9,7 @@ from pathlib import Path
 
 #: Lowest floor first. A module imports from its own part and from floors below; the words know each other.
 FLOORS = (
-    ("errors", "ids", "units", "clock", "context", "config", "metrics", "log", "tasks"),
+    ("errors", "ids", "units", "clock", "context", "config", "settingkinds", "metrics", "log", "tasks"),
     ("wire",),
     ("dicom",),
     ("perceptual",),

@@ -87,6 +87,11 @@ class Node:
 def _error_of(answer: httpx.Response) -> Exception:
     status = answer.status_code
     detail = _detail(answer)
+    if not detail:
+        return UpstreamError(
+            f"{answer.request.url} answered {status} {answer.reason_phrase}, which no nearframe node says; "
+            "--url names the node"
+        )
     if status == httpx.codes.NOT_FOUND:
         return NotFound(detail.removeprefix("no such "))
     if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
@@ -99,10 +104,11 @@ def _error_of(answer: httpx.Response) -> Exception:
 
 
 def _detail(answer: httpx.Response) -> str:
+    """Return what a problem document says (RFC 9457), empty if the answer is none."""
     with contextlib.suppress(ValueError, AttributeError):
         problem = answer.json()
         return str(problem.get("detail") or problem["title"])
-    return f"{answer.url.host} answered {answer.status_code} {answer.reason_phrase}"
+    return ""
 
 
 def _base_url(url: str) -> str:

@@ -7,7 +7,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from nearframe.config import FLAG, SETTINGS, Setting, Settings, load
+from nearframe.config import SETTINGS, Setting, Settings, load
+from nearframe.settingkinds import FLAG
 
 
 def add_settings(parser: argparse.ArgumentParser, groups: Iterable[str]) -> None:

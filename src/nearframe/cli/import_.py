@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -20,7 +22,7 @@ from rich.progress import (
 
 from nearframe import importer
 from nearframe.cli._output import Subparsers, add_json_option, add_parser, print_json
-from nearframe.config import COUNT, NUMBER
+from nearframe.settingkinds import COUNT, NUMBER
 from nearframe.units import format_size
 
 MAX_PARALLEL = 32
@@ -75,18 +77,28 @@ def run(options: argparse.Namespace) -> int:
         _tell(console, report)
     if report.stopped_by is not None:
         return report.stopped_by.exit_code
-    return 0 if report.complete else EXIT_PROBLEMS
+    return 0 if report.complete and report.found else EXIT_PROBLEMS
 
 
 def _parallel(text: str) -> int:
-    number = COUNT.read(text)
-    if not 1 <= number <= MAX_PARALLEL:
-        raise ValueError
-    return number
+    with _expecting(f"a whole number from 1 to {MAX_PARALLEL}"):
+        number = COUNT.read(text)
+        if not 1 <= number <= MAX_PARALLEL:
+            raise ValueError
+        return number
 
 
 def _seconds(text: str) -> float:
-    return NUMBER.read(text)
+    with _expecting("a number of seconds"):
+        return NUMBER.read(text)
+
+
+@contextmanager
+def _expecting(what: str) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected {what}") from error
 
 
 class _Bar:
@@ -141,7 +153,9 @@ def _tell(console: Console, report: importer.Report) -> None:
     _list(console, "Worth a look", report.warned, report.warned_count)
     _list(console, "Not stored", report.failed, report.failed_count)
     if report.stopped_by is not None:
-        console.print(f"Stopped: {report.stopped_by}", markup=False)
+        console.print(f"Stopped: {report.stopped_by}", markup=False, soft_wrap=True)
+    elif not report.found and not report.failed_count:
+        console.print("Nothing to store: there is no DICOM file at these paths.", markup=False)
     rate = report.stored_bytes / report.seconds if report.seconds else 0
     parts = [f"{report.stored} of {report.found} files stored ({format_size(report.stored_bytes)})"]
     if report.resumed:

@@ -8,8 +8,8 @@ import os
 import socket
 from pathlib import Path
 
-from nearframe.config import Address
 from nearframe.errors import ConfigurationError
+from nearframe.settingkinds import Address
 
 BACKLOG = 1024
 
@@ -33,7 +33,9 @@ def bind(address: Address) -> socket.socket:
     try:
         return socket.create_server((host, address.port), family=family, backlog=BACKLOG)
     except OSError as error:
-        raise ConfigurationError(f"cannot listen on {address}: {error.strerror}; choose another --http") from error
+        raise ConfigurationError(
+            f"cannot listen on {address}: {os.strerror(error.errno or 0)}; choose another --http"
+        ) from error
 
 
 def cut_connections(address: Address) -> None:

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from nearframe.errors import ConfigurationError
 from nearframe.listener.server import TLSFiles
 
 AUTHORITY_LIFETIME = timedelta(days=3650)
@@ -50,8 +51,17 @@ class DevelopmentTLS:
 
 
 def ensure(folder: Path, now: datetime) -> DevelopmentTLS:
-    """Return a certificate for localhost signed by the folder's authority; make or renew what is not valid."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    """Return a certificate for localhost signed by the folder's authority; make or renew what is not valid.
+
+    Raises
+    ------
+    ConfigurationError
+        If the folder cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise ConfigurationError(f"{folder}: {error.strerror}; --home names where certificates go") from error
     authority = TLSFiles(folder / "authority.pem", folder / "authority.key")
     files = TLSFiles(folder / "localhost.pem", folder / "localhost.key")
     new_authority = not _is_valid(authority, now)

@@ -19,11 +19,12 @@ from granian.server.embed import Server
 from starlette.types import ASGIApp
 
 from nearframe import log, tasks
-from nearframe.config import Address, Settings
+from nearframe.config import Settings
 from nearframe.errors import ConfigurationError
 from nearframe.listener.address import BACKLOG, bind, cut_connections, is_loopback
 from nearframe.listener.exchange import Exchange
 from nearframe.metrics import Metrics
+from nearframe.settingkinds import Address
 from nearframe.units import KIB, MIB
 
 _log = log.logger(__name__)

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 
 from starlette.types import ASGIApp
 
-from nearframe.config import Address
 from nearframe.listener.server import Listener, TLSFiles
 from nearframe.metrics import Metrics
+from nearframe.settingkinds import Address
 
 
 @asynccontextmanager

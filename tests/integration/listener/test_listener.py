@@ -13,11 +13,12 @@ import httpx
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from nearframe.config import Address, Settings
+from nearframe.config import Settings
 from nearframe.listener import ClientGone, Listener, TLSFiles, serve
 from nearframe.listener.devtls import DevelopmentTLS, ensure
 from nearframe.listener.testing import running
 from nearframe.metrics import HTTP_CUT, HTTP_REQUESTS, Metrics
+from nearframe.settingkinds import Address
 from tests.integration.listener.http2client import HTTP2Client
 
 MIB = 1 << 20

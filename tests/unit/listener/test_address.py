@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from nearframe.config import Address
 from nearframe.errors import ConfigurationError
 from nearframe.listener import is_loopback
 from nearframe.listener.address import bind
+from nearframe.settingkinds import Address
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from nearframe.config import Address, Settings
+from nearframe.config import Settings
 from nearframe.errors import ConfigurationError
 from nearframe.listener import Listener, TLSFiles
 from nearframe.listener.server import require_insecure_loopback
 from nearframe.metrics import Metrics
+from nearframe.settingkinds import Address
 
 
 def test_without_insecure_it_says_what_that_means() -> None:

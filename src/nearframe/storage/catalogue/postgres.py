@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import sqlalchemy as sa
 
-from nearframe.errors import Busy, ConfigurationError, NearframeError, NoSpace, TooBroad
+from nearframe.errors import BackendFailed, Busy, ConfigurationError, NearframeError, NoSpace, TooBroad
 from nearframe.storage.catalogue.database import READERS, WAIT_S, Database
 
 _WRITER_LOCK = 0x6E6561726672616D  # "nearfram"
@@ -72,4 +72,8 @@ def _translate(error: BaseException) -> NearframeError | None:
         return TooBroad()
     if state in _BUSY:
         return Busy("the catalogue's database is busy; try again")
+    if state is None and type(error).__name__ == "OperationalError":  # the driver never got as far as an SQLSTATE
+        return BackendFailed(
+            "the catalogue's PostgreSQL server does not answer us; check it and database_url"
+        )
     return None
