@@ -73,7 +73,5 @@ def _translate(error: BaseException) -> NearframeError | None:
     if state in _BUSY:
         return Busy("the catalogue's database is busy; try again")
     if state is None and type(error).__name__ == "OperationalError":  # the driver never got as far as an SQLSTATE
-        return BackendFailed(
-            "the catalogue's PostgreSQL server does not answer us; check it and database_url"
-        )
+        return BackendFailed("the catalogue's PostgreSQL server does not answer us; check it and database_url")
     return None
