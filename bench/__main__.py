@@ -1,7 +1,7 @@
 """Every benchmark, one after the other: ``python -m bench [--quick]``; ``make bench`` calls it.
 
-Each part also runs alone: ``python -m bench.archive``, ``bench.memory``, ``bench.catalogue``,
-``bench.scale``, ``bench.codecs``, ``bench.perceptual``, ``bench.listener``.
+Each part also runs alone: ``python -m bench.archive``, ``bench.resend``, ``bench.memory``,
+``bench.catalogue``, ``bench.scale``, ``bench.codecs``, ``bench.perceptual``, ``bench.listener``.
 """
 
 from __future__ import annotations
@@ -13,12 +13,18 @@ import sys
 PARTS = (
     ("against Orthanc and nginx", ["bench.archive"]),
     ("the listener alone, against nginx", ["bench.listener"]),
+    ("what a re-send moves", ["bench.resend"]),
     ("memory while taking in 1 GB", ["bench.memory"]),
     ("catalogue: cost of an operation", ["bench.catalogue"]),
     ("catalogue: a million instances against ten thousand", ["bench.scale"]),
     ("codecs", ["bench.codecs"]),
 )
-_QUICK = {"bench.archive": ["--quick"], "bench.listener": ["--pairs", "3"], "bench.memory": ["--frames", "100"]}
+_QUICK = {
+    "bench.archive": ["--quick"],
+    "bench.listener": ["--pairs", "3"],
+    "bench.resend": ["--slices", "20"],
+    "bench.memory": ["--frames", "100"],
+}
 
 
 def main() -> int:

@@ -14,6 +14,7 @@ import asyncio
 import gzip
 import io
 import json
+import logging
 import os
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -202,6 +203,8 @@ def _print_table(rows: Iterable[Moved]) -> None:
 
 
 async def _main(options: argparse.Namespace) -> None:
+    # Nodes are stopped while they wait for news, and say so.
+    logging.getLogger("nearframe").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
         sets = [synthetic_set(Path(folder), options.slices)]
     if options.data is not None:
