@@ -92,19 +92,21 @@ def resource(context: Context, frames: FrameService, planned: FrameAnswer) -> Re
         if len(planned.frame_numbers) == 1:
             payload = await frames.read(context, planned.record, planned.frame_numbers[0], planned.form)
             return Body.of(planned.head(0, len(payload)) + payload + planned.tail)
-        return Body([*_parts(context, frames, planned), Held(planned.tail)])
+        sizes = await frames.lengths(context, planned.record, planned.frame_numbers, planned.form)
+        parts = [
+            _part(context, frames, planned, index, None if sizes is None else sizes[index])
+            for index in range(len(planned.frame_numbers))
+        ]
+        return Body([*parts, Held(planned.tail)])
 
     return Resource(planned.etag, planned.content_type, body)
 
 
-def _parts(context: Context, frames: FrameService, planned: FrameAnswer) -> list[Segment]:
-    """Return a segment for each part; a frame is read when its turn comes."""
-    return [_part(context, frames, planned, index) for index in range(len(planned.frame_numbers))]
-
-
-def _part(context: Context, frames: FrameService, planned: FrameAnswer, index: int) -> Segment:
+def _part(
+    context: Context, frames: FrameService, planned: FrameAnswer, index: int, payload_bytes: int | None
+) -> Segment:
+    """Return a segment for a part; its frame is read when its turn comes."""
     number = planned.frame_numbers[index]
-    payload_bytes = frames.size_of(planned.record, number, planned.form)
 
     async def opener(start: int, stop: int | None) -> AsyncGenerator[bytes, None]:
         payload = await frames.read(context, planned.record, number, planned.form)

@@ -57,12 +57,23 @@ def _resource(
     part = MediaType(DICOM, {} if common is None else {"transfer-syntax": common})
 
     async def body() -> Body:
-        segments: list[Segment] = []
-        for index, (record, target) in enumerate(zip(records, targets, strict=True)):
-            segments += _part(service, call, boundary, index, record, target)
+        if len(records) == 1:
+            segments = await _only_part(service, call, boundary, records[0], targets[0])
+        else:
+            pairs = enumerate(zip(records, targets, strict=True))
+            segments = [part for i, pair in pairs for part in _part(service, call, boundary, i, *pair)]
         return Body([*segments, Held(multipart.closing(boundary))])
 
     return Resource(f'"{digest.hex()}-m"', multipart.content_type(boundary, part), body)
+
+
+async def _only_part(
+    service: InstanceService, call: Call, boundary: str, record: InstanceRecord, target: str
+) -> list[Segment]:
+    """Return an instance with its head, opened before the answer begins, which then knows its length."""
+    given = await service.possible(call.context, record, target)
+    body = await service.file(call.context, record, given)
+    return [Held(_head(call, boundary, 0, record, given, body.size)), *body.segments]
 
 
 def _part(

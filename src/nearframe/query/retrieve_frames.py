@@ -32,6 +32,7 @@ from nearframe.query.contents import ContentReader
 from nearframe.query.known_renditions import KnownRenditions
 from nearframe.query.workers import Workers
 from nearframe.storage.ports import Catalogue, InstanceRecord, Rendition
+from nearframe.units import MIB
 
 #: The encoding renditions are made in: any prefix of it is an exact lower resolution.
 RENDITION_SYNTAX: Final = HTJ2KLosslessRPCL
@@ -39,6 +40,10 @@ RENDITION_SYNTAX: Final = HTJ2KLosslessRPCL
 
 #: Renditions that the catalogue names and nobody holds.
 _LOST_KEPT: Final = 10_000
+
+
+#: If they are no larger than this decoded, frames are made before an answer begins, which then knows its length.
+MADE_AHEAD_BYTES: Final = 8 * MIB
 
 
 class Source(IntEnum):
@@ -137,6 +142,24 @@ class FrameService:
             decoded = decoded_description(record.transfer_syntax_uid, record.pixel)
             return (decoded.native_frame_bits + 7) // 8
         return None
+
+    async def lengths(
+        self, context: Context, record: InstanceRecord, frame_numbers: Sequence[int], form: FrameForm
+    ) -> list[int] | None:
+        """Return the bytes of each of these frames in this form, or None if that would mean to make many of them.
+
+        Raises
+        ------
+        NotAcceptable, MalformedDICOM, NotFound, IntegrityError, UpstreamError
+        """
+        found: list[int] = []
+        decoded_bytes = 0 if record.pixel is None else (record.pixel.native_frame_bits + 7) // 8
+        for number in frame_numbers:
+            size = self.size_of(record, number, form)
+            if size is None and decoded_bytes * len(frame_numbers) > MADE_AHEAD_BYTES:
+                return None
+            found.append(len(await self.read(context, record, number, form)) if size is None else size)
+        return found
 
     def held(self, record: InstanceRecord, frame_number: int, form: FrameForm) -> bytes | None:
         """Return the frame if that takes no waiting, else None."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from functools import partial
 from typing import Final
 
@@ -27,7 +27,7 @@ from nearframe.errors import NotAcceptable
 from nearframe.query.body import Body, Held, Segment, Streamed
 from nearframe.query.contents import ContentReader
 from nearframe.query.parsed_header import parse_header
-from nearframe.query.retrieve_frames import FrameService
+from nearframe.query.retrieve_frames import FrameForm, FrameService, Source
 from nearframe.query.stored_file import StoredFile, read_header
 from nearframe.query.workers import Workers
 from nearframe.storage.ports import InstanceRecord
@@ -36,6 +36,7 @@ AS_STORED: Final = "*"
 #: What ``application/dicom`` means without a transfer syntax; see `InstanceService.target`.
 DEFAULT: Final = "default"
 
+_ITEM_HEADER_BYTES: Final = 8
 _MAX_VALUE_BYTES: Final = 0xFFFFFFFE  # PS3.5 section 7.1: 32 bits, even
 #: What could not be understood could not be copied either.
 _UNREADABLE: Final = frozenset({notes.UNREADABLE_TAIL, notes.UNREADABLE_SEQUENCE})
@@ -115,7 +116,7 @@ class InstanceService:
             example = await self._frames.made(context, record, 1, target)
             stored, encoded_bytes = record.transfer_syntax_uid, sum(record.frames.lengths)
             changes = redescribed(header.part10.dataset, stored, encoded_bytes, example, len(record.frames))
-            pixel_data = list(self._pixel_data(context, record, target, example))
+            pixel_data = await self._pixel_data(context, record, target, example)
         part10 = header.part10
         chunks = await self._cpu.run(lambda: list(data_set(part10.dataset, changes, replaces_pixel_data=not copies)))
         segments: list[Segment] = [Held(file_meta(part10, record.identity, target))]
@@ -132,24 +133,27 @@ class InstanceService:
     def _copies_pixel_data(self, record: InstanceRecord, target: str) -> bool:
         return len(record.frames) == 0 or (target == ExplicitVRLittleEndian and _is_copied(record))
 
-    def _pixel_data(
+    async def _pixel_data(
         self, context: Context, record: InstanceRecord, target: str, example: TranscodedFrame
-    ) -> Iterator[Segment]:
-        """Yield the Pixel Data element (PS3.5 Annex A.2 or A.4), one segment a frame."""
-        count = len(record.frames)
+    ) -> list[Segment]:
+        """Return the Pixel Data element (PS3.5 Annex A.2 or A.4), one segment a frame."""
+        numbers = range(1, len(record.frames) + 1)
         if target == ExplicitVRLittleEndian:
             length = len(example.encoded)
-            padding = length * count % 2
-            yield Held(element_header(PIXEL_DATA, "OW", length * count + padding))
-            for number in range(1, count + 1):
-                yield Streamed(length, partial(self._native_frame, context, record, number))
-            yield Held(bytes(padding))
-            return
+            total = length * len(numbers)
+            native = [Streamed(length, partial(self._native_frame, context, record, number)) for number in numbers]
+            return [Held(element_header(PIXEL_DATA, "OW", total + total % 2)), *native, Held(bytes(total % 2))]
         # An empty Basic Offset Table; every frame is one fragment.
-        yield Held(element_header(PIXEL_DATA, "OB", UNDEFINED_LENGTH) + delimiter(ITEM))
-        for number in range(1, count + 1):
-            yield Streamed(None, partial(self._fragment, context, record, number, target))
-        yield Held(delimiter(SEQUENCE_DELIMITATION))
+        sizes = await self._frames.lengths(context, record, numbers, FrameForm(target, Source.MADE))
+        fragments = [
+            Streamed(
+                None if sizes is None else _ITEM_HEADER_BYTES + sizes[number - 1] + sizes[number - 1] % 2,
+                partial(self._fragment, context, record, number, target),
+            )
+            for number in numbers
+        ]
+        head = element_header(PIXEL_DATA, "OB", UNDEFINED_LENGTH) + delimiter(ITEM)
+        return [Held(head), *fragments, Held(delimiter(SEQUENCE_DELIMITATION))]
 
     async def _native_frame(
         self, context: Context, record: InstanceRecord, number: int, start: int, stop: int | None
@@ -161,10 +165,10 @@ class InstanceService:
     async def _fragment(
         self, context: Context, record: InstanceRecord, number: int, target: str, start: int, stop: int | None
     ) -> AsyncGenerator[bytes, None]:
-        encoded = (await self._frames.made(context, record, number, target)).encoded
-        encoded += bytes(len(encoded) % 2)
-        yield delimiter(ITEM, len(encoded))
-        async for chunk in Held(encoded).open(0, None):
+        made = await self._frames.made(context, record, number, target)
+        padding = bytes(len(made.encoded) % 2)
+        item = delimiter(ITEM, len(made.encoded) + len(padding)) + made.encoded + padding
+        async for chunk in Held(item).open(start, stop):
             yield chunk
 
 

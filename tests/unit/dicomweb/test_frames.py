@@ -10,6 +10,7 @@ import pytest
 from pydicom.uid import UID
 
 from nearframe.ids import sha256
+from nearframe.query import retrieve_frames
 from nearframe.wire.mediatype import parse_media_type
 from tests.archive import TEST_FILES, Stocked, path_of, rewritten
 from tests.multiparts import split_parts
@@ -244,3 +245,20 @@ async def test_transcoding_is_done_once_for_all_who_wait(stocked: Stocked) -> No
     answers = await asyncio.gather(*(stocked.get(path, "image/jls") for _ in range(5)))
     assert {answer.status_code for answer in answers} <= {200, 406}
     assert stocked.archive.services.frames.transcoded - before <= 1
+
+
+async def test_a_list_of_few_frames_has_a_length_before_they_are_made(stocked: Stocked) -> None:
+    path = stocked.path("SC_rgb_rle_2frame.dcm") + "/frames/2,1"
+    answer = await stocked.get(path, 'multipart/related; type="image/jphc"')
+    assert answer.headers["content-length"] == str(len(answer.content))
+    assert len(split_parts(answer.content, answer.headers["content-type"])) == 2
+
+
+async def test_a_list_of_many_frames_is_made_while_it_is_sent(
+    stocked: Stocked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retrieve_frames, "MADE_AHEAD_BYTES", 1000)
+    path = stocked.path("SC_rgb_rle_2frame.dcm") + "/frames/2,1"
+    answer = await stocked.get(path, 'multipart/related; type="image/jls"')
+    assert "content-length" not in answer.headers
+    assert len(split_parts(answer.content, answer.headers["content-type"])) == 2

@@ -195,3 +195,16 @@ async def test_what_cannot_be_decoded_goes_as_stored_or_says_so(stocked: Stocked
     syntaxes = {head.splitlines()[0].rpartition("=")[2] for head, _ in parts}
     assert syntaxes == {ELE, "1.2.840.10008.1.2.4.90"}
     assert data in [payload for _, payload in parts]
+
+
+@pytest.mark.parametrize("name", ["CT_small.dcm", "SC_rgb_rle_2frame.dcm", "image_dfl.dcm", "MR_small_bigendian.dcm"])
+@pytest.mark.parametrize("accept", ["application/dicom", 'multipart/related; type="application/dicom"'])
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2.4.202", "*"])
+async def test_an_instance_has_a_length_and_ranges_in_every_form(
+    stocked: Stocked, name: str, accept: str, syntax: str
+) -> None:
+    accept = f"{accept}; transfer-syntax={syntax}"
+    answer = await stocked.get(stocked.path(name), accept)
+    assert answer.headers["content-length"] == str(len(answer.content))
+    part = await stocked.get(stocked.path(name), accept, range="bytes=2000-4999")
+    assert part.content == answer.content[2000:5000]
