@@ -30,7 +30,9 @@ from nearframe.context import Context, local_admin
 from nearframe.dicom.limits import Limits
 from nearframe.dicomweb.address import ROOT, Addresses
 from nearframe.dicomweb.app import dicomweb_app
+from nearframe.dicomweb.boundary import unknown
 from nearframe.dicomweb.ports import RemoveService, StoreService
+from nearframe.dicomweb.problems import problem
 from nearframe.dicomweb.services import Services, services
 from nearframe.edge.node import Edge, Kept
 from nearframe.errors import ConfigurationError, MalformedRequest
@@ -247,9 +249,9 @@ def sync_services(core: Core, contents: ContentReader, feed: FeedWatch) -> SyncS
 class NodeApp:
     """Everything a node answers: DICOMweb by its own router, the rest by one table."""
 
-    def __init__(self, dicomweb: ASGIApp, routes: Iterable[BaseRoute]) -> None:
+    def __init__(self, dicomweb: ASGIApp, routes: Iterable[BaseRoute], unknown: ASGIApp = unknown) -> None:
         self._dicomweb = dicomweb
-        self._others = Router(list(routes), redirect_slashes=False)
+        self._others = Router(list(routes), redirect_slashes=False, default=unknown)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
@@ -377,10 +379,20 @@ async def open_edge(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Metrics]
         front = edge.wrap(dicomweb_app(dicomweb, settings, core.gate), Addresses(settings))
         edge.start()
         try:
-            yield NodeApp(front, routes), core.metrics
+            yield NodeApp(front, routes, _not_at_an_edge), core.metrics
         finally:
             await edge.stop()
             await feed.close()
+
+
+async def _not_at_an_edge(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["path"].startswith("/api/"):
+        words = (
+            "an edge has no such thing: conflicts, versions and reports are looked after at the origin; ask it"
+        )
+        await problem(404, "Not Found", words)(scope, receive, send)
+    else:
+        await unknown(scope, receive, send)
 
 
 def edge_status(core: Core, edge: Edge) -> Route:

@@ -93,7 +93,7 @@ def _error_of(answer: httpx.Response) -> Exception:
             "--url names the node"
         )
     if status == httpx.codes.NOT_FOUND:
-        return NotFound(detail.removeprefix("no such "))
+        return NotFound(detail.removeprefix("no such ")) if detail.startswith("no such ") else RequestError(detail)
     if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
         return AccessError(detail)
     if status == httpx.codes.SERVICE_UNAVAILABLE:

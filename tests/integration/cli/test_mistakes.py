@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -101,6 +101,15 @@ def test_a_server_that_is_no_node(stranger: str, capsys: pytest.CaptureFixture[s
     for command in ("study list", "conflicts list", "report dedupe"):
         assert main([*command.split(), "--url", stranger]) == 3
         assert "which no nearframe node says; --url names the node" in capsys.readouterr().err
+
+
+def test_an_edge_asked_for_what_the_origin_has(
+    start: Callable[..., Running], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edge = start("edge", tmp_path / "edge", "--upstream", CLOSED)
+    for command in ("conflicts list", "report dedupe"):
+        assert main([*command.split(), "--url", edge.url]) == 2
+        assert "looked after at the origin; ask it" in capsys.readouterr().err
 
 
 def test_a_port_that_is_taken(origin: Running, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
