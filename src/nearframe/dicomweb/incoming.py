@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from starlette.requests import ClientDisconnect
 
 from nearframe.errors import MalformedRequest, UnsupportedMedia
+from nearframe.storage.ports import Buffer
 from nearframe.wire.mediatype import MediaType, parse_media_type
 from nearframe.wire.multipart import End, Event, MultipartParser, PartData, PartEnd, PartStart
 
@@ -18,7 +19,7 @@ class Part:
     """One part; see `ports.IncomingPart`."""
 
     headers: Mapping[str, str]
-    body: AsyncIterator[bytes]
+    body: AsyncIterator[Buffer]
 
 
 def incoming_parts(headers: Mapping[str, str], chunks: AsyncIterator[bytes]) -> AsyncGenerator[Part, None]:
@@ -87,7 +88,7 @@ async def _events(parser: MultipartParser, chunks: AsyncIterator[bytes]) -> Asyn
     parser.close()
 
 
-async def _body(events: AsyncIterator[Event]) -> AsyncGenerator[bytes, None]:
+async def _body(events: AsyncIterator[Event]) -> AsyncGenerator[Buffer, None]:
     async for event in events:
         if isinstance(event, PartEnd):
             return

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from nearframe.context import Context
 from nearframe.ids import Identity
-from nearframe.storage.ports import Outcome
+from nearframe.storage.ports import Buffer, Outcome
 
 
 class IncomingPart(Protocol):
@@ -30,7 +30,7 @@ class IncomingPart(Protocol):
     def headers(self) -> Mapping[str, str]: ...
 
     @property
-    def body(self) -> AsyncIterator[bytes]: ...
+    def body(self) -> AsyncIterator[Buffer]: ...
 
 
 @dataclass(frozen=True, slots=True)

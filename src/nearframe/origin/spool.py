@@ -16,6 +16,7 @@ from pathlib import Path
 
 from nearframe.cache.budget import Budget
 from nearframe.errors import BackendFailed, LimitExceeded, MalformedDICOM, NoSpace
+from nearframe.storage.ports import Buffer
 from nearframe.storage.scratch import EncryptedFile
 from nearframe.units import GIB, MIB
 
@@ -52,7 +53,7 @@ class SpoolLimits:
 class Spooled:
     """A part that arrived in full: a `dicom.model.Source`. Close it to give its room back."""
 
-    def __init__(self, data: bytes | EncryptedFile, size: int, holds: _Holds) -> None:
+    def __init__(self, data: bytearray | EncryptedFile, size: int, holds: _Holds) -> None:
         self._data = data
         self._size = size
         self._holds = holds
@@ -71,8 +72,8 @@ class Spooled:
         """
         if offset < 0 or length < 0 or offset + length > self._size:
             raise MalformedDICOM(f"{length} bytes wanted where the object ends", offset=offset)
-        if isinstance(self._data, bytes):
-            return self._data[offset : offset + length]
+        if isinstance(self._data, bytearray):
+            return bytes(memoryview(self._data)[offset : offset + length])
         return self._data.read(offset, length)
 
     def chunks(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
@@ -85,7 +86,7 @@ class Spooled:
         """Forget the bytes. On the event loop."""
         if isinstance(self._data, EncryptedFile):
             self._data.close()
-        self._data, self._size = b"", 0
+        self._data, self._size = bytearray(), 0
         self._holds.give_back()
 
 
@@ -107,7 +108,7 @@ class Spool:
     def disk_used_bytes(self) -> int:
         return self._disk.used_bytes
 
-    async def receive(self, body: AsyncIterator[bytes], declared_bytes: int = 0) -> Spooled:
+    async def receive(self, body: AsyncIterator[Buffer], declared_bytes: int = 0) -> Spooled:
         """Take in a part to its end.
 
         Parameters
@@ -208,7 +209,7 @@ class _Receiver:
             self._holds.release_memory()
         await self._holds.disk(size_bytes)
 
-    async def add(self, chunk: bytes) -> None:
+    async def add(self, chunk: Buffer) -> None:
         self._size += len(chunk)
         await self.make_room(self._size)
         self._buffer += chunk
@@ -217,7 +218,7 @@ class _Receiver:
 
     async def finish(self) -> Spooled:
         await self._flush()
-        return Spooled(self._file or bytes(self._buffer), self._size, self._holds)
+        return Spooled(self._file or self._buffer, self._size, self._holds)
 
     def give_up(self) -> None:
         if self._file is not None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from nearframe.errors import NotAcceptable
 from nearframe.wire.mediatype import MediaType, parse_media_types
@@ -102,6 +103,7 @@ class Representation:
 ANYTHING_RANGE = AcceptRange(ANYTHING)
 
 
+@lru_cache(maxsize=256)
 def parse_accept(header: str | None, override: str | None = None) -> tuple[AcceptRange, ...]:
     """Return the alternatives of an Accept header, in order.
 

@@ -47,9 +47,9 @@ class PartStart:
 
 @dataclass(frozen=True, slots=True)
 class PartData:
-    """Bytes of the part that began last."""
+    """Bytes of the part that began last: a view of what was fed, for as long as the reader needs it."""
 
-    data: bytes
+    data: memoryview
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +93,9 @@ class MultipartParser:
             raise MalformedRequest(f"a multipart boundary has 1 to {MAX_BOUNDARY_CHARS} printable ASCII characters")
         self._delimiter = b"\r\n--" + boundary.encode("ascii")
         # The body may open with its first boundary: read it as if a line had ended before.
-        self._buffer = bytearray(_CRLF)
-        # Bytes at the start of the buffer that belong to a delimiter only, never to data.
+        self._buffer = _CRLF
+        self._at = 0  # what stands before it is done with
+        # Bytes from there on that belong to a delimiter only, never to data.
         self._borrowed = len(_CRLF)
         self._state = _State.PREAMBLE
         self._preamble_bytes = 0
@@ -111,10 +112,12 @@ class MultipartParser:
         """
         if self._state is _State.EPILOGUE:
             return []
-        self._buffer += data
+        self._buffer = self._buffer + data if self._buffer else data
         events: list[Event] = []
         while self._step(events):
             pass
+        self._buffer = self._buffer[self._at :]
+        self._at = 0
         return events
 
     def close(self) -> None:
@@ -140,9 +143,9 @@ class MultipartParser:
         return self._read_to_delimiter(events)
 
     def _read_to_delimiter(self, events: list[Event]) -> bool:
-        at = self._buffer.find(self._delimiter)
+        at = self._buffer.find(self._delimiter, self._at)
         if at < 0:
-            self._take(events, len(self._buffer) - _overlap(self._buffer, self._delimiter))
+            self._take(events, len(self._buffer) - _overlap(self._buffer, self._at, self._delimiter))
             return False
         after = self._end_of_delimiter(at + len(self._delimiter))
         if after is None:  # the line it stands on is not complete
@@ -154,12 +157,12 @@ class MultipartParser:
         self._take(events, at)
         if self._state is _State.BODY:
             events.append(PartEnd())
-        closing = self._buffer.startswith(self._delimiter + b"--")
-        del self._buffer[: after - at]
+        closing = self._buffer.startswith(b"--", at + len(self._delimiter))
+        self._at = after
         if closing:
             events.append(End())
             self._state = _State.EPILOGUE
-            self._buffer.clear()
+            self._at = len(self._buffer)
             return False
         self._parts += 1
         if self._parts > self._max_parts:
@@ -179,20 +182,20 @@ class MultipartParser:
                 return -1
         if buffer.startswith(_CRLF, stop):
             return stop + len(_CRLF)
-        rest = bytes(buffer[stop : stop + 2])
+        rest = buffer[stop : stop + 2]
         undecided = rest in (b"", b"\r") or (rest == b"-" and stop == at)
         return None if undecided else -1
 
-    def _take(self, events: list[Event], count: int) -> None:
-        """Remove `count` bytes from the buffer; in a part they are its data."""
-        if count <= 0:
+    def _take(self, events: list[Event], stop: int) -> None:
+        """Be done with the buffer up to `stop`; in a part it is its data."""
+        if stop <= self._at:
             return
-        data = bytes(memoryview(self._buffer)[min(self._borrowed, count) : count])
-        del self._buffer[:count]
-        self._borrowed = max(0, self._borrowed - count)
+        start = min(self._at + self._borrowed, stop)
+        self._borrowed = max(0, self._borrowed - (stop - self._at))
+        count, self._at = stop - self._at, stop
         if self._state is _State.BODY:
-            if data:
-                events.append(PartData(data))
+            if start < stop:
+                events.append(PartData(memoryview(self._buffer)[start:stop]))
             return
         self._preamble_bytes += count
         if self._preamble_bytes > MAX_PREAMBLE_BYTES:
@@ -200,23 +203,25 @@ class MultipartParser:
 
     def _read_headers(self, events: list[Event]) -> bool:
         # A part without headers begins with the blank line itself.
-        at = -len(_CRLF) if self._buffer.startswith(_CRLF) else self._buffer.find(b"\r\n\r\n")
-        if max(at, len(self._buffer) if at == -1 else 0) > MAX_HEADER_BYTES:
+        is_bare = self._buffer.startswith(_CRLF, self._at)
+        at = self._at - len(_CRLF) if is_bare else self._buffer.find(b"\r\n\r\n", self._at)
+        length = 0 if is_bare else (len(self._buffer) if at < 0 else at) - self._at
+        if length > MAX_HEADER_BYTES:
             raise LimitExceeded("header bytes of a multipart part", MAX_HEADER_BYTES)
-        if at == -1:
+        if at < 0 and not is_bare:
             return False
-        events.append(PartStart(_parse_headers(bytes(self._buffer[: max(at, 0)]))))
+        events.append(PartStart(_parse_headers(self._buffer[self._at : at] if length else b"")))
         # The blank line's CRLF stays: the delimiter of an empty part may use it.
-        del self._buffer[: at + len(_CRLF)]
+        self._at = at + len(_CRLF)
         self._borrowed = len(_CRLF)
         self._state = _State.BODY
         return True
 
 
-def _overlap(buffer: bytearray, delimiter: bytes) -> int:
+def _overlap(buffer: bytes, start: int, delimiter: bytes) -> int:
     """Return how many bytes at the end of `buffer` could begin a delimiter."""
     # Only its first character is a CR, so only the last CR can begin one.
-    at = buffer.rfind(b"\r", max(0, len(buffer) - len(delimiter) + 1))
+    at = buffer.rfind(b"\r", max(start, len(buffer) - len(delimiter) + 1))
     return len(buffer) - at if at >= 0 and delimiter.startswith(buffer[at:]) else 0
 
 
