@@ -124,7 +124,9 @@ async def open_core(settings: Settings, role: str) -> AsyncIterator[Core]:
         cpu = await stack.enter_async_context(_workers("cpu", settings.codec_threads))
         sync = await stack.enter_async_context(_workers("sync", _SYNC_THREADS))
         disk = await stack.enter_async_context(_workers("disk", _SQL_THREADS))
-        sizes = PackSettings(settings.segment_bytes, settings.chunk_bytes, settings.kept_free_bytes)
+        sizes = PackSettings(
+            settings.segment_bytes, settings.chunk_bytes, settings.kept_free_bytes, settings.frame_memory_bytes
+        )
         packs = await disk.run(PackStore, settings.home, sizes)
         stack.push_async_callback(disk.run, packs.close)
         # From here on this process owns the home: what lies about there is a dead one's.

@@ -189,6 +189,13 @@ class Settings:
     frame_cache_bytes: int = _setting(
         SIZE, 64 * MIB, "caches", "Memory for frames made on request (transcoded, rendered).", unit="bytes"
     )
+    frame_memory_bytes: int = _setting(
+        SIZE,
+        256 * MIB,
+        "caches",
+        "Memory for stored frames that are read repeatedly, held opened as they are sent; 0 to open them each time.",
+        unit="bytes",
+    )
     metadata_cache_bytes: int = _setting(
         SIZE, 32 * MIB, "caches", "Memory for prepared metadata answers.", unit="bytes"
     )

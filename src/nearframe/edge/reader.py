@@ -55,7 +55,7 @@ class EdgeContentReader:
             self._hit(len(held))
         return held
 
-    def read_framed(self, study: StudyRef, digest: Digest, head: bytes, tail: bytes) -> bytearray | None:
+    def read_framed(self, study: StudyRef, digest: Digest, head: bytes, tail: bytes) -> bytes | bytearray | None:
         held = self._store.read_framed(study, digest, head, tail)
         if held is not None:
             self._hit(len(held) - len(head) - len(tail))

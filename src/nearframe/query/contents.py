@@ -22,7 +22,7 @@ class ContentReader(Protocol):
         """Return the content if that takes no waiting, else None."""
         ...
 
-    def read_framed(self, study: StudyRef, digest: Digest, head: bytes, tail: bytes) -> bytearray | None:
+    def read_framed(self, study: StudyRef, digest: Digest, head: bytes, tail: bytes) -> bytes | bytearray | None:
         """Return the content between `head` and `tail` if that takes no waiting, else None."""
         ...
 
@@ -61,7 +61,7 @@ class LocalContents:
     def read_nowait(self, study: StudyRef, digest: Digest) -> bytes | None:
         return self._store.read_nowait(study, digest)
 
-    def read_framed(self, study: StudyRef, digest: Digest, head: bytes, tail: bytes) -> bytearray | None:
+    def read_framed(self, study: StudyRef, digest: Digest, head: bytes, tail: bytes) -> bytes | bytearray | None:
         return self._store.read_framed(study, digest, head, tail)
 
     async def read(

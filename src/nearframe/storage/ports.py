@@ -100,7 +100,7 @@ class ContentStore(Protocol):
         """Return the content if that takes no disk read and no more than one chunk, else None."""
         ...
 
-    def read_framed(self, study: StudyRef, digest: Digest, head: bytes, tail: bytes) -> bytearray | None:
+    def read_framed(self, study: StudyRef, digest: Digest, head: bytes, tail: bytes) -> bytes | bytearray | None:
         """Return the content between `head` and `tail` on the terms of `read_nowait`, opened where it is sent from."""
         ...
 

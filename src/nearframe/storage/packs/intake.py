@@ -51,11 +51,14 @@ class PackSettings:
         Plain bytes sealed together, a power of two: a range read opens whole chunks.
     reserve_bytes
         Free disk space below which nothing more is taken in.
+    memory_bytes
+        For contents that are read again and again, held opened; 0 for none.
     """
 
     segment_bytes: int = 128 * MIB
     chunk_bytes: int = MIB
     reserve_bytes: int = GIB
+    memory_bytes: int = 0
 
     def __post_init__(self) -> None:
         if self.chunk_bytes < 256 or self.chunk_bytes & (self.chunk_bytes - 1):

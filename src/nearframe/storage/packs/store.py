@@ -24,6 +24,7 @@ from nearframe.storage.packs.intake import Intake, PackSettings
 from nearframe.storage.packs.keyring import SLOT_BYTES, SlotKeyRing
 from nearframe.storage.packs.keys import KeyRing, StudyKeys, load_root_key
 from nearframe.storage.packs.ledger import Ledger
+from nearframe.storage.packs.opened import Opened, OpenedKey
 from nearframe.storage.packs.opening import read_cached, read_range
 from nearframe.storage.packs.record import RecordHeader, RecordType
 from nearframe.storage.packs.recovery import recover
@@ -86,7 +87,7 @@ class PackStats:
         return self.stored_bytes - self.live_bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Held:
     """A content that a study may read: found, and its key unwrapped.
 
@@ -94,12 +95,15 @@ class _Held:
     ----------
     generation
         Of the ledger: while it stands, every earlier look-up does.
+    was_read
+        True from the first reading on: what is read a second time lately is worth holding opened.
     """
 
     generation: int
     entry: Entry
     form: Form
     key: AESGCM
+    was_read: bool = False
 
 
 class PackStore:
@@ -150,6 +154,7 @@ class PackStore:
         self._upkeep_lock = threading.Lock()
         self._integrity_failures = 0
         self._known: dict[tuple[StudyRef, Digest], _Held] = {}
+        self._opened = Opened(self._settings.memory_bytes)
 
     def __enter__(self) -> Self:
         return self
@@ -237,6 +242,7 @@ class PackStore:
                 self._ledger.forget_study(key_id)
                 self._writer.settle_index()
                 self._known.clear()  # keys of contents too
+                self._opened.clear()
 
     def _ensure_keys(self, study: StudyRef) -> StudyKeys:
         with disk_errors(SLOT_BYTES):
@@ -252,15 +258,27 @@ class PackStore:
         framed = self.read_framed(study, digest, b"", b"")
         return None if framed is None else bytes(framed)
 
-    def read_framed(self, study: StudyRef, digest: Digest, head: bytes, tail: bytes) -> bytearray | None:
+    def read_framed(self, study: StudyRef, digest: Digest, head: bytes, tail: bytes) -> bytes | bytearray | None:
         try:
             held = self._find(study, digest)
             if held.form.chunks > 1:
                 return None
+            key = OpenedKey(study, digest, head, tail)
+            opened = self._opened.get(key) if held.was_read else None
+            if opened is not None:
+                return opened
             file = self._segments.reader(held.entry.segment)
-            return read_cached(held.key, held.form, file, held.entry.offset, head, tail)
+            framed = read_cached(held.key, held.form, file, held.entry.offset, head, tail)
         except (NotFound, IntegrityError, OSError):
             return None  # `read` looks again, and says what is wrong
+        if framed is None or not self._settings.memory_bytes:
+            return framed
+        if not held.was_read:
+            held.was_read = True
+            return framed
+        opened = bytes(framed)
+        self._opened.put(key, opened)
+        return opened
 
     def stream(self, study: StudyRef, digest: Digest, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
         held, file = self._find_file(study, digest)
