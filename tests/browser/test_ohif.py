@@ -1,4 +1,4 @@
-"""Stock OHIF reads our DICOMweb: three kinds of object here, all twelve in the drill.
+"""Stock OHIF reads our DICOMweb: three kinds of object here, ten more in the drill.
 
 Each kind must be seen on the screen, not only fetched. Where a kind fails, the last screenshot
 lies in the test's folder.
@@ -44,6 +44,12 @@ def _has_red(picture: Picture) -> bool:
     """Return True if something red is seen, as no part of the viewer is."""
     red, green, blue = np.moveaxis(picture, 2, 0)
     return float(np.mean(red - np.maximum(green, blue) > 50)) > 0.01
+
+
+def _is_yellow(picture: Picture) -> bool:
+    """Return True if yellow prevails."""
+    red, green, blue = np.moveaxis(picture, 2, 0)
+    return float(np.mean(np.minimum(red, green) - blue > 100)) > 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +106,7 @@ MANY = (
     Kind("jpeg2000", _packaged("examples_jpeg2k.dcm")),
     Kind("mr-rle", _packaged("MR_small_RLE.dcm")),
     Kind("jpeg-ls", _packaged("MR_small_jpeg_ls_lossless.dcm")),
+    Kind("colour-by-plane", _packaged("ExplVR_BigEnd.dcm"), seen=_is_yellow),
     Kind("ct-head", _shared("ct-head-ge/*.dcm")),
     Kind("xa-cine", _shared("cine/static-dicomweb/*.dcm")),
     # Stock OHIF lists a segmentation and waits to be asked before it lays it over the pictures.

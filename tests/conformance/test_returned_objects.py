@@ -29,7 +29,10 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
     JPEGLSNearLossless,
+    RLELossless,
 )
 
 from nearframe.listener.testing import running
@@ -175,6 +178,26 @@ async def check(origin: Origin, original: Path, folder: Path) -> None:
     returned.write_bytes(made.content)
     metadata = (await origin.get(url % "/metadata", "application/dicom+json")).json()[0]
     await asyncio.to_thread(looked_at, original, returned, metadata)
+
+
+#: A transfer syntax we write, and what of DCMTK decodes it.
+ENCODED = [(JPEGLSLossless, "dcmdjpls"), (JPEGLosslessSV1, "dcmdjpeg"), (RLELossless, "dcmdrle")]
+LOSSLESS = ("CT_small.dcm", "ExplVR_BigEnd.dcm", "SC_rgb_rle_16bit_2frame.dcm", "examples_palette.dcm", "image_dfl.dcm")
+
+
+@pytest.mark.parametrize("name", LOSSLESS)
+@pytest.mark.parametrize(("syntax", "tool"), ENCODED)
+async def test_encoded_objects_are_decoded_by_dcmtk(
+    name: str, syntax: str, tool: str, origin: Origin, tmp_path: Path
+) -> None:
+    original, returned, decoded = TEST_FILES / name, tmp_path / "returned.dcm", tmp_path / "decoded.dcm"
+    url = await origin.store(original.read_bytes())
+    returned.write_bytes((await origin.get(url % "", f"application/dicom; transfer-syntax={syntax}")).content)
+    assert pydicom.dcmread(returned).file_meta.TransferSyntaxUID == syntax
+    (await asyncio.to_thread(run, tool, returned, decoded)).check_returncode()
+    sent = pydicom.dcmread(original)
+    np.testing.assert_array_equal(pixel_array(pydicom.dcmread(decoded)), pixel_array(sent))
+    assert not errors(returned) - errors(inflated(original, sent, tmp_path))
 
 
 def looked_at(original: Path, returned: Path, metadata: dict[str, Any]) -> None:
