@@ -389,9 +389,7 @@ async def open_edge(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Metrics]
 
 async def _not_at_an_edge(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["path"].startswith("/api/"):
-        words = (
-            "an edge has no such thing: conflicts, versions and reports are looked after at the origin; ask it"
-        )
+        words = "an edge has no such thing: conflicts, versions and reports are looked after at the origin; ask it"
         await problem(404, "Not Found", words)(scope, receive, send)
     else:
         await unknown(scope, receive, send)

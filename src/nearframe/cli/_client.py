@@ -74,11 +74,17 @@ class Node:
         except httpx.TimeoutException as error:
             raise UpstreamTimeout(f"{base} did not answer in time; try again") from error
         except httpx.ConnectError as error:
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                raise UpstreamError(
+                    f"the certificate of {base} is not trusted; --ca-cert names one to trust"
+                ) from error
             raise UpstreamUnavailable(
                 f"cannot connect to {base} ({error}); is the node running? --url names another one"
             ) from error
         except httpx.TransportError as error:
-            raise UpstreamUnavailable(f"{base} broke off ({error}); try again") from error
+            raise UpstreamUnavailable(
+                f"{base} broke off ({error}); try again, or with https:// if it speaks TLS"
+            ) from error
         if answer.status_code >= httpx.codes.BAD_REQUEST:
             raise _error_of(answer)
         return answer
