@@ -12,6 +12,7 @@ from contextlib import closing
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.exc import DBAPIError
 
 _Form = tuple[str, tuple[str, ...] | None]
@@ -32,16 +33,18 @@ class Prepared:
         self._forms: dict[str, _Form] = {}
 
     def rows(self, connection: sa.Connection, **values: Any) -> list[dict[str, Any]]:
-        """Run it once and return what it selects."""
-        sql, order = self._form(connection.dialect)
+        """Run it once and return what it selects, by the names of the columns."""
         with closing(connection.connection.cursor()) as cursor:
-            try:
-                cursor.execute(sql, values if order is None else tuple([values[name] for name in order]))
-                found = cursor.fetchall()
-            except connection.dialect.loaded_dbapi.Error as error:
-                raise _wrapped(error) from error
+            self._execute(connection, cursor, values)
             names = [column[0] for column in cursor.description or ()]
-        return [dict(zip(names, row, strict=True)) for row in found]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    def first(self, connection: sa.Connection, **values: Any) -> tuple[Any, ...] | None:
+        """Run it once and return the first row it selects."""
+        with closing(connection.connection.cursor()) as cursor:
+            self._execute(connection, cursor, values)
+            row: tuple[Any, ...] | None = cursor.fetchone()
+            return row
 
     def run(self, connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
         """Run it once with each of `rows`."""
@@ -53,6 +56,13 @@ class Prepared:
                 )
             except connection.dialect.loaded_dbapi.Error as error:
                 raise _wrapped(error) from error
+
+    def _execute(self, connection: sa.Connection, cursor: DBAPICursor, values: Mapping[str, Any]) -> None:
+        sql, order = self._form(connection.dialect)
+        try:
+            cursor.execute(sql, values if order is None else tuple([values[name] for name in order]))
+        except connection.dialect.loaded_dbapi.Error as error:
+            raise _wrapped(error) from error
 
     def _form(self, dialect: sa.Dialect) -> _Form:
         form = self._forms.get(dialect.name)

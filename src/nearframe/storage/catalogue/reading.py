@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from nearframe.errors import NotFound
 from nearframe.ids import Identity
 from nearframe.storage.catalogue import schema
+from nearframe.storage.catalogue.prepared import Prepared
 from nearframe.storage.catalogue.values import moment, unpack_bulk, unpack_metadata, unpack_pieces, unpack_pixel
 from nearframe.storage.ports import InstanceRecord, StudyRef
 from nearframe.wire.frametable import FrameTable
@@ -56,8 +57,8 @@ _NAMED = (
     _instance.sop_instance_uid == sa.bindparam("sop_instance_uid"),
     _version.removed == sa.false(),
 )
-_FIND_CURRENT = _RECORDS.where(*_NAMED, _version.id == _instance.current_id)
-_FIND_NUMBERED = _RECORDS.where(*_NAMED, _version.number == sa.bindparam("number"))
+_FIND_CURRENT = Prepared(_RECORDS.where(*_NAMED, _version.id == _instance.current_id))
+_FIND_NUMBERED = Prepared(_RECORDS.where(*_NAMED, _version.number == sa.bindparam("number")))
 _LIST_VERSIONS = _RECORDS.where(*_NAMED).order_by(_version.number)
 _BY_ID = _RECORDS.where(_version.id == sa.bindparam("id"))
 _LISTED_STUDY = (
@@ -113,16 +114,17 @@ def find_instance(
     """Return the current or numbered version of an instance; see `Catalogue.find_instance`."""
     named = {"tenant": tenant, "sop_instance_uid": sop_instance_uid}
     if version is None:
-        row = connection.execute(_FIND_CURRENT, named).first()
+        row = _FIND_CURRENT.first(connection, **named)
     else:
-        row = connection.execute(_FIND_NUMBERED, named | {"number": version}).first()
+        row = _FIND_NUMBERED.first(connection, **named, number=version)
     if row is None:
         raise NotFound("instance" if version is None else "version")
-    if study_instance_uid not in (None, row.study_instance_uid):
+    found = to_record(row)
+    if study_instance_uid not in (None, found.study.study_instance_uid):
         raise NotFound("instance in this study")
-    if series_instance_uid not in (None, row.series_instance_uid):
+    if series_instance_uid not in (None, found.identity.series_instance_uid):
         raise NotFound("instance in this series")
-    return to_record(row)
+    return found
 
 
 def record_of(connection: sa.Connection, version_id: int) -> InstanceRecord:
