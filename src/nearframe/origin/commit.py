@@ -8,8 +8,8 @@ and the busier the senders are, the larger the groups.
 
 ::
 
-    1. contents appended (by the callers, before submit)      a crash here leaves unreferenced
-                                                              contents, which compaction drops
+    1. contents appended (by the callers, before submit)      a crash here leaves contents of no
+                                                              version, which a re-send finds held
     2. ContentStore.sync(…) beside Catalogue.record_decided   contents durable, nobody knows of them
     3. … which waits for the sync, then commits               durable and visible; who needs decoding
                                                               leaves the group and comes back by record

@@ -42,10 +42,8 @@ from nearframe.storage.ports import Catalogue, ContentStore, Outcome, Recorded
 #: data that were changed or left out or do not fit their SOP Class, and lets a service add its own;
 #: PS3.7 Annex C makes Bxxx a warning.
 PIXELS_DIFFER = 0xB0C0
-_PIXELS_DIFFER = (
-    "stored, but not current: an instance with the same UID and other pixels is held; "
-    "see nearframe conflicts, or retrieve it by its version"
-)
+#: Error Comment is an LO: 64 characters, or other software cuts it.
+_PIXELS_DIFFER = "not current: other pixels are held; see nearframe conflicts"
 
 _log = log.logger(__name__)
 
