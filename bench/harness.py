@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from math import comb
 from pathlib import Path
 
+LONGEST_SETTLE_S = 60.0
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
@@ -88,12 +89,32 @@ def pss_bytes(pid: int) -> int:
     return total
 
 
-def sample(pid: int, run: Callable[[], Work]) -> Sample:
-    """Run a workload once and charge it the server's CPU."""
+def sample(pid: int, run: Callable[[], Work], *, settle: bool = False) -> Sample:
+    """Run a workload once and charge it the server's CPU.
+
+    Parameters
+    ----------
+    settle
+        Go on until the server rests: what it does behind the answers is charged too, and is
+        not in the way of the next run, whosever that is.
+    """
     before = cpu_seconds(pid)
     work = run()
+    if settle:
+        wait_idle(pid)
     used = cpu_seconds(pid) - before
     return Sample(used / work.requests * 1e6, work.requests / work.seconds)
+
+
+def wait_idle(pid: int) -> None:
+    """Return once a process tree has used hardly any CPU for half a second."""
+    deadline = time.monotonic() + LONGEST_SETTLE_S
+    used, quiet_looks = cpu_seconds(pid), 0
+    while quiet_looks < 5 and time.monotonic() < deadline:
+        time.sleep(0.1)
+        now = cpu_seconds(pid)
+        quiet_looks = quiet_looks + 1 if now - used < 0.02 else 0
+        used = now
 
 
 def compare(
@@ -103,14 +124,15 @@ def compare(
     *,
     pairs: int = 9,
     unit: str = "request",
+    settle: bool = False,
 ) -> Comparison:
-    """Run both sides `pairs` times in turn after one warm-up each."""
-    ours[2]()
-    peer[2]()
+    """Run both sides `pairs` times in turn after one warm-up each; `settle` as in `sample`."""
+    for _, pid, run in (ours, peer):
+        sample(pid, run, settle=settle)
     result = Comparison(name, ours[0], peer[0], unit)
     for number in range(pairs):
         first, second = (ours, peer) if number % 2 == 0 else (peer, ours)
-        one, other = sample(first[1], first[2]), sample(second[1], second[2])
+        one, other = (sample(pid, run, settle=settle) for _, pid, run in (first, second))
         result.pairs.append((one, other) if number % 2 == 0 else (other, one))
     return result
 

@@ -89,8 +89,8 @@ def one_by_one(base: str, path: str, *, accept: str, times: int) -> Work:
     return Work(times, time.perf_counter() - start, received)
 
 
-def store(base: str, bodies: Sequence[bytes], *, connections: int) -> Work:
-    """POST each body, one instance each, over `connections` keep-alive connections."""
+def store(base: str, bodies: Sequence[bytes], *, connections: int, instances: int) -> Work:
+    """POST the bodies, which hold `instances` together, over `connections` keep-alive connections."""
     parts = urlsplit(base)
     queue = list(enumerate(bodies))
     lock = threading.Lock()
@@ -130,9 +130,10 @@ def store(base: str, bodies: Sequence[bytes], *, connections: int) -> Work:
     seconds = time.perf_counter() - start
     if failures:
         raise RuntimeError(failures[0])
-    return Work(len(bodies), seconds)
+    return Work(instances, seconds)
 
 
-def multipart(part10: bytes) -> bytes:
-    """Wrap one object as a STOW-RS body."""
-    return b"--BENCH\r\nContent-Type: application/dicom\r\n\r\n" + part10 + b"\r\n--BENCH--\r\n"
+def multipart(objects: Sequence[bytes]) -> bytes:
+    """Wrap objects as one STOW-RS body."""
+    head = b"--BENCH\r\nContent-Type: application/dicom\r\n\r\n"
+    return b"".join(head + part10 + b"\r\n" for part10 in objects) + b"--BENCH--\r\n"

@@ -78,7 +78,10 @@ class _Encoder:
                 plain = length <= _REPEATED_BYTES and raw.isascii() and b"\x1b" not in raw
                 out[key] = _repeated(vr, raw) if plain else decode(vr, raw, charset)
             elif vr == "DS" or vr == "IS":
-                out[key] = self._number_strings(vr, charset.decode(raw))
+                plain = length <= _REPEATED_BYTES and raw.isascii() and b"\x1b" not in raw
+                out[key], is_read = _repeated_numbers(vr, raw) if plain else _number_strings(vr, charset.decode(raw))
+                if not is_read:
+                    self._found.add(notes.UNREADABLE_VALUE)
             elif vr in NUMERIC or vr == "AT":
                 out[key] = self._numbers(vr, raw, order)
             else:
@@ -107,13 +110,6 @@ class _Encoder:
         return (
             element.vr in BINARY or element.fragments is not None or is_cut(element) or element.tag in PIXEL_DATA_TAGS
         )
-
-    def _number_strings(self, vr: str, text: str) -> dict[str, Any]:
-        read = as_integer if vr == "IS" else as_number
-        values = [read(_ended(part.strip("\0 "))) for part in text.split("\\")]
-        if any(type(value) is str for value in values):
-            self._found.add(notes.UNREADABLE_VALUE)
-        return _multiple(vr, values)
 
     def _numbers(self, vr: str, raw: bytes, order: str) -> dict[str, Any]:
         if vr == "AT":
@@ -189,6 +185,13 @@ def _ended(text: str) -> str:
     return text.partition("\0")[0].rstrip(" ") if "\0" in text else text
 
 
+def _number_strings(vr: str, text: str) -> tuple[dict[str, Any], bool]:
+    """Return DS or IS values, and whether every one of them is a number."""
+    read = as_integer if vr == "IS" else as_number
+    values = [read(_ended(part.strip("\0 "))) for part in text.split("\\")]
+    return _multiple(vr, values), not any(type(value) is str for value in values)
+
+
 def as_integer(text: str) -> int | str | None:
     """Return a number where `text` is one, else the text: PS3.18 F.2.3 allows both for DS and IS."""
     try:
@@ -239,3 +242,9 @@ _ASCII: Final = CharacterSet(())
 def _repeated(vr: str, raw: bytes) -> dict[str, Any]:
     """Decode plain ASCII, which means the same in every character set. The result is shared: never change it."""
     return _DECODERS[vr](vr, raw, _ASCII)
+
+
+@lru_cache(maxsize=16384)
+def _repeated_numbers(vr: str, raw: bytes) -> tuple[dict[str, Any], bool]:
+    """Likewise for DS and IS."""
+    return _number_strings(vr, raw.decode("ascii"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import Protocol, cast
 
 from nearframe.dicom.model import Source
 from nearframe.errors import LimitExceeded, MalformedDICOM
@@ -20,7 +20,6 @@ PROBE_BYTES = 4 * KIB
 MAX_GAP_BYTES = 64 * KIB
 
 
-@runtime_checkable
 class SparseSource(Protocol):
     """A source of which some ranges are elsewhere: a header without its frames."""
 
@@ -45,7 +44,8 @@ class Window:
 
     def __init__(self, source: Source, max_bytes: int) -> None:
         self._source = source
-        self._sparse = source if isinstance(source, SparseSource) else None
+        # Asked by name: isinstance with a protocol takes 50 µs for each object taken in.
+        self._sparse: SparseSource | None = cast(SparseSource, source) if hasattr(source, "readable") else None
         self._max_bytes = self._budget = max_bytes
         self._block = FIRST_BLOCK_BYTES // 2
         self.size = source.size
