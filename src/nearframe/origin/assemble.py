@@ -41,6 +41,10 @@ from nearframe.wire.mediatype import MediaType, parse_media_type
 JSON_TYPES = frozenset({"application/dicom+json", "application/json"})
 XML_TYPES = frozenset({"application/dicom+xml", "application/xml", "text/xml"})
 
+#: Objects of one JSON part that are not inside another, and values in all: each costs its parser 60 bytes and more.
+MAX_JSON_INSTANCES = 10_000
+MAX_JSON_VALUES = 4_000_000
+
 _OCTETS = MediaType("application/octet-stream")
 
 _LOSSY = {
@@ -153,6 +157,10 @@ def _read(document: Spooled, is_xml: bool, limits: Limits) -> list[DICOMJSON]:
     data = document.read(0, document.size)
     if is_xml:
         return [from_xml(data, limits)]
+    # Counted before it is parsed: 60 MB of empty objects become 2 GB.
+    values = sum(map(data.count, (b"{", b"[", b",")))
+    if values > MAX_JSON_VALUES:
+        raise LimitExceeded("values of JSON metadata", MAX_JSON_VALUES, values)
     try:
         read = json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -160,6 +168,8 @@ def _read(document: Spooled, is_xml: bool, limits: Limits) -> list[DICOMJSON]:
     instances = read if isinstance(read, list) else [read]
     if not all(isinstance(instance, dict) for instance in instances):
         raise MalformedDICOM("the metadata is no DICOM JSON: an array of objects")
+    if len(instances) > MAX_JSON_INSTANCES:
+        raise LimitExceeded("instances of JSON metadata", MAX_JSON_INSTANCES, len(instances))
     return instances
 
 

@@ -55,6 +55,10 @@ class NotTaken:
     error: NearframeError
     identity: Identity | None = None
 
+    def __post_init__(self) -> None:
+        # It waits for the end of the request, and its frames would hold what came of the object.
+        self.error.__traceback__ = None
+
 
 @dataclass(slots=True)
 class _Attempt:

@@ -15,6 +15,8 @@ from nearframe.dicom.describe import describe
 from nearframe.dicom.dicomxml import to_xml
 from nearframe.dicom.part10 import parse
 from nearframe.dicom.source import BytesSource
+from nearframe.errors import LimitExceeded
+from nearframe.origin.assemble import MAX_JSON_VALUES
 from nearframe.origin.spool import SpoolLimits
 from nearframe.storage.ports import Outcome
 from tests.integration.origin.conftest import Node, Part, open_node
@@ -101,6 +103,12 @@ async def test_bulk_data_that_did_not_come(node: Node) -> None:
 async def test_metadata_that_is_none(node: Node, document: bytes) -> None:
     report = await node.store_parts(Part(document, {"content-type": "application/dicom+json"}))
     assert [failed.failure_reason for failed in report.failed] == [0xC000]
+
+
+@pytest.mark.parametrize("document", [b"[" + b"{}," * MAX_JSON_VALUES + b"{}]", b"[" + b"{}," * 20_000 + b"{}]"])
+async def test_metadata_that_would_outgrow_memory(node: Node, document: bytes) -> None:
+    report = await node.store_parts(Part(document, {"content-type": "application/dicom+json"}))
+    assert [failed.failure_reason for failed in report.failed] == [LimitExceeded.failure_reason]
 
 
 async def test_metadata_without_uids(node: Node) -> None:
