@@ -16,7 +16,7 @@ from nearframe.dicomweb.boundary import Answerer, PathApp
 from nearframe.dicomweb.call import Call, Gate
 from nearframe.dicomweb.capabilities import openapi
 from nearframe.dicomweb.endpoint import Endpoint, Parameter
-from nearframe.errors import AccessError, MalformedRequest
+from nearframe.errors import AccessError, MalformedRequest, UnsupportedMedia
 from nearframe.origin.admin import Admin, version_json
 from nearframe.query.freshness import Freshness
 from nearframe.query.workers import Workers
@@ -149,6 +149,9 @@ def _answer(value: Any) -> Response:
 
 
 async def _json_body(request: Request) -> dict[str, Any]:
+    # A page of any site may post text or a form here without the browser asking us first; JSON it may not.
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _JSON:
+        raise UnsupportedMedia("a request here is application/json")
     body = bytearray()
     async for chunk in request.stream():
         body += chunk

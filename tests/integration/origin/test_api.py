@@ -101,10 +101,26 @@ async def test_a_conflict_is_shown_and_resolved(client: httpx.AsyncClient) -> No
     ],
 )
 async def test_bad_resolutions(client: httpx.AsyncClient, path: str, body: bytes, status: int) -> None:
-    answer = await client.post(path, content=body)
+    answer = await client.post(path, content=body, headers={"content-type": "application/json"})
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["status"] == status
+
+
+@pytest.mark.parametrize(
+    "content_type", [{}, {"content-type": "text/plain"}, {"content-type": "text/plain, application/json"}]
+)
+async def test_a_page_of_another_site_cannot_resolve_a_conflict(
+    client: httpx.AsyncClient, content_type: dict[str, str]
+) -> None:
+    await store(client, MR)
+    await store(client, repainted(MR))
+    (conflict,) = (await get(client, "/api/conflicts"))["conflicts"]
+    answer = await client.post(
+        f"/api/conflicts/{conflict['id']}", content=b'{"keep": "incoming"}', headers=content_type
+    )
+    assert answer.status_code == 415
+    assert (await get(client, "/api/conflicts"))["conflicts"] == [conflict]
 
 
 async def test_conflicts_of_another_tenant_are_not_there(client: httpx.AsyncClient) -> None:
