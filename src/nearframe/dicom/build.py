@@ -116,7 +116,10 @@ def _identifier(metadata: DICOMJSON, key: str, keyword: str) -> bytes:
     values = attribute.get("Value") if isinstance(attribute, dict) else None
     if not isinstance(values, list) or not values or not isinstance(values[0], str):
         raise MissingIdentifier(keyword)
-    return values[0].encode()
+    try:
+        return values[0].encode()
+    except UnicodeEncodeError as error:
+        raise MalformedDICOM(f"{keyword} is no text") from error
 
 
 class _Writer:
@@ -164,7 +167,7 @@ class _Writer:
 
     def _attribute(self, tag: int, attribute: Any, depth: int) -> None:
         vr = attribute.get("vr") if isinstance(attribute, dict) else None
-        if vr not in KNOWN:
+        if not isinstance(vr, str) or vr not in KNOWN:
             raise MalformedDICOM(f"element {tag:08X} has no VR that exists")
         if "BulkDataURI" in attribute:
             self._bulk_value(tag, vr, attribute["BulkDataURI"], depth)

@@ -30,6 +30,9 @@ SPECIFIC_CHARACTER_SET: Final = 0x00080005
 _TRAILING_PADDING: Final = 0xFFFCFFFC
 _PN_GROUPS: Final = ("Alphabetic", "Ideographic", "Phonetic")
 
+#: A longer text is kept as text: DS has 16 characters, IS 12, and Python reads 4300 digits at most.
+_MAX_NUMBER_CHARACTERS: Final = 64
+
 #: Short values repeat from slice to slice of a series.
 _REPEATED_BYTES: Final = 80
 
@@ -194,18 +197,22 @@ def _number_strings(vr: str, text: str) -> tuple[dict[str, Any], bool]:
 
 def as_integer(text: str) -> int | str | None:
     """Return a number where `text` is one, else the text: PS3.18 F.2.3 allows both for DS and IS."""
+    if "_" in text or len(text) > _MAX_NUMBER_CHARACTERS:
+        return text
     try:
-        return int(text) if "_" not in text else text
+        return int(text)
     except ValueError:
         return text or None
 
 
 def as_number(text: str) -> float | str | None:
     """Return a number where `text` is a finite one, else the text."""
+    if "_" in text or len(text) > _MAX_NUMBER_CHARACTERS:
+        return text
     if text.isdigit() and text.isascii():
         return int(text)
     try:
-        number = float(text) if "_" not in text else None
+        number = float(text)
     except ValueError:
         number = None
     return (text or None) if number is None or not isfinite(number) else number

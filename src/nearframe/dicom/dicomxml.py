@@ -178,6 +178,8 @@ class _Reader:
             parser.Parse(data, True)
         except expat.ExpatError as error:
             raise MalformedRequest(f"not an XML document: {expat.ErrorString(error.code)}") from error
+        except (LookupError, ValueError) as error:
+            raise MalformedRequest("an XML document in an encoding that is not known here") from error
         if self._result is None:
             raise MalformedRequest("not a Native DICOM Model document")
         return self._result

@@ -229,7 +229,7 @@ def _numbers(item: DICOMJSON, tag: str) -> list[float]:
     for value in _values(item, tag):
         try:
             number = float(value)  # type: ignore[arg-type]
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             continue
         if abs(number) <= LARGEST:  # not NaN either
             found.append(number)

@@ -28,7 +28,7 @@ async def store_instances(services: Services, call: Call) -> Response:
     status, dataset = store_response(report, call.service_url, study)
     if _wants_xml(call):
         return Response(to_xml(dataset), status, media_type=negotiation.DICOM_XML)
-    body = json.dumps(dataset, ensure_ascii=False, separators=(",", ":")).encode()
+    body = json.dumps(dataset, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
     return Response(body, status, media_type=negotiation.DICOM_JSON)
 
 

@@ -114,6 +114,8 @@ def test_encapsulated_pixel_data_has_a_fragment_a_frame() -> None:
         {"00080060": []},
         {"00080060": {}},
         {"00080060": {"vr": "ZZ"}},
+        {"00080060": {"vr": []}},
+        {"00080018": {"vr": "UI", "Value": ["\ud800"]}},
         {"00080060": {"vr": "CS", "Value": "CT"}},
         {"00080060": {"vr": "CS", "Value": [{}]}},
         {"00080060": {"vr": "CS", "Value": ["\ud800"]}},

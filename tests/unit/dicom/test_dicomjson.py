@@ -58,6 +58,8 @@ def value(tag: int, vr: str, raw: bytes) -> Any:
         ("ST", b"a\0b ", ["a"]),
         ("PN", b"Doe\0x=y\0", [{"Alphabetic": "Doe", "Ideographic": "y"}]),
         ("IS", b"12\0x", [12]),
+        ("DS", b"9" * 5000, ["9" * 5000]),  # more digits than Python reads
+        ("IS", b"9" * 4000, ["9" * 4000]),  # more than a float or a column holds
         ("AT", bytes.fromhex("1000 2000 e07f 1000"), ["00100020", "7FE00010"]),
         ("US", struct.pack("<2H", 1, 65535), [1, 65535]),
         ("SS", struct.pack("<h", -1), [-1]),

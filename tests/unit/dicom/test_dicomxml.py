@@ -106,6 +106,8 @@ def test_characters_that_xml_cannot_hold_are_replaced() -> None:
         b"<html/>",
         b'<!DOCTYPE x [<!ENTITY a "b">]><NativeDicomModel>&a;</NativeDicomModel>',
         b'<!DOCTYPE x SYSTEM "file:///etc/passwd"><NativeDicomModel/>',
+        b'<?xml version="1.0" encoding="bogus"?><NativeDicomModel/>',
+        b'<?xml version="1.0" encoding="cp037"?><NativeDicomModel/>',
         document("<NativeDicomModel/>"),
         document("<DicomAttribute/>"),
         document('<DicomAttribute tag="x" vr="LO"/>'),

@@ -66,6 +66,7 @@ def test_function_of_the_window(name: str, function: VOIFunction) -> None:
         {"00281050": numbers("x"), "00281051": numbers(1)},
         {"00281050": numbers(1), "00281051": numbers(0)},
         {"00281050": numbers("nan"), "00281051": numbers(1)},
+        {"00281050": numbers(10**400), "00281051": numbers(1)},
         {"00281050": {"vr": "DS"}},
         {"00281050": {"vr": "UN", "InlineBinary": "AAAA"}},
         {"00281053": numbers(0), "00281052": numbers(1)},

@@ -199,6 +199,15 @@ async def test_requests_that_cannot_be_read(
     assert problem["detail"]
 
 
+@pytest.mark.parametrize("attribute", [{"vr": []}, {"vr": "UI", "Value": ["\ud800"]}])
+async def test_identifiers_that_no_answer_can_hold(archive: Archive, attribute: Any) -> None:
+    metadata = {"00080016": attribute, "00080018": {"vr": "UI", "Value": ["\ud800"]}}
+    body = multipart(json.dumps([metadata]).encode(), part_type="Content-Type: application/dicom+json")
+    status, dataset = await post(archive, body)
+    assert status == 409
+    assert dataset
+
+
 async def test_a_request_that_breaks_off_keeps_what_was_complete(archive: Archive) -> None:
     body = multipart(numbered(12), numbered(13))
     status, _ = await post(archive, body[: len(body) // 2 + 2000])

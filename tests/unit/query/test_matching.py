@@ -138,6 +138,10 @@ def test_sequences_are_entered() -> None:
     assert not accepts(Criterion(("00080060", "00400009"), test), {"00080060": {"vr": "CS", "Value": ["CT"]}})
 
 
+def test_a_number_that_no_float_holds_matches_none() -> None:
+    assert not matches(Numbers((1.0,)), {"vr": "IS", "Value": [10**400]})
+
+
 @given(st.sampled_from(["UI", "PN", "DA", "TM", "DT", "IS", "DS", "LO", "CS", "LT", "OB"]), st.text(), st.booleans())
 def test_any_value_is_read_or_refused(vr: str, asked: str, fuzzy: bool) -> None:
     try:

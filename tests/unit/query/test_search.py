@@ -239,6 +239,7 @@ class TestKeys:
             return sorted(uids(search.search(ADMIN, Level.INSTANCE, params), "00080018"))
 
         assert found(("InstanceNumber", "2"), ("Modality", "CT")) == ["1.1.2", "3.1.2"]
+        assert found(("InstanceNumber", "2,99999999999999999999"), ("Modality", "CT")) == ["1.1.2", "3.1.2"]
         assert found(("SOPClassUID", SR)) == ["1.2.1", "1.2.2"]
         assert found(("XRayTubeCurrent", "200"), ("PatientID", "S-17")) == ["3.1.2", "3.2.2"]
         assert found(("SOPInstanceUID", "1.2.1.1.1,1.2.4.1.2")) == ["1.1.1", "4.1.2"]

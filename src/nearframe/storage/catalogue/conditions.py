@@ -61,6 +61,8 @@ _NUMBER: Final[dict[str, sa.Column[Any]]] = {
     "00201209": _series.instance_count,
     "00200013": _instance.instance_number,
 }
+#: What the columns hold, and the drivers take, is below.
+_INT64: Final = 2**63
 MODALITIES_IN_STUDY: Final = "00080061"
 SOP_CLASSES_IN_STUDY: Final = "00080062"
 
@@ -161,7 +163,7 @@ def _test(column: sa.Column[Any], test: Test) -> Condition | None:
             bounds.append(sa.and_(column != "", column <= high) if high else column != "")
             return sa.and_(*bounds)
         case Numbers(values):
-            return column.in_([int(value) for value in values if value.is_integer()])
+            return column.in_([int(value) for value in values if value.is_integer() and abs(value) < _INT64])
         case _:
             return None
 
