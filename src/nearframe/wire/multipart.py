@@ -143,18 +143,10 @@ class MultipartParser:
         return self._read_to_delimiter(events)
 
     def _read_to_delimiter(self, events: list[Event]) -> bool:
-        at = self._buffer.find(self._delimiter, self._at)
-        if at < 0:
-            self._take(events, len(self._buffer) - _overlap(self._buffer, self._at, self._delimiter))
-            return False
-        after = self._end_of_delimiter(at + len(self._delimiter))
-        if after is None:  # the line it stands on is not complete
-            self._take(events, at)
-            return False
-        if after < 0:  # longer than the boundary: data that only begins like it
-            self._take(events, at + len(_CRLF))
-            return True
+        at, after = self._find_delimiter()
         self._take(events, at)
+        if after is None:
+            return False
         if self._state is _State.BODY:
             events.append(PartEnd())
         closing = self._buffer.startswith(b"--", at + len(self._delimiter))
@@ -169,6 +161,17 @@ class MultipartParser:
             raise LimitExceeded("parts of one multipart body", self._max_parts)
         self._state = _State.HEADERS
         return True
+
+    def _find_delimiter(self) -> tuple[int, int | None]:
+        """Return where the data ends for now, and where the delimiter line behind it ends, None if not known yet."""
+        at = self._buffer.find(self._delimiter, self._at)
+        while at >= 0:
+            after = self._end_of_delimiter(at + len(self._delimiter))
+            if after is None or after >= 0:
+                return at, after
+            # Longer than the boundary: data that only begins like it.
+            at = self._buffer.find(self._delimiter, at + len(_CRLF))
+        return len(self._buffer) - _overlap(self._buffer, self._at, self._delimiter), None
 
     def _end_of_delimiter(self, at: int) -> int | None:
         """Return where the delimiter line beginning before `at` ends, -1 if it is none, None if unknown yet."""

@@ -135,6 +135,12 @@ def test_memory_stays_bounded_while_a_part_streams_through() -> None:
         assert len(parser._buffer) < 16
 
 
+def test_what_only_begins_like_a_boundary_does_not_cut_the_data() -> None:
+    parser = MultipartParser("B")
+    parser.feed(b"--B\r\n\r\n")
+    assert len(parser.feed(b"\r\n--Bx" * 1000)) == 1
+
+
 payloads = st.lists(
     st.one_of(st.binary(max_size=60), st.text(alphabet="\r\n-Bx", max_size=40).map(str.encode)), max_size=4
 )
