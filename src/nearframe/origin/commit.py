@@ -137,7 +137,7 @@ class GroupCommit:
             if isinstance(outcome, Recorded):
                 entry.future.set_result(outcome)
             else:
-                self._defer(partial(self._settle_entry, entry, outcome))
+                self._settle_soon(entry, outcome)
 
     def _record(self, group: list[_Entry]) -> None:
         recorded = self._catalogue.record([entry.version for entry in group], self._sync(group))
@@ -148,6 +148,13 @@ class GroupCommit:
         """Begin to make the contents of a group durable; return what waits for it."""
         # The oldest mark: if the disk lost anything since, nobody of the group is told otherwise.
         return self._syncer.submit(self._contents.sync, min(entry.since for entry in group)).result
+
+    def _settle_soon(self, entry: _Entry, undecided: Undecided) -> None:
+        # The others of the group are recorded: whatever happens here is about this one.
+        try:
+            self._defer(partial(self._settle_entry, entry, undecided))
+        except RuntimeError:  # the workers have stopped: the node is going down
+            _fail(entry, Busy("this node is stopping; send the instance again"))
 
     def _settle_entry(self, entry: _Entry, undecided: Undecided) -> None:
         try:

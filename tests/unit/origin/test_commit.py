@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from nearframe.dicom.model import Attributes
-from nearframe.errors import BackendFailed, MalformedDICOM, NoSpace
+from nearframe.errors import BackendFailed, Busy, MalformedDICOM, NoSpace
 from nearframe.ids import Identity
 from nearframe.origin.commit import MAX_GROUP, GroupCommit
 from nearframe.storage.ports import (
@@ -234,6 +234,22 @@ def test_what_needs_decoding_holds_up_nobody(store: Store) -> None:
     assert slow.result(TIMEOUT_S)
     assert store.recorded[-1].source == "settled"
     commit.close()
+
+
+def test_what_needs_decoding_when_the_workers_have_stopped_fails_alone(store: Store) -> None:
+    workers = ThreadPoolExecutor(1)
+    workers.shutdown()
+    store.undecided = {"other encoding"}
+    commit = open_commit(store, defer=workers.submit)
+    first = hold_first(store, commit)
+    good, late = commit.submit(version_of("good"), MARK), commit.submit(version_of("other encoding"), MARK)
+    store.held.set()
+    assert first.result(TIMEOUT_S)
+    assert good.result(TIMEOUT_S)
+    with pytest.raises(Busy):
+        late.result(TIMEOUT_S)
+    commit.close()
+    assert [step for step in store.steps if step != "sync"] == [["first"], ["good"]]
 
 
 def test_what_cannot_be_decoded_fails_alone(store: Store, commit: GroupCommit) -> None:
