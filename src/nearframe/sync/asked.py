@@ -33,10 +33,10 @@ def study_of(context: Context, request: Request) -> StudyRef:
     return StudyRef(context.tenant, uid)
 
 
-def digest_of(text: str | None, what: str) -> Digest:
+def digest_of(text: object, what: str) -> Digest:
     """Read a digest; `what` names it in the error."""
     try:
-        return parse_digest(text or "")
+        return parse_digest(text if isinstance(text, str) else "")
     except ValueError as error:
         raise MalformedRequest(f"{what} is a SHA-256 in hex") from error
 

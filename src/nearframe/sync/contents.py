@@ -86,7 +86,7 @@ async def contents(services: SyncServices, context: Context, request: Request) -
         raise MalformedRequest("digests is a list")
     if len(texts) > MAX_CONTENTS:
         raise LimitExceeded("contents of one request", MAX_CONTENTS, len(texts))
-    digests = [digest_of(text if isinstance(text, str) else None, "a digest") for text in texts]
+    digests = [digest_of(text, "a digest") for text in texts]
     stream = _contents(services, context, study, digests)
     return StreamingResponse(stream, headers={"Cache-Control": "no-store"}, media_type=contentstream.MEDIA_TYPE)
 

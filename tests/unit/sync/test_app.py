@@ -163,7 +163,7 @@ class TestHeaders:
         assert len(body) < 25 * 200
         assert node.sent["header"] == 25
 
-    @pytest.mark.parametrize("body", [b"", b"[]", b'{"root":"00"}', b'{"at":[[0,1]]}'])
+    @pytest.mark.parametrize("body", [b"", b"[]", b'{"root":"00"}', b'{"root":5,"at":[]}', b'{"at":[[0,1]]}'])
     async def test_what_cannot_be_read(self, node: Node, body: bytes) -> None:
         assert (await node.client.post(f"{URL}/headers", content=body)).status_code == 400
 
