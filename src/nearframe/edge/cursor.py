@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nearframe.errors import BackendFailed
+from nearframe.storage.ports import FeedCursor
 
 _FILE_NAME = "upstream.json"
 
@@ -49,7 +50,8 @@ class CursorFile:
         """Return the cursor, or None if there is none that still means something."""
         try:
             kept = Followed(**json.loads(self._path.read_bytes()))
-        except (OSError, ValueError, TypeError):
+            FeedCursor.parse(kept.cursor)
+        except (OSError, ValueError, TypeError, AttributeError):
             return None
         return kept.cursor if (kept.upstream, kept.local_epoch) == (upstream, local_epoch) else None
 

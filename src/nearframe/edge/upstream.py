@@ -34,7 +34,8 @@ from nearframe.errors import (
 )
 from nearframe.ids import Digest
 from nearframe.metrics import UPSTREAM_BYTES, UPSTREAM_ITEMS, Metrics
-from nearframe.storage.ports import StudyRef
+from nearframe.storage.ports import FeedCursor, StudyRef
+from nearframe.sync.asked import MAX_UID_CHARS
 from nearframe.units import KIB, MIB
 from nearframe.wire import contentstream, headerstream
 from nearframe.wire.delta import Runs
@@ -153,11 +154,10 @@ class Upstream:
             body = await self._read(response, "feed", 1, MAX_DOCUMENT_BYTES)
         try:
             page = load_json(body)
-            entries = tuple(
-                FeedEntry(int(entry["seq"]), str(entry["study"]), int(entry["instances"])) for entry in page["studies"]
-            )
-            return FeedAnswer(entries, str(page["next"]))
-        except (KeyError, TypeError, ValueError, AttributeError, MalformedRequest) as error:
+            # Kept and sent back: what the upstream would not take again must not become our place in its feed.
+            after = str(FeedCursor.parse(page["next"]))
+            return FeedAnswer(tuple(_feed_entry(entry) for entry in page["studies"]), after)
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, MalformedRequest) as error:
             raise UpstreamError("the upstream's change feed cannot be read") from error
 
     async def manifest(self, study: StudyRef) -> bytes:
@@ -342,6 +342,13 @@ class Upstream:
                 raise UpstreamError("the upstream's answer is longer than any should be")
         self._metrics.add(UPSTREAM_ITEMS, items, kind=kind)
         return bytes(body)
+
+
+def _feed_entry(entry: Any) -> FeedEntry:
+    uid = str(entry["study"])
+    if not 0 < len(uid) <= MAX_UID_CHARS:
+        raise ValueError("a study UID of the feed is no UID")
+    return FeedEntry(int(entry["seq"]), uid, int(entry["instances"]))
 
 
 def _path(study: StudyRef, rest: str) -> str:

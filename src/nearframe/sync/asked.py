@@ -14,7 +14,7 @@ from nearframe.storage.ports import StudyRef
 from nearframe.units import MIB
 
 MAX_BODY_BYTES = 2 * MIB  # ten thousand digests as text are 0.7 MB
-_MAX_UID_CHARS = 256
+MAX_UID_CHARS = 256
 
 
 def study_of(context: Context, request: Request) -> StudyRef:
@@ -26,8 +26,8 @@ def study_of(context: Context, request: Request) -> StudyRef:
         If the caller may not reach it.
     """
     uid = normalise_uid(request.path_params["study"])
-    if not 0 < len(uid) <= _MAX_UID_CHARS:
-        raise MalformedRequest(f"a UID has 1 to {_MAX_UID_CHARS} characters")
+    if not 0 < len(uid) <= MAX_UID_CHARS:
+        raise MalformedRequest(f"a UID has 1 to {MAX_UID_CHARS} characters")
     if not context.scope.admits(uid):
         raise AccessError("this study is outside what the session may reach")
     return StudyRef(context.tenant, uid)

@@ -32,6 +32,12 @@ def test_what_cannot_be_read_is_no_cursor(tmp_path: Path, content: bytes | None)
     assert CursorFile(tmp_path).load("http://origin", "epoch-1") is None
 
 
+@pytest.mark.parametrize("cursor", ["nowhere", "", ":7", "e:x"])
+def test_what_no_upstream_takes_is_no_cursor(tmp_path: Path, cursor: str) -> None:
+    CursorFile(tmp_path).save(Followed("http://origin", "epoch-1", cursor))
+    assert CursorFile(tmp_path).load("http://origin", "epoch-1") is None
+
+
 def test_what_cannot_be_written_says_so(tmp_path: Path) -> None:
     with pytest.raises(BackendFailed):
         CursorFile(tmp_path / "nowhere").save(HERE)

@@ -83,7 +83,20 @@ async def test_the_feed() -> None:
     await asked.close()
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b'{"next": 1}', b'{"next": "e:1", "studies": [{"seq": "x"}]}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b'{"next": 1}',
+        b'{"next": 1, "studies": []}',
+        b'{"next": "nowhere", "studies": []}',
+        b'{"next": "e:1", "studies": [{"seq": "x"}]}',
+        b'{"next": "e:1", "studies": [{"seq": 1e999, "study": "1.2", "instances": 1}]}',
+        b'{"next": "e:1", "studies": [{"seq": 1, "study": "", "instances": 1}]}',
+        b'{"next": "e:1", "studies": [{"seq": 1, "study": "' + b"1." * 70_000 + b'", "instances": 1}]}',
+    ],
+)
 async def test_a_feed_that_cannot_be_read(body: bytes) -> None:
     with pytest.raises(UpstreamError):
         await upstream(lambda _: httpx.Response(200, stream=Bytes(body))).feed("main", None, 0)
