@@ -69,8 +69,12 @@ def run(options: argparse.Namespace) -> int:
         ca_cert=options.ca_cert,
     )
     console = Console(stderr=True, highlight=False)
-    with _Bar(console, hidden=options.quiet or options.json) as bar:
-        report = importer.run(options.paths, wanted, bar)
+    try:
+        with _Bar(console, hidden=options.quiet or options.json) as bar:
+            report = importer.run(options.paths, wanted, bar)
+    except KeyboardInterrupt:
+        console.print("Interrupted: what was stored stays stored; run the same command again to send the rest.")
+        raise
     if options.json:
         print_json(report.as_json())
     else:

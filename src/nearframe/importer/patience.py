@@ -11,6 +11,7 @@ from typing import TypeVar
 import httpx
 
 from nearframe.errors import UpstreamError, UpstreamUnavailable
+from nearframe.importer.replies import detail_of
 
 _TRY_AGAIN = (429, 502, 503, 504)
 _FIRST_DELAY_S = 0.25
@@ -95,7 +96,10 @@ def busy(reply: httpx.Response) -> NotNow | None:
     """Return why to ask again later, if the answer says so."""
     if reply.status_code not in _TRY_AGAIN:
         return None
-    return NotNow(f"the server is busy (HTTP {reply.status_code})", retry_after_s(reply.headers))
+    # With its reason, if it gives one: an edge whose upstream is away says so.
+    return NotNow(
+        f"the server is busy or away (HTTP {reply.status_code}){detail_of(reply)}", retry_after_s(reply.headers)
+    )
 
 
 def retry_after_s(headers: httpx.Headers) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
@@ -17,6 +17,7 @@ from nearframe.importer.answer import OUT_OF_RESOURCES, Answer, Said, read_answe
 from nearframe.importer.archives import UNPACKING_ERRORS
 from nearframe.importer.patience import NotNow, Patience, busy, retry_after_s, unreachable
 from nearframe.importer.reading import lenient_reading
+from nearframe.importer.replies import detail_of, json_of
 from nearframe.importer.sources import Found
 from nearframe.units import MIB
 from nearframe.wire import multipart
@@ -156,7 +157,7 @@ class Sender:
         if later := busy(reply):
             return later
         _check_target(reply)
-        response = _Response(reply.status_code, read_answer(_json(reply)), _detail(reply))
+        response = _Response(reply.status_code, read_answer(json_of(reply)), detail_of(reply))
         if response.out_of_resources and not response.answer.stored:
             return NotNow("the server is out of resources", retry_after_s(reply.headers))
         return response
@@ -227,22 +228,8 @@ def _sop_instance_uid(loaded: Loaded) -> str:
 def _check_target(reply: httpx.Response) -> None:
     status = reply.status_code
     if status in _FORBIDDEN:
-        raise AccessError(f"the server does not let us store (HTTP {status}){_detail(reply)}")
+        raise AccessError(f"the server does not let us store (HTTP {status}){detail_of(reply)}")
     if status in _WRONG_TARGET:
-        raise UpstreamError(f"no place to store to: HTTP {status}{_detail(reply)}; --to names the DICOMweb service")
+        raise UpstreamError(f"no place to store to: HTTP {status}{detail_of(reply)}; --to names the DICOMweb service")
     if status == _FULL:
         raise UpstreamUnavailable("the server's disk is full (HTTP 507); free space there and run the import again")
-
-
-def _json(reply: httpx.Response) -> object:
-    try:
-        return reply.json()
-    except ValueError:
-        return None
-
-
-def _detail(reply: httpx.Response) -> str:
-    """Return what an application/problem+json says (RFC 9457), after a colon."""
-    body = _json(reply)
-    detail = body.get("detail") or body.get("title") if isinstance(body, Mapping) else None
-    return f": {detail}" if isinstance(detail, str) else ""

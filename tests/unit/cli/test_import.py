@@ -79,3 +79,14 @@ def test_usage(wrong: list[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
         main(wrong)
     assert exit_.value.code == 2
+
+
+def test_an_interrupted_import_says_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> importer.Report:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(importer, "run", interrupted)
+    assert main(COMMAND) == 130
+    assert "run the same command again" in capsys.readouterr().err
