@@ -124,11 +124,15 @@ def intake_page() -> Iterator[str]:
 
 def _options(parser: argparse.ArgumentParser) -> Iterator[str]:
     # Not argparse's own help text: its form differs between versions of Python.
-    settings = {setting.option for setting in SETTINGS}
+    # An option that only has the name of a setting is listed: the demo's --home, the tenant that study asks about.
+    settings = {(setting.option, setting.prose) for setting in SETTINGS}
     for action in parser._actions:
-        if isinstance(action, argparse._HelpAction) or settings & set(action.option_strings):
+        prose = (action.help or "").partition(" Default: ")[0].replace("%%", "%")
+        if isinstance(action, argparse._HelpAction) or settings & {(name, prose) for name in action.option_strings}:
             continue
         metavar = action.metavar if isinstance(action.metavar, str) else action.dest.upper()
+        if action.choices:
+            metavar = "|".join(map(str, action.choices))
         words = ", ".join(action.option_strings)
         takes_value = action.nargs != 0
         shown = f"{words} {metavar}" if words and takes_value else words or metavar

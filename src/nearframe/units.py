@@ -38,6 +38,11 @@ def format_size(size_bytes: float) -> str:
     return f"{value:.1f} TB"
 
 
+def counted(count: int, noun: str) -> str:
+    """Write a count with its noun: ``"1 instance"``, ``"28 instances"``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def format_size_exact(size_bytes: int) -> str:
     """Write bytes in the largest binary unit that loses nothing: ``"64 MiB"``, ``"1000 B"``."""
     for unit, size in (("GiB", GIB), ("MiB", MIB), ("KiB", KIB)):

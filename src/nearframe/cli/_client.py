@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import re
 import ssl
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,8 @@ DEFAULT_URL = "http://127.0.0.1:8042"
 TENANT_HEADER = "nearframe-tenant"
 #: The first answer about a large study may have to be computed.
 _TIMEOUT = httpx.Timeout(connect=5, read=120, write=30, pool=5)
+#: What a Warning header says, e.g. that a search parameter was ignored (PS3.18 section 8.3.4.5).
+_WARNING = re.compile(r'299 \S+ "((?:[^"\\]|\\.)*)"')
 
 
 def add_node_options(parser: argparse.ArgumentParser) -> None:
@@ -87,6 +91,8 @@ class Node:
             ) from error
         if answer.status_code >= httpx.codes.BAD_REQUEST:
             raise _error_of(answer)
+        for said in _WARNING.findall(answer.headers.get("warning", "")):
+            print(f"Worth knowing: {said}", file=sys.stderr)
         return answer
 
 

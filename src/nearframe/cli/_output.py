@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
 else:
     Subparsers = Any
 
-_WIDTH_OF_PIPES = 200
-_UID_CHARS = 40
+_WIDTH_OF_PIPES = 10_000  # whoever reads a pipe wants whole values
+_NEVER_CUT_CHARS = 14  # dates, numbers and modalities mean nothing when they are cut
+_GAP_CHARS = 2
 
 
 def add_parser(subparsers: Subparsers, name: str, what: str, details: str = "") -> argparse.ArgumentParser:
@@ -54,21 +56,35 @@ def console() -> Console:
 
 
 def print_table(title: str | None, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print rows under headings; one that ends in ``>`` is aligned right, and the last is never cut short."""
+    """Print rows under headings; one that ends in ``>`` is aligned right.
+
+    Where a terminal is too narrow, the widest columns are cut, but never the last: it holds what is copied.
+    """
     # Not as the table's own title: that would be folded to the table's width.
     if title:
         console().print(f"[bold cyan]{title}[/]")
+    headings = [column.removesuffix(">") for column in columns]
+    cells = [[str(cell) for cell in row] for row in rows]
+    natural = [max(map(cell_len, column)) for column in zip(headings, *cells, strict=True)]
+    widths = _fitted(natural, console().width)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        last = column == columns[-1]
+    for column, heading, width in zip(columns, headings, widths, strict=True):
         justify: Literal["left", "right"] = "right" if column.endswith(">") else "left"
-        table.add_column(
-            column.removesuffix(">"),
-            justify=justify,
-            no_wrap=True,
-            overflow="ignore" if last else "ellipsis",
-            min_width=_UID_CHARS if last and column.endswith("UID") else None,
-        )
-    for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))
-    console().print(table)
+        table.add_column(heading, justify=justify, no_wrap=True, overflow="ellipsis", width=width)
+    for row in cells:
+        table.add_row(*map(Text, row))
+    # As wide as the table, which would be cut at the terminal's edge otherwise.
+    whole = Console(highlight=False, width=sum(widths) + _GAP_CHARS * len(widths))
+    whole.print(table)
+
+
+def _fitted(widths: Sequence[int], available: int) -> list[int]:
+    """Return the widths of columns after the widest but the last gave way, as far as they may."""
+    fitted = list(widths)
+    excess = sum(fitted) + _GAP_CHARS * (len(fitted) - 1) - available
+    for _ in range(excess):
+        widest = max(range(len(fitted) - 1), key=fitted.__getitem__, default=None)
+        if widest is None or fitted[widest] <= _NEVER_CUT_CHARS:
+            break
+        fitted[widest] -= 1
+    return fitted

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from pydicom.datadict import keyword_for_tag, tag_for_keyword
+from pydicom.datadict import dictionary_has_tag, dictionary_VM, dictionary_VR, keyword_for_tag, tag_for_keyword
 from pydicom.uid import UID
 
 from nearframe.cli._client import Node
@@ -107,12 +107,20 @@ def text(found: Found, keyword: str) -> str:
 
 
 def plain(found: Found) -> dict[str, Any]:
-    """Return an item by keyword instead of by tag, single values without their list."""
-    named = {}
+    """Return an item by keyword instead of by tag: a list where the dictionary allows several values, else the value.
+
+    An attribute has the same type in every study, so programs need not ask: None is an empty single value.
+    """
+    named: dict[str, Any] = {}
     for tag, element in found.items():
         values = [_plain_value(value) if isinstance(value, dict) else value for value in element.get("Value", ())]
-        named[keyword_for_tag(int(tag, 16)) or tag] = values[0] if len(values) == 1 else values
+        single = len(values) <= 1 and _is_single(int(tag, 16))
+        named[keyword_for_tag(int(tag, 16)) or tag] = next(iter(values), None) if single else values
     return named
+
+
+def _is_single(tag: int) -> bool:
+    return dictionary_has_tag(tag) and dictionary_VM(tag) == "1" and dictionary_VR(tag) != "SQ"
 
 
 def dumps(document: object) -> str:

@@ -16,7 +16,7 @@ from nearframe.demo import scenario
 from nearframe.demo.nodes import DemoNode
 from nearframe.demo.scenario import Report
 from nearframe.errors import ConfigurationError
-from nearframe.units import format_size
+from nearframe.units import counted, format_size
 
 ORIGIN = "127.0.0.1:8042"
 EDGE = "127.0.0.1:8043"
@@ -30,10 +30,15 @@ def add_subparser(subparsers: Subparsers) -> None:
         "A study goes in, is read through the edge, is corrected without moving a pixel, and is read again with the "
         "origin cut off. Afterwards the study page stays up until you press Ctrl-C.",
     )
-    parser.add_argument("--data", type=Path, help="folder of DICOM files (default: those that pydicom carries)")
+    parser.add_argument(
+        "--data", type=Path, metavar="FOLDER", help="folder of DICOM files (default: those that pydicom carries)"
+    )
     parser.add_argument("--exit", action="store_true", help="end after the report instead of leaving the page up")
     parser.add_argument(
-        "--home", type=Path, help="keep the nodes' homes here (default: a folder that goes with the demo)"
+        "--home",
+        type=Path,
+        metavar="FOLDER",
+        help="keep the nodes' homes here (default: a folder that goes with the demo)",
     )
     parser.add_argument("--origin-http", default=ORIGIN, metavar="HOST:PORT", help=f"default: {ORIGIN}")
     parser.add_argument("--edge-http", default=EDGE, metavar="HOST:PORT", help=f"default: {EDGE}")
@@ -92,7 +97,7 @@ def _show(report: Report) -> None:
         ("", "bytes>", "frames>"),
         (
             (
-                f"the study ({report.corrected_instances} instances)",
+                f"the study ({counted(report.corrected_instances, 'instance')})",
                 format_size(report.study_bytes),
                 report.frames_opened,
             ),
@@ -114,10 +119,10 @@ def _show(report: Report) -> None:
     print()
     print_table("Same and similar pictures in this archive", ("", "frames>", "bytes>"), _dedupe_rows(report))
     print()
+    exact = f"{report.byte_exact_instances} of {counted(report.corrected_instances, 'instance')}"
     console().print(
-        f"{report.byte_exact_instances} of {report.corrected_instances} instances byte-exact at the edge after the "
-        f"correction; {report.frames_served_without_origin} of {report.frames_opened} frames served "
-        "with the origin gone."
+        f"{exact} byte-exact at the edge after the correction; {report.frames_served_without_origin} of "
+        f"{counted(report.frames_opened, 'frame')} served with the origin gone."
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from nearframe.cli._client import Node, add_node_options, node_of
 from nearframe.cli._output import Subparsers, add_json_option, add_parser, console, print_json, print_table
 from nearframe.dicom.notes import summarise
 from nearframe.errors import ConfigurationError
-from nearframe.units import format_size
+from nearframe.units import counted, format_size
 from nearframe.wire.delta import MEDIA_TYPE as DELTA_TYPE
 from nearframe.wire.delta import Delta, decode_delta
 from nearframe.wire.document import compress
@@ -55,11 +56,22 @@ def _add_list(commands: Subparsers) -> None:
         help="search as QIDO-RS does: PatientName=doe* StudyDate=20240101- ModalitiesInStudy=CT",
     )
     parser.add_argument("--fuzzy", action="store_true", help="match names that are written otherwise")
-    parser.add_argument("--limit", type=int, default=DEFAULT_LIMIT, metavar="N", help=f"(default: {DEFAULT_LIMIT})")
-    parser.add_argument("--offset", type=int, default=0, metavar="N", help="skip this many")
+    parser.add_argument(
+        "--limit", type=_at_least(1), default=DEFAULT_LIMIT, metavar="N", help=f"at most this many ({DEFAULT_LIMIT})"
+    )
+    parser.add_argument("--offset", type=_at_least(0), default=0, metavar="N", help="skip this many")
     add_node_options(parser)
     add_json_option(parser)
     parser.set_defaults(run=run_list)
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and int(text) >= least):
+            raise argparse.ArgumentTypeError(f"expected a whole number from {least}")
+        return int(text)
+
+    return read
 
 
 def _add_common(parser: argparse.ArgumentParser, run: Any) -> None:
@@ -77,6 +89,9 @@ def run_list(options: argparse.Namespace) -> int:
         found = studies.search(node, _filters(options))
     if options.json:
         print_json([studies.plain(one) for one in found])
+        return 0
+    if not found:
+        print("No study matches.", file=sys.stderr)
         return 0
     rows = [
         (
@@ -130,19 +145,16 @@ def run_show(options: argparse.Namespace) -> int:
     for one in series:
         size = sizes[studies.text(one, "SeriesInstanceUID")]
         branch = tree.add(_series_line(one))
-        branch.add(f"{_instances(size.instances)}, {size.frames} frames, {format_size(size.frame_bytes)} of pixels")
+        counts = f"{counted(size.instances, 'instance')}, {counted(size.frames, 'frame')}"
+        branch.add(f"{counts}, {format_size(size.frame_bytes)} of pixels")
         branch.add(Text(size.syntaxes))
         branch.add(Text(studies.text(one, "SeriesInstanceUID")))
     if notes:
         branch = tree.add("worth knowing")
         for _, meaning, count in notes:
-            branch.add(Text(f"{meaning} ({_instances(count)})"))
+            branch.add(Text(f"{meaning} ({counted(count, 'instance')})"))
     console().print(tree)
     return 0
-
-
-def _instances(count: int) -> str:
-    return f"{count} instance" if count == 1 else f"{count} instances"
 
 
 def _heading(study: studies.Found) -> Text:

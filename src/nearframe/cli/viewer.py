@@ -24,8 +24,8 @@ def add_subparser(subparsers: Subparsers) -> None:
         "fetch the viewer's archive, check its SHA-256 and unpack it",
         f"The archive is {_PACKAGE}; it is fetched with npm unless --archive names it.",
     )
-    install.add_argument("--archive", type=Path, help="the archive, if it is here already")
-    install.add_argument("--folder", type=Path, help=f"where to put it (default: {viewer.default_folder()})")
+    install.add_argument("--archive", type=Path, metavar="FILE", help="the archive, if it is here already")
+    install.add_argument("--folder", type=Path, help="where to put it (default: below ~/.local/share/nearframe)")
     add_json_option(install)
     install.set_defaults(run=run_install)
     where = add_parser(commands, "where", "print the folder of the installed viewer")

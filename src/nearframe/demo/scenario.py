@@ -19,6 +19,7 @@ import pydicom.data
 from nearframe.demo.nodes import DemoNode
 from nearframe.demo.reader import Reader, Reading
 from nearframe.errors import BackendFailed, IntegrityError, NotFound
+from nearframe.units import counted
 
 FOLLOW_S = 60.0
 _ASK_AGAIN_S = 0.05
@@ -77,7 +78,7 @@ def run(origin: DemoNode, edge: DemoNode, data: Path, say: Say) -> Report:
         _import(origin, data, report)
         _follow(near, far)
         study, instances = _study_to_open(far)
-        say(f"Opening a study of {len(instances)} instances through the edge")
+        say(f"Opening a study of {counted(len(instances), 'instance')} through the edge")
         _open(near, far, study, instances, report)
         say("Sending the study again with a corrected patient name")
         _correct(near, far, study, instances, report)

@@ -38,6 +38,17 @@ def test_list_searches_as_qido_does(origin: Running, capsys: pytest.CaptureFixtu
     (found,) = run_json(capsys, "list", "--url", origin.url, "PatientID=1CT1", "ModalitiesInStudy=CT")
     assert (found["StudyInstanceUID"], found["NumberOfStudyRelatedInstances"]) == (uid, 2)
     assert run_json(capsys, "list", "--url", origin.url, "PatientID=none") == []
+    assert (found["ModalitiesInStudy"], len(found["SOPClassesInStudy"])) == (["CT"], 1)
+
+
+def test_list_says_what_it_ignored_and_that_it_found_nothing(
+    origin: Running, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["study", "list", "--url", origin.url, "PatinetName=doe"]) == 0
+    assert "ignored: PatinetName" in capsys.readouterr().err
+    assert main(["study", "list", "--url", origin.url, "PatientID=none"]) == 0
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "No study matches.\n")
 
 
 def test_show_is_a_tree(origin: Running, capsys: pytest.CaptureFixture[str], uid: str) -> None:
