@@ -73,7 +73,9 @@ def run(options: argparse.Namespace) -> int:
         with _Bar(console, hidden=options.quiet or options.json) as bar:
             report = importer.run(options.paths, wanted, bar)
     except KeyboardInterrupt:
-        console.print("Interrupted: what was stored stays stored; run the same command again to send the rest.")
+        console.print(
+            "Interrupted: what was stored stays stored; run the same command again to send the rest.", soft_wrap=True
+        )
         raise
     if options.json:
         print_json(report.as_json())
