@@ -200,7 +200,7 @@ def stow(bench: Bench) -> Iterator[Row]:
     """Store 0.5 MB instances: ours with fsync and renditions on, Orthanc with its default."""
     series = corpus.ct_series(bench.place("ct512"), 200, 512, "512")
     rounds = itertools.count(1)
-    for connections, together in ((1, 1), (4, 1), (1, 10)):
+    for connections, together in ((1, 1), (4, 1), (16, 1), (1, 10)):
         with contextlib.ExitStack() as stack:
             place = f"{connections}-{together}"
             ours = stack.enter_context(peers.origin(bench.place(f"stow-ours-{place}")))
