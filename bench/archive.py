@@ -55,7 +55,7 @@ def put(server: peers.Server, series: corpus.Series) -> None:
 
 def bodies(series: corpus.Series, round_number: int, together: int = 1) -> list[bytes]:
     """Return STOW bodies with UIDs and pixels that no earlier round used: pixels held already cost us nothing."""
-    label = f"{round_number:010d}".replace("0", "8").encode()
+    label = b"%d" % (10**9 + round_number)
     samples = struct.pack("<10H", *map(int, f"{round_number:010d}"))
     made = []
     for path in series.files:
@@ -112,15 +112,17 @@ def frames(bench: Bench) -> Iterator[Row]:
             )
 
 
+#: Of the frames asked for at random: as a node comes, and with none of them kept in memory.
+_OPENED = {"": [], ", each opened anew": ["--frame-memory-bytes", "0"]}
+
+
 def tls(bench: Bench) -> Iterator[Row]:
-    """2 000 random 200 KB frames over TLS 1.3: ours decrypts them at rest, nginx sends files."""
+    """2 000 random 200 KB frames over TLS 1.3: ours are sealed at rest, nginx sends files."""
     certificate = peers.self_signed(bench.place("tls"))
     series = corpus.noise_multiframe(bench.place("noise"), 20, 100, 320, "320")
+    home, quiet = bench.place("tls-ours"), ["--no-renditions", "--no-perceptual"]
     with contextlib.ExitStack() as stack:
-        ours = stack.enter_context(
-            peers.origin(bench.place("tls-plain"), options=["--no-renditions", "--no-perceptual"])
-        )
-        put(ours, series)
+        put(stack.enter_context(peers.origin(home, options=quiet)), series)
     static = bench.place("tls-static")
     plain = []
     for number, path in enumerate(series.files):
@@ -129,33 +131,28 @@ def tls(bench: Bench) -> Iterator[Row]:
             (static / f"{number}-{frame}").write_bytes(whole[frame * 204800 : (frame + 1) * 204800])
             plain.append(f"/{number}-{frame}")
     paths = [frame_path(series, instance, frame) for instance in series.instances for frame in range(1, 101)]
-    with contextlib.ExitStack() as stack:
-        ours = stack.enter_context(
-            peers.origin(bench.folder / "tls-plain", tls=certificate, options=["--no-renditions", "--no-perceptual"])
-        )
-        nginx = stack.enter_context(peers.nginx(bench.place("tls-nginx"), static, certificate))
-        for protocol, bar in (("HTTP/1.1", 1.0), ("HTTP/2", 1.3)):
+    for opened, options in _OPENED.items():
+        with contextlib.ExitStack() as stack:
+            ours = stack.enter_context(peers.origin(home, tls=certificate, options=[*quiet, *options]))
+            nginx = stack.enter_context(peers.nginx(bench.place("tls-nginx"), static, certificate))
+            for protocol, bar in (("HTTP/1.1", 1.0), ("HTTP/2", 1.3)):
+                yield cpu_row(
+                    compare(
+                        f"frame 200 KB, TLS 1.3, {protocol}{opened}",
+                        (ours.name, ours.pid, partial(_ask, bench, protocol, ours, paths, FRAMES)),
+                        ("nginx", nginx.pid, partial(_ask, bench, protocol, nginx, plain, "*/*")),
+                        pairs=bench.pairs,
+                    ),
+                    at_most=bar,
+                )
 
-            def ask(
-                server: peers.Server, listing: list[str], accept: str, protocol: str = protocol
-            ) -> Callable[[], Work]:
-                if protocol == "HTTP/1.1":
-                    return lambda: load.wrk(
-                        server.url, with_base(server.url, listing), accept=accept, connections=16, seconds=bench.seconds
-                    )
-                shuffled = listing[::7] + listing[1::7] + listing[2::7]
-                count = int(1500 * bench.seconds)
-                return lambda: load.h2load(server.url, shuffled, accept=accept, requests=count)
 
-            yield cpu_row(
-                compare(
-                    f"frame 200 KB of 2 000, TLS 1.3, {protocol}",
-                    (ours.name, ours.pid, ask(ours, paths, FRAMES)),
-                    ("nginx", nginx.pid, ask(nginx, plain, "*/*")),
-                    pairs=bench.pairs,
-                ),
-                at_most=bar,
-            )
+def _ask(bench: Bench, protocol: str, server: peers.Server, listing: list[str], accept: str) -> Work:
+    if protocol == "HTTP/1.1":
+        listed = with_base(server.url, listing)
+        return load.wrk(server.url, listed, accept=accept, connections=16, seconds=bench.seconds)
+    shuffled = listing[::7] + listing[1::7] + listing[2::7]
+    return load.h2load(server.url, shuffled, accept=accept, requests=int(1500 * bench.seconds))
 
 
 def metadata(bench: Bench) -> Iterator[Row]:

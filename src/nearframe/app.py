@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -132,7 +133,9 @@ async def open_core(settings: Settings, role: str) -> AsyncIterator[Core]:
         # From here on this process owns the home: what lies about there is a dead one's.
         claim(settings.home, role)
         scratch = await disk.run(ScratchFolder, settings.home / "scratch", settings.disk_reserve_bytes)
-        catalogue = await sql.run(open_catalogue, settings.database_url or settings.home / "catalogue.sqlite")
+        where = settings.database_url or settings.home / "catalogue.sqlite"
+        is_empty = (await disk.run(packs.stats)).contents == 0
+        catalogue = await sql.run(partial(open_catalogue, where, may_create=is_empty))
         stack.push_async_callback(sql.run, catalogue.close)
         core = Core(
             settings=settings,

@@ -191,7 +191,7 @@ class Settings:
     )
     frame_memory_bytes: int = _setting(
         SIZE,
-        256 * MIB,
+        512 * MIB,
         "caches",
         "Memory for stored frames that are read repeatedly, held opened as they are sent; 0 to open them each time.",
         unit="bytes",

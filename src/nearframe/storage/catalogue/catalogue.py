@@ -44,13 +44,15 @@ from nearframe.storage.ports import (
 from nearframe.wire.frametable import FrameTable
 
 
-def open_catalogue(where: Path | str, clock: Clock | None = None) -> SQLCatalogue:
+def open_catalogue(where: Path | str, clock: Clock | None = None, *, may_create: bool = True) -> SQLCatalogue:
     """Open a catalogue, creating or bringing forward its tables.
 
     Parameters
     ----------
     where
         The file of an SQLite database, or a ``postgresql://`` URL.
+    may_create
+        False where there is something that a catalogue must know of.
 
     Raises
     ------
@@ -63,7 +65,7 @@ def open_catalogue(where: Path | str, clock: Clock | None = None) -> SQLCatalogu
     else:
         database = open_sqlite(Path(where))
     try:
-        migrate(database, clock.now())
+        migrate(database, clock.now(), may_create=may_create)
     except BaseException:
         database.close()
         raise

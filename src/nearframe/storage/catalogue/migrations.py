@@ -25,13 +25,13 @@ LATEST: Final = 1
 STEPS: Final[Mapping[int, Callable[[sa.Connection], None]]] = {}
 
 
-def migrate(database: Database, now: datetime) -> None:
+def migrate(database: Database, now: datetime, *, may_create: bool = True) -> None:
     """Create the tables, or bring those of an older release forward.
 
     Raises
     ------
     ConfigurationError
-        If the database was written by a newer release.
+        If the database was written by a newer release, or has no tables although it should.
     """
     with database.write() as connection:
         found = _version(connection)
@@ -41,6 +41,11 @@ def migrate(database: Database, now: datetime) -> None:
             raise ConfigurationError(
                 f"the catalogue has schema {found}, this release knows {LATEST}: "
                 "install the newer release again, or restore a backup from before it"
+            )
+        if found == 0 and not may_create:
+            raise ConfigurationError(
+                "the packs of this home hold contents, but there is no catalogue to say whose: restore its backup, "
+                "correct database_url, or begin anew with an empty home"
             )
         if found == 0:
             _create(connection)

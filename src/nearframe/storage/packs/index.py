@@ -17,6 +17,7 @@ Look-ups need no lock. Changes and the movement of layers are the store's: it ho
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Iterator
 from enum import IntEnum
@@ -25,11 +26,12 @@ from typing import Final, TypeAlias
 
 import lmdb
 
-from nearframe.errors import BackendFailed
+from nearframe.errors import BackendFailed, NoSpace
 
 #: Address space, not disk: about 100 million contents. LMDB's file grows as it fills.
 _MAP_BYTES: Final = 64 << 30
 _MAX_READERS: Final = 512
+_ROOM_BYTES: Final = 1 << 20  # a transaction that brings the tables up to date
 
 
 class Table(IntEnum):
@@ -199,6 +201,9 @@ class Index:
                     _merge(flushing, self._durable)
                     self._durable, self._flushing = flushing, None
                     self._arrange()
+                free = shutil.disk_usage(self._env.path()).free
+                if free < _ROOM_BYTES:  # LMDB calls that an input/output error
+                    raise NoSpace(_ROOM_BYTES, free) from error
                 raise BackendFailed(f"the pack index takes no entries ({error})") from error
             with lock:
                 self._flushing = None

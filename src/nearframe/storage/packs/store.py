@@ -278,6 +278,8 @@ class PackStore:
             return framed
         opened = bytes(framed)
         self._opened.put(key, opened)
+        if held.generation != self._ledger.generation:
+            self._opened.clear()  # its key may have been destroyed meanwhile
         return opened
 
     def stream(self, study: StudyRef, digest: Digest, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
