@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -83,3 +84,20 @@ async def test_an_edge_says_what_it_does_not_have_and_asks_for_none_of_it(
     await expect(page.get_by_text("At the origin only")).to_be_visible(timeout=READY_MS)
     await expect(page.locator("tr.detail")).to_contain_text("looked for at the origin")
     assert not [url for url in asked if "/candidates" in url or "/conflicts" in url]
+
+
+_DROP = """
+([name, encoded]) => {
+  const bytes = Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0));
+  const dataTransfer = new DataTransfer();
+  dataTransfer.items.add(new File([bytes], name));
+  document.dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
+}
+"""
+
+
+async def test_a_file_that_is_dropped_is_stored(page: Page, nodes: dict[str, DemoNode]) -> None:
+    file = PACKAGED / "CT_small.dcm"
+    await page.goto(nodes["origin"].url)
+    await page.evaluate(_DROP, [file.name, b64encode(file.read_bytes()).decode()])
+    await expect(page.locator("body")).to_contain_text("1 stored", timeout=READY_MS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from datetime import UTC, datetime
+from pathlib import Path
 
 from nearframe.cli._output import Subparsers, add_json_option, add_parser, print_json
 from nearframe.cli._settings import add_setting, settings_from
@@ -16,7 +17,7 @@ _ADVICE = """\
   authority    {authority}
 
 Start a node with it:
-  nearframe origin --insecure --tls-cert {certificate} --tls-key {key}
+  nearframe origin --home {home} --insecure --tls-cert {certificate} --tls-key {key}
 
 Browsers and programs have to trust the authority once. It can sign for localhost, 127.0.0.0/8 and ::1 only.
   Debian, programs:  sudo cp {authority} /usr/local/share/ca-certificates/nearframe.crt && sudo update-ca-certificates
@@ -41,7 +42,8 @@ def add_subparser(subparsers: Subparsers) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    made = ensure(settings_from(options).home.absolute() / "tls", datetime.now(UTC))
+    home = settings_from(options).home
+    made = ensure(home.absolute() / "tls", datetime.now(UTC))
     if options.json:
         print_json(
             {
@@ -52,12 +54,13 @@ def run(options: argparse.Namespace) -> int:
             }
         )
     else:
-        print(_advice(made))
+        print(_advice(made, home))
     return 0
 
 
-def _advice(made: DevelopmentTLS) -> str:
+def _advice(made: DevelopmentTLS, home: Path) -> str:
     return _ADVICE.format(
+        home=home,
         found="Made anew:" if made.renewed else "Still valid:",
         certificate=made.files.certificate,
         key=made.files.key,

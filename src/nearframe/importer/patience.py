@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -83,6 +84,11 @@ def unreachable(error: httpx.TransportError) -> NotNow:
         ) from error
     if isinstance(refusal, ssl.SSLError) and refusal.reason == "WRONG_VERSION_NUMBER":
         raise UpstreamError("the server does not speak TLS; is its URL one of http://?") from error
+    with suppress(RuntimeError):  # an error of no request
+        asked = error.request.url
+        return NotNow(
+            f"{asked.scheme}://{asked.netloc.decode()} cannot be reached ({str(error) or type(error).__name__})"
+        )
     return NotNow(f"the server cannot be reached ({str(error) or type(error).__name__})")
 
 

@@ -79,6 +79,7 @@ ORIGIN = "origin --insecure --http 127.0.0.1:0"
         ("tls dev --home file", 2, "Not a directory"),
         ("viewer install --archive absent", 2, "No such file"),
         ("demo --data absent", 2, "absent does not exist"),
+        (f"import absent --to {CLOSED}", 2, "absent does not exist"),
         ("frobnicate", 2, "invalid choice"),
     ],
 )

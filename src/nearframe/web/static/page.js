@@ -239,7 +239,7 @@ async function upload(files) {
   const queue = [...files];
   if (!queue.length) return;
   const bar = $("#upload");
-  const counts = { stored: 0, repeated: 0, warned: 0, failed: 0 };
+  const counts = { stored: 0, warned: 0, failed: 0 };
   const reasons = new Map();
   let done = 0;
   bar.hidden = false;
@@ -312,7 +312,12 @@ async function entries(items) {
       for (const child of batch) await walk(child);
     }
   };
-  for (const entry of [...items].map((item) => item.webkitGetAsEntry()).filter(Boolean)) await walk(entry);
+  // All are taken at once: the list is empty after the first wait. What is no entry may be a file all the same.
+  const dropped = [...items].filter((item) => item.kind === "file").map((item) => item.webkitGetAsEntry() ?? item.getAsFile());
+  for (const one of dropped.filter(Boolean)) {
+    if (one instanceof File) files.push(one);
+    else await walk(one);
+  }
   return files;
 }
 
