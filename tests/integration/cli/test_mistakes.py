@@ -121,8 +121,6 @@ def test_a_port_that_is_taken(origin: Running, folder: Path, capsys: pytest.Capt
 def test_nothing_to_import(origin: Running, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["import", "file", "--to", origin.url]) == 1
     assert "there is no DICOM file at these paths" in capsys.readouterr().err
-    assert main(["import", "absent", "--to", origin.url]) == 1
-    assert "absent: No such file or directory" in capsys.readouterr().err
 
 
 def test_a_study_that_is_not_there(origin: Running, capsys: pytest.CaptureFixture[str]) -> None:
