@@ -134,8 +134,9 @@ async def open_core(settings: Settings, role: str) -> AsyncIterator[Core]:
         claim(settings.home, role)
         scratch = await disk.run(ScratchFolder, settings.home / "scratch", settings.disk_reserve_bytes)
         where = settings.database_url or settings.home / "catalogue.sqlite"
-        is_empty = (await disk.run(packs.stats)).contents == 0
-        catalogue = await sql.run(partial(open_catalogue, where, may_create=is_empty))
+        # An edge gets its catalogue from upstream again; an origin has none to get it from.
+        may_create = role == "edge" or (await disk.run(packs.stats)).contents == 0
+        catalogue = await sql.run(partial(open_catalogue, where, may_create=may_create))
         stack.push_async_callback(sql.run, catalogue.close)
         core = Core(
             settings=settings,

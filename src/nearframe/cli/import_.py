@@ -22,7 +22,6 @@ from rich.progress import (
 
 from nearframe import importer
 from nearframe.cli._output import Subparsers, add_json_option, add_parser, print_json
-from nearframe.errors import ConfigurationError
 from nearframe.settingkinds import COUNT, NUMBER
 from nearframe.units import format_size
 
@@ -60,9 +59,6 @@ def add_subparser(subparsers: Subparsers) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    for path in options.paths:
-        if not path.exists():
-            raise ConfigurationError(f"{path} does not exist; name files, folders or archives that do")
     wanted = importer.Options(
         url=options.to,
         tenant=options.tenant,

@@ -84,8 +84,10 @@ def run(paths: Sequence[Path], options: Options, progress: Progress | None = Non
     Raises
     ------
     ConfigurationError
-        If the URL, the certificates or the folder of the journal cannot be used.
+        If none of the paths is there, or the URL, the certificates or the folder of the journal cannot be used.
     """
+    if paths and not any(path.exists() for path in paths):
+        raise ConfigurationError(f"{paths[0]} does not exist; name files, folders or archives that do")
     progress = progress or NoProgress()
     target = (options.service_url, options.tenant)
     began = time.monotonic()
