@@ -178,14 +178,12 @@ def metadata(bench: Bench) -> Iterator[Row]:
                 (
                     ours.name,
                     ours.pid,
-                    lambda p=path, a=accept, n=times_ours: load.one_by_one(ours.url, p, accept=a, times=n),
+                    partial(load.one_by_one, ours.url, path, accept=accept, times=times_ours),
                 ),
                 (
                     "Orthanc",
                     orthanc.pid,
-                    lambda p=path, a=accept_orthanc, n=times_orthanc: load.one_by_one(
-                        orthanc.url, p, accept=a, times=n
-                    ),
+                    partial(load.one_by_one, orthanc.url, path, accept=accept_orthanc, times=times_orthanc),
                 ),
                 pairs=bench.pairs,
             )

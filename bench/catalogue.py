@@ -12,6 +12,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def _recording(catalogue: SQLCatalogue, count: int) -> list[str]:
     prepared = versions(Shape(4 * count))
     for size in (1, 4, 16, 64):
         batches = [list(islice(prepared, size)) for _ in range(count // max(size, 4))]
-        taken = [_measure(lambda batch=batch: catalogue.record(batch)) for batch in batches]
+        taken = [_measure(partial(catalogue.record, batch)) for batch in batches]
         bar = BAR_RECORD_MS if size >= 16 else None
         missed += _say(f"record, batches of {size}, per instance", taken, bar, size)
     return missed

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from pydicom import Dataset, FileDataset
 from pydicom.dataset import FileMetaDataset
-from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian
+from pydicom.uid import UID, CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian
 
 #: Digits in the UIDs that a new round of stores replaces, so that every round is new to the server.
 ROUND = b"7777777777"
@@ -33,15 +33,16 @@ def slice_pixels(size: int, seed: int) -> np.ndarray:
     spine = (x / 0.12) ** 2 + ((y - 0.35) / 0.12) ** 2 < 1
     picture = np.where(body, 1064.0, 24.0) + np.where(spine, 400.0, 0.0)
     picture += random.normal(0, 25, picture.shape) * body
-    return np.clip(picture, 0, 4095).astype("<u2")
+    samples: np.ndarray = np.clip(picture, 0, 4095).astype("<u2")
+    return samples
 
 
 def _dataset(study: str, series: str, sop: str, sop_class: str) -> FileDataset:
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = sop_class
-    meta.MediaStorageSOPInstanceUID = sop
+    meta.MediaStorageSOPClassUID = UID(sop_class)
+    meta.MediaStorageSOPInstanceUID = UID(sop)
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.ImplementationClassUID = "1.2.826.0.1.3680043.9.9999.1"
+    meta.ImplementationClassUID = UID("1.2.826.0.1.3680043.9.9999.1")
     ds = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
     ds.SOPClassUID, ds.SOPInstanceUID, ds.StudyInstanceUID, ds.SeriesInstanceUID = sop_class, sop, study, series
     ds.PatientName, ds.PatientID, ds.PatientBirthDate, ds.PatientSex = "Bench^Phantom", "BENCH-1", "19600101", "O"

@@ -19,6 +19,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -122,8 +123,8 @@ def measure(folder: Path, pairs: int) -> Iterator[Row]:
                     yield cpu_row(
                         compare(
                             f"{name}, {protocol}",
-                            (server.name, server.pid, lambda s=server, p=protocol: ask(s, p)),
-                            (nginx.name, nginx.pid, lambda p=protocol: ask(nginx, p)),
+                            (server.name, server.pid, partial(ask, server, protocol)),
+                            (nginx.name, nginx.pid, partial(ask, nginx, protocol)),
                             pairs=pairs,
                         ),
                         at_most=bar,

@@ -193,7 +193,7 @@ def secondary_capture(low_percentile: float, quality: int | None) -> Callable[[F
             out = io.BytesIO()
             Image.fromarray(shown).save(out, "JPEG", quality=quality)
             shown = np.asarray(Image.open(out))
-        pixel = PixelDescription(*shown.shape, 1, 8, 8, 7, 0, "MONOCHROME2")
+        pixel = PixelDescription(shown.shape[0], shown.shape[1], 1, 8, 8, 7, 0, "MONOCHROME2")
         return replace(frame, samples=shown, pixel=pixel, parameters=RenderParameters(modality="SC"))
 
     return edit
@@ -245,13 +245,14 @@ def cell(distances: list[int]) -> str:
 def print_between_series(sets: dict[str, list[list[Frame]]]) -> None:
     labelled = [(name, group) for name, series in sets.items() for group in series]
     matrices = [np.array([np.frombuffer(f.hash().bits, np.uint64) for f in group]) for _, group in labelled]
-    same, other = [], []
+    same: list[np.ndarray] = []
+    other: list[np.ndarray] = []
     for (a, first_set), (b, second_set) in itertools.combinations(zip(matrices, labelled, strict=True), 2):
         counts = np.bitwise_count(a[:, None, :] ^ b[None, :, :]).sum(axis=2)
         (same if first_set[0] == second_set[0] else other).append(counts.ravel())
     for label, found in (("series of one set (one patient)", same), ("series of different patients", other)):
         values = np.concatenate(found)
-        low, one_percent, median = values.min(), *np.percentile(values, [1, 50])
+        low, one_percent, median = values.min(), np.percentile(values, 1), np.percentile(values, 50)
         print(f"| {label} | {values.size} | {low} | {one_percent:.0f} | {median:.0f} | {(values <= 31).sum()} |")
 
 

@@ -230,7 +230,7 @@ def _fill_study(connection: sa.Connection, shape: Shape, number: int, next_id: i
         (schema.instance, instances),
         (schema.version, stored),
         (schema.series, [series_columns(one) for one in study.series.values()]),
-        (schema.study, [study_columns(study)]),
+        (schema.study, [study_columns(study, counts)]),
         (schema.term, [{"tenant": "main", "field": int(f), "value": v, "study_id": study.id} for f, v in terms]),
     ):
         _insert(connection, table, rows)
