@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import secrets
 import subprocess
 import sys
 import time
@@ -172,7 +173,8 @@ def _correct(near: Reader, far: Reader, study: str, instances: list[tuple[str, s
 
 def _renamed(part10: bytes) -> bytes:
     ds = pydicom.dcmread(io.BytesIO(part10), force=True)
-    ds.PatientName = CORRECTED_NAME
+    # Never the same twice: in a home of an earlier demonstration what was sent before would change nothing.
+    ds.PatientName = f"{CORRECTED_NAME}^{secrets.token_hex(2)}"
     out = io.BytesIO()
     ds.save_as(out)
     return out.getvalue()
