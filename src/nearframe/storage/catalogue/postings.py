@@ -23,6 +23,8 @@ from nearframe.storage.catalogue.terms import NAME_FIELDS, TEXT_FIELDS, Field
 from nearframe.storage.catalogue.text import sound
 
 MAX_PROBE: Final = 2048
+_FIRST_PROBE: Final = 64
+_PROBE_GROWTH: Final = 8
 #: So few that looking for fewer costs more than it saves.
 _ENOUGH: Final = 32
 _MAX_GRAMS: Final = 6  # of a long pattern, for the same reason
@@ -67,7 +69,12 @@ def narrowest(
     if not postings:
         return None
     studies: int = connection.execute(_STUDIES).scalar_one()
-    rarest = _rarest(connection, tenant, postings, min(isqrt(limit * studies), MAX_PROBE))
+    worth, at_most = min(isqrt(limit * studies), MAX_PROBE), _FIRST_PROBE
+    rarest = _rarest(connection, tenant, postings, min(at_most, worth))
+    # What is rare shows at once; only if nothing is are thousands of entries counted.
+    while rarest is None and at_most < worth:
+        at_most *= _PROBE_GROWTH
+        rarest = _rarest(connection, tenant, postings, min(at_most, worth))
     if rarest is None:
         return None
     parts = [_entries(tenant, lookup) for lookup in rarest]
