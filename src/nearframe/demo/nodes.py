@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import httpx
 
-from nearframe.errors import BackendFailed
+from nearframe.errors import BackendFailed, ConfigurationError
 
 START_S = 30.0
 STOP_S = 15.0
@@ -44,9 +45,13 @@ class DemoNode:
 
         Raises
         ------
+        ConfigurationError
+            If something listens there already: its answers would be taken for this node's.
         BackendFailed
             If it ends or stays silent; the message holds the end of its log.
         """
+        if self._is_taken():
+            raise ConfigurationError(f"something listens at {self.address} already; end it, or choose another port")
         command = [sys.executable, "-m", "nearframe", self.role, "--home", str(self.home), "--insecure"]
         with self.log_path.open("ab") as out:
             self._process = subprocess.Popen(  # noqa: S603 - our own program
@@ -86,6 +91,14 @@ class DemoNode:
             self._process = None
         except subprocess.TimeoutExpired:
             self.cut()
+
+    def _is_taken(self) -> bool:
+        host, _, port = self.address.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=1).close()
+        except OSError:
+            return False
+        return True
 
     def _log_end(self) -> str:
         lines = self.log_path.read_text(errors="replace").splitlines()
