@@ -125,7 +125,7 @@ def _study_to_open(far: Reader) -> tuple[str, list[tuple[str, str, int]]]:
     """Choose the study with the most pixels: a correction shows best where there is much not to move."""
     samples: Counter[str] = Counter()
     for one in far.json("/dicomweb/instances", limit=1000, includefield="00280008,00280010,00280011"):
-        rows, columns, frames = (int(_first(one, tag, 0 if tag != "00280008" else 1)) for tag in _EXTENT)
+        rows, columns, frames = (_count(one, tag, 0 if tag != "00280008" else 1) for tag in _EXTENT)
         samples[_first(one, "0020000D", "")] += rows * columns * frames
     if not samples.total():
         raise NotFound("study with pictures in the given data")
@@ -136,6 +136,11 @@ def _study_to_open(far: Reader) -> tuple[str, list[tuple[str, str, int]]]:
             break
         chosen.append((series, instance, frames))
     return uid, chosen
+
+
+def _count(one: dict[str, Any], tag: str, default: int) -> int:
+    value = _first(one, tag, default)
+    return value if isinstance(value, int) else 0  # what is no number stays text (PS3.18 F.2.3)
 
 
 def _first(one: dict[str, Any], tag: str, default: Any) -> Any:
