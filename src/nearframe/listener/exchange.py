@@ -103,11 +103,11 @@ class Exchange:
         return len(running)
 
     def _is_for_us(self, scope: Scope) -> bool:
-        for name, value in scope["headers"]:
-            if name == b"host":
-                known = self._known_hosts.get(value)
-                return self._look_up(value) if known is None else known
-        return False  # HTTP/1.0 without Host: nothing that we serve speaks it
+        named = [value for name, value in scope["headers"] if name == b"host"]
+        if len(named) != 1:  # none: HTTP/1.0, which nothing that we serve speaks; several: RFC 9112 section 3.2
+            return False
+        known = self._known_hosts.get(named[0])
+        return self._look_up(named[0]) if known is None else known
 
     def _look_up(self, host: bytes) -> bool:
         ours = host_without_port(host.decode("latin-1")) in (self._hosts or ())

@@ -76,20 +76,18 @@ class GroupCommit:
         self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
         self._thread.start()
 
-    def submit(self, version: NewVersion, since: int) -> Future[Recorded]:
+    def submit(self, version: NewVersion, since: int, future: Future[Recorded]) -> None:
         """Have an instance recorded whose contents are all appended.
-
-        The future fails with a `NearframeError` if the instance is not durable.
 
         Parameters
         ----------
         since
             `ContentStore.mark`, taken before the first of its contents was appended.
+        future
+            Set once the instance is durable and recorded; fails with a `NearframeError` if it is
+            not. Already running, so that a caller who gives up does not stop the group.
         """
-        future: Future[Recorded] = Future()
-        future.set_running_or_notify_cancel()  # a caller that gives up must not stop the group
         self._queue.put(_Entry(version, since, future))
-        return future
 
     def close(self) -> None:
         """Commit what was submitted, then stop. Nothing may be deferred or submitted any more."""

@@ -115,7 +115,7 @@ class Ingest:
         attempt = _Attempt()
         began_s = self._clock.monotonic()
         try:
-            recorded = await asyncio.wrap_future(await self._append(ctx, spooled, study, way, attempt))
+            recorded = await self._recorded(ctx, spooled, study, way, attempt)
         except NearframeError as error:
             return self._not_taken(error, attempt)
         except Exception as error:  # noqa: BLE001 - where the work on one instance ends: the others go on
@@ -129,25 +129,33 @@ class Ingest:
         self._workers.shutdown()
         self._commit.close()
 
-    async def _append(
+    async def _recorded(
         self, ctx: Context, spooled: Spooled, study: str | None, way: str, attempt: _Attempt
-    ) -> Future[Recorded]:
+    ) -> Recorded:
         arrival = Arrival(ctx.tenant, f"{way} {ctx.principal}", self._clock.now())
-        loop = asyncio.get_running_loop()
+        # One future all the way: the loop is woken once, not after each stage.
+        future: Future[Recorded] = Future()
+        future.set_running_or_notify_cancel()  # a caller that gives up must not stop what others wait for
         try:
-            return await loop.run_in_executor(self._workers, self._work, spooled, arrival, study, attempt)
+            self._workers.submit(self._work, spooled, arrival, study, attempt, future)
+            return await asyncio.wrap_future(future)
         finally:
-            spooled.close()  # its room is needed before the flush is over
+            spooled.close()
 
-    def _work(self, spooled: Spooled, arrival: Arrival, study: str | None, attempt: _Attempt) -> Future[Recorded]:
-        instance = split(spooled, self._limits)
-        attempt.identity = instance.identity
-        if study is not None and study != instance.identity.study_instance_uid:
-            raise MismatchedIdentifier("StudyInstanceUID")
-        since = self._contents.mark()
-        version = append_contents(self._contents, spooled, instance, arrival)
-        self._metrics.add(INGEST_BYTES, version.file_bytes)
-        return self._commit.submit(version, since)
+    def _work(
+        self, spooled: Spooled, arrival: Arrival, study: str | None, attempt: _Attempt, future: Future[Recorded]
+    ) -> None:
+        try:
+            instance = split(spooled, self._limits)
+            attempt.identity = instance.identity
+            if study is not None and study != instance.identity.study_instance_uid:
+                raise MismatchedIdentifier("StudyInstanceUID")
+            since = self._contents.mark()
+            version = append_contents(self._contents, spooled, instance, arrival)
+            self._metrics.add(INGEST_BYTES, version.file_bytes)
+            self._commit.submit(version, since, future)
+        except BaseException as error:  # noqa: BLE001 - whoever waits gets it
+            future.set_exception(error)
 
     def _committed(self, on_commit: Callable[[], None]) -> None:
         self._metrics.add(INGEST_COMMITS)

@@ -180,9 +180,10 @@ async def test_other_host_names_are_refused(host: str, status: int) -> None:
     assert client.sent[0]["status"] == status
 
 
-async def test_a_request_without_host_is_refused() -> None:
+@pytest.mark.parametrize("hosts", [[], [b"localhost", b"evil.example"], [b"localhost", b"localhost"]])
+async def test_a_request_that_does_not_name_one_host_is_refused(hosts: list[bytes]) -> None:
     client = Client()
-    scope = {"type": "http", "method": "GET", "headers": []}
+    scope = {"type": "http", "method": "GET", "headers": [(b"host", host) for host in hosts]}
     await Exchange(small, Metrics(), ["localhost"])(scope, client.incoming.get, client.send)
     assert client.sent[0]["status"] == 421
 

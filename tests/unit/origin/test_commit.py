@@ -117,22 +117,29 @@ def commit(store: Store) -> Iterator[GroupCommit]:
     running.close()
 
 
+def submit(commit: GroupCommit, version: NewVersion, since: int = MARK) -> Future[Recorded]:
+    future: Future[Recorded] = Future()
+    future.set_running_or_notify_cancel()
+    commit.submit(version, since, future)
+    return future
+
+
 def hold_first(store: Store, commit: GroupCommit) -> Future[Recorded]:
     """Submit one instance and return when its flush has begun and cannot end."""
     store.held.clear()
-    first = commit.submit(version_of("first"), MARK)
+    first = submit(commit, version_of("first"))
     assert store.syncing.wait(TIMEOUT_S)
     return first
 
 
 def test_contents_are_durable_before_anything_is_recorded(store: Store, commit: GroupCommit) -> None:
-    assert commit.submit(version_of("1"), MARK).result(TIMEOUT_S) == Recorded(Outcome.CREATED, 1, 7)
+    assert submit(commit, version_of("1")).result(TIMEOUT_S) == Recorded(Outcome.CREATED, 1, 7)
     assert store.steps == ["sync", ["1"]]
 
 
 def test_what_gathers_during_a_flush_shares_the_next(store: Store, commit: GroupCommit) -> None:
     first = hold_first(store, commit)
-    rest = [commit.submit(version_of(str(n)), MARK) for n in range(MAX_GROUP + 3)]
+    rest = [submit(commit, version_of(str(n))) for n in range(MAX_GROUP + 3)]
     store.held.set()
     for future in [first, *rest]:
         future.result(TIMEOUT_S)
@@ -146,15 +153,15 @@ def test_what_gathers_during_a_flush_shares_the_next(store: Store, commit: Group
 def test_a_flush_that_fails_records_nothing(store: Store, commit: GroupCommit) -> None:
     store.sync_error = NoSpace(1, 0)
     with pytest.raises(NoSpace):
-        commit.submit(version_of("1"), MARK).result(TIMEOUT_S)
+        submit(commit, version_of("1")).result(TIMEOUT_S)
     assert store.steps == ["sync"]
     store.sync_error = None
-    commit.submit(version_of("2"), MARK).result(TIMEOUT_S)
+    submit(commit, version_of("2")).result(TIMEOUT_S)
 
 
 def test_a_group_is_synced_since_its_oldest_mark(store: Store, commit: GroupCommit) -> None:
     first = hold_first(store, commit)
-    rest = [commit.submit(version_of(str(mark)), mark) for mark in (9, 8, 10)]
+    rest = [submit(commit, version_of(str(mark)), mark) for mark in (9, 8, 10)]
     store.held.set()
     for future in [first, *rest]:
         future.result(TIMEOUT_S)
@@ -164,7 +171,7 @@ def test_a_group_is_synced_since_its_oldest_mark(store: Store, commit: GroupComm
 def test_one_instance_that_cannot_be_recorded_fails_alone(store: Store, commit: GroupCommit) -> None:
     store.refused = {"bad"}
     first = hold_first(store, commit)
-    good, bad, also_good = (commit.submit(version_of(uid), MARK) for uid in ("good", "bad", "also good"))
+    good, bad, also_good = (submit(commit, version_of(uid)) for uid in ("good", "bad", "also good"))
     store.held.set()
     assert first.result(TIMEOUT_S)
     assert good.result(TIMEOUT_S)
@@ -177,7 +184,7 @@ def test_one_instance_that_cannot_be_recorded_fails_alone(store: Store, commit: 
 def test_a_full_disk_is_not_tried_again_for_each_of_the_group(store: Store, commit: GroupCommit) -> None:
     store.refused, store.record_error = {"1"}, NoSpace(1, 0)
     first = hold_first(store, commit)
-    rest = [commit.submit(version_of(str(n)), MARK) for n in range(3)]
+    rest = [submit(commit, version_of(str(n))) for n in range(3)]
     store.held.set()
     first.result(TIMEOUT_S)
     for future in rest:
@@ -187,18 +194,9 @@ def test_a_full_disk_is_not_tried_again_for_each_of_the_group(store: Store, comm
     assert len(store.steps) == 4
 
 
-def test_a_caller_that_gives_up_does_not_disturb_the_group(store: Store, commit: GroupCommit) -> None:
-    first = hold_first(store, commit)
-    given_up, kept = commit.submit(version_of("1"), MARK), commit.submit(version_of("2"), MARK)
-    assert not given_up.cancel()
-    store.held.set()
-    assert first.result(TIMEOUT_S)
-    assert kept.result(TIMEOUT_S)
-
-
 def test_close_commits_what_was_submitted(store: Store) -> None:
     commit = open_commit(store)
-    futures = [commit.submit(version_of(str(n)), MARK) for n in range(5)]
+    futures = [submit(commit, version_of(str(n))) for n in range(5)]
     commit.close()
     assert all(future.done() for future in futures)
 
@@ -206,14 +204,14 @@ def test_close_commits_what_was_submitted(store: Store) -> None:
 def test_tells_of_each_group(store: Store) -> None:
     sizes: list[int] = []
     commit = open_commit(store, on_commit=sizes.append)
-    commit.submit(version_of("1"), MARK).result(TIMEOUT_S)
+    submit(commit, version_of("1")).result(TIMEOUT_S)
     commit.close()
     assert sizes == [1]
 
 
 def test_two_versions_of_an_instance_are_in_two_groups(store: Store, commit: GroupCommit) -> None:
     first = hold_first(store, commit)
-    rest = [commit.submit(version_of(uid), MARK) for uid in ("a", "b", "a", "a")]
+    rest = [submit(commit, version_of(uid)) for uid in ("a", "b", "a", "a")]
     store.held.set()
     for future in [first, *rest]:
         future.result(TIMEOUT_S)
@@ -225,7 +223,7 @@ def test_what_needs_decoding_holds_up_nobody(store: Store) -> None:
     decoding: list[Any] = []
     commit = open_commit(store, defer=decoding.append)
     first = hold_first(store, commit)
-    slow, quick = commit.submit(version_of("other encoding"), MARK), commit.submit(version_of("quick"), MARK)
+    slow, quick = submit(commit, version_of("other encoding")), submit(commit, version_of("quick"))
     store.held.set()
     assert first.result(TIMEOUT_S)
     assert quick.result(TIMEOUT_S)
@@ -242,7 +240,7 @@ def test_what_needs_decoding_when_the_workers_have_stopped_fails_alone(store: St
     store.undecided = {"other encoding"}
     commit = open_commit(store, defer=workers.submit)
     first = hold_first(store, commit)
-    good, late = commit.submit(version_of("good"), MARK), commit.submit(version_of("other encoding"), MARK)
+    good, late = submit(commit, version_of("good")), submit(commit, version_of("other encoding"))
     store.held.set()
     assert first.result(TIMEOUT_S)
     assert good.result(TIMEOUT_S)
@@ -254,7 +252,7 @@ def test_what_needs_decoding_when_the_workers_have_stopped_fails_alone(store: St
 
 def test_what_cannot_be_decoded_fails_alone(store: Store, commit: GroupCommit) -> None:
     store.undecided = {"cannot"}
-    failing, good = commit.submit(version_of("cannot"), MARK), commit.submit(version_of("good"), MARK)
+    failing, good = submit(commit, version_of("cannot")), submit(commit, version_of("good"))
     with pytest.raises(MalformedDICOM):
         failing.result(TIMEOUT_S)
     assert good.result(TIMEOUT_S)
