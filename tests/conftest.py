@@ -30,7 +30,7 @@ def root() -> Path:
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The folder of real studies: ``NEARFRAME_TEST_DATA``, or ``../shared/data`` beside the repository."""
-    folder = Path(os.environ.get("NEARFRAME_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
+    folder = Path(os.environ.get("NEARFRAME_TEST_DATA") or REPOSITORY.parent / "shared" / "data")
     if not folder.is_dir():
         pytest.skip("no folder of real studies: set NEARFRAME_TEST_DATA")
     return folder

@@ -245,3 +245,7 @@ class Busy(StorageError):
 
 class BackendFailed(StorageError):
     """The store or the database failed."""
+
+
+class StatementRefused(BackendFailed):
+    """The database works and does not take this: a defect of ours, which waiting does not mend."""

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from nearframe import log
-from nearframe.errors import Busy, NoSpace, NotFound, StorageError
+from nearframe.errors import Busy, NoSpace, NotFound, StatementRefused, StorageError
 from nearframe.ids import Digest
 from nearframe.metrics import BACKGROUND_INSTANCES, Metrics
 from nearframe.query.status import Job
@@ -181,7 +181,8 @@ class _Job:
 
     def _consume(self, events: list[OutboxEvent]) -> None:
         made = []
-        for event in events:
+        # A version is announced again when a conflict is resolved; what is made of it stays the same.
+        for event in {(event.kind, event.tenant, event.identity, event.version): event for event in events}.values():
             one = self._waiting_for_store(partial(self._make, event))
             if self._closing.is_set():
                 return
@@ -209,6 +210,8 @@ class _Job:
             if made:
                 self._consumer.write(made)
             self._count("done", len(made))
+        except StatementRefused as error:
+            self._failed(error, len(made))
         except StorageError:
             raise
         except Exception as error:  # noqa: BLE001 - one batch must not hold up the rest

@@ -23,7 +23,7 @@ from nearframe.origin.renditions import Renditions
 from nearframe.perceptual.phash import HASH_BYTES
 from nearframe.storage.ports import InstanceRecord
 from tests.integration.origin.conftest import Node
-from tests.integration.origin.test_ingest import compressed, edited, packaged, uid_of
+from tests.integration.origin.test_ingest import compressed, edited, packaged, repainted, uid_of
 
 TIMEOUT_S = 60
 
@@ -118,6 +118,16 @@ async def test_hashes_know_the_pix_found_in_between(node: Node) -> None:
     run_until_idle(node, PixelDigests(node.catalogue), PerceptualHashes(node.catalogue, node.contents))
     (row,) = node.catalogue.hashes(current(node, data).study)
     assert row.pix == current(node, data).frames.pix_of(0)
+
+
+async def test_a_conflict_resolved_before_anybody_looked(node: Node) -> None:
+    data = packaged("CT_small.dcm")
+    await node.store(data)
+    await node.store(repainted(data))
+    (conflict,) = node.catalogue.conflicts("main")
+    node.catalogue.resolve_conflict(conflict.id, "incoming", "local_admin")
+    run_until_idle(node, PixelDigests(node.catalogue), PerceptualHashes(node.catalogue, node.contents))
+    assert [row.version for row in node.catalogue.hashes(conflict.study)] == [2]
 
 
 async def test_nothing_to_do_for_objects_without_pictures(node: Node) -> None:

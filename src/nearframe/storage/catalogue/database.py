@@ -8,14 +8,16 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Final
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from nearframe.errors import BackendFailed, Busy, NearframeError
+from nearframe.errors import BackendFailed, Busy, NearframeError, StatementRefused
 
 READERS: Final = 8
 #: Longer than any transaction takes, shorter than a client waits.
 WAIT_S: Final = 20.0
+
+_REFUSED: Final = (IntegrityError, DataError, ProgrammingError)
 
 
 class Database:
@@ -93,6 +95,7 @@ class Database:
             raise Busy("every connection to the catalogue is taken; try again") from error
         except DBAPIError as error:
             known = self._translate(error.orig) if error.orig is not None else None
-            raise known or BackendFailed(f"the catalogue's database failed: {type(error.orig).__name__}") from error
+            kind = StatementRefused if isinstance(error, _REFUSED) else BackendFailed
+            raise known or kind(f"the catalogue's database failed: {type(error.orig).__name__}") from error
         except SQLAlchemyError as error:
             raise BackendFailed(f"the catalogue's database failed: {type(error).__name__}") from error

@@ -96,13 +96,13 @@ def add_hashes(connection: sa.Connection, rows: Sequence[PerceptualRow]) -> None
             versions[key] = found = _version_of(connection, *key)
             if found is not None:
                 connection.execute(sa.delete(schema.perceptual).where(_perceptual.version_id == found[0]))
-    values = [
-        _hash_row(*found, row)
+    values = {
+        (found[0], row.frame_index): _hash_row(*found, row)
         for row in rows
         if (found := versions[row.study.tenant, row.identity.sop_instance_uid, row.version]) is not None
-    ]
+    }
     if values:
-        connection.execute(sa.insert(schema.perceptual), values)
+        connection.execute(sa.insert(schema.perceptual), list(values.values()))
 
 
 def set_hash_pix(connection: sa.Connection, version_id: int, frames: FrameTable) -> None:

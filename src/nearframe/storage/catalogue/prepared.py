@@ -55,14 +55,14 @@ class Prepared:
                     sql, rows if order is None else [tuple([row[name] for name in order]) for row in rows]
                 )
             except connection.dialect.loaded_dbapi.Error as error:
-                raise _wrapped(error) from error
+                raise _wrapped(error, connection.dialect) from error
 
     def _execute(self, connection: sa.Connection, cursor: DBAPICursor, values: Mapping[str, Any]) -> None:
         sql, order = self._form(connection.dialect)
         try:
             cursor.execute(sql, values if order is None else tuple([values[name] for name in order]))
         except connection.dialect.loaded_dbapi.Error as error:
-            raise _wrapped(error) from error
+            raise _wrapped(error, connection.dialect) from error
 
     def _form(self, dialect: sa.Dialect) -> _Form:
         form = self._forms.get(dialect.name)
@@ -73,6 +73,7 @@ class Prepared:
         return form
 
 
-def _wrapped(error: Exception) -> DBAPIError:
+def _wrapped(error: Exception, dialect: sa.Dialect) -> BaseException:
     """Return a driver's error as SQLAlchemy raises them: without the values, which are nobody's business."""
-    return DBAPIError(None, None, error, hide_parameters=True)
+    base = dialect.loaded_dbapi.Error
+    return DBAPIError.instance("", None, error, base, hide_parameters=True, dialect=dialect)

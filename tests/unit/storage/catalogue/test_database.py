@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from nearframe.errors import BackendFailed, Busy, ConfigurationError, NoSpace, TooBroad
+from nearframe.errors import BackendFailed, Busy, ConfigurationError, NoSpace, StatementRefused, TooBroad
 from nearframe.storage.catalogue import SQLCatalogue, database, open_catalogue, postgres, schema, sqlite
+from nearframe.storage.catalogue.prepared import Prepared
 from tests.unit.storage.catalogue.objects import identity, study_ref, version
 
 
@@ -19,9 +20,16 @@ def test_a_failure_names_no_values(catalogue: SQLCatalogue) -> None:
     catalogue.record([version()])
     row = {"id": 1, "tenant": "main", "series_id": 1, "current_id": 1, "last_number": 1, "answer": b""}
     duplicate = row | {"id": 9999, "sop_instance_uid": identity().sop_instance_uid}
-    with pytest.raises(BackendFailed) as caught, catalogue.database.write() as connection:
+    with pytest.raises(StatementRefused) as caught, catalogue.database.write() as connection:
         connection.execute(sa.insert(schema.instance), [duplicate])
     assert identity().sop_instance_uid not in str(caught.value)
+
+
+def test_a_prepared_statement_fails_as_any_other(catalogue: SQLCatalogue) -> None:
+    catalogue.record([version()])
+    with pytest.raises(StatementRefused), catalogue.database.write() as connection:
+        insert = Prepared(sa.insert(schema.head), ["id", "epoch"])
+        insert.run(connection, [{"id": None, "epoch": None}])
 
 
 def test_a_failed_transaction_leaves_nothing(catalogue: SQLCatalogue) -> None:

@@ -72,6 +72,13 @@ def test_only_current_versions_are_shown(catalogue: SQLCatalogue) -> None:
     assert [row.version for row in catalogue.hashes(study_ref())] == [2]
 
 
+def test_hashes_of_one_version_given_twice(catalogue: SQLCatalogue) -> None:
+    frames = frame_table("a", "b")
+    catalogue.record([version(frames=frames)])
+    catalogue.add_hashes(hashes_of(identity(), frames) * 2)
+    assert len(catalogue.hashes(study_ref())) == 2
+
+
 def test_hashes_of_a_version_that_is_not_there_are_left_out(catalogue: SQLCatalogue) -> None:
     catalogue.add_hashes(hashes_of(identity(), frame_table("a")))
     assert catalogue.hashes(study_ref()) == []
