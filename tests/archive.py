@@ -21,10 +21,10 @@ from nearframe.dicomweb.address import instance_path
 from nearframe.dicomweb.app import dicomweb_app
 from nearframe.dicomweb.ports import StoredInstance
 from nearframe.dicomweb.services import services
+from nearframe.intake.ingest import Ingest
+from nearframe.intake.spool import Spool, SpoolLimits
+from nearframe.intake.store import Store
 from nearframe.metrics import Metrics
-from nearframe.origin.ingest import Ingest
-from nearframe.origin.spool import Spool, SpoolLimits
-from nearframe.origin.store import Store
 from nearframe.query.contents import LocalContents
 from nearframe.query.freshness import Freshness
 from nearframe.query.records import InstanceRecords

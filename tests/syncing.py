@@ -16,7 +16,7 @@ from pydicom.uid import UID, ImplicitVRLittleEndian
 
 from nearframe.dicom.source import BytesSource
 from nearframe.dicom.split import split
-from nearframe.origin.prepare import Arrival, append_contents
+from nearframe.intake.prepare import Arrival, append_contents
 from nearframe.storage.catalogue import SQLCatalogue, open_catalogue
 from nearframe.storage.packs import PackSettings, PackStore
 from nearframe.storage.ports import NewVersion, Recorded

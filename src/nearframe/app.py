@@ -37,17 +37,17 @@ from nearframe.dicomweb.problems import problem
 from nearframe.dicomweb.services import Services, services
 from nearframe.edge.node import Edge, Kept
 from nearframe.errors import ConfigurationError, MalformedRequest
+from nearframe.intake.ingest import Ingest
+from nearframe.intake.spool import Spool, SpoolLimits
+from nearframe.intake.store import Store
 from nearframe.metrics import CONTENT_TYPE, Metrics
 from nearframe.origin.activity import Activity
 from nearframe.origin.admin import Admin
 from nearframe.origin.api import ApiServices, api_routes
 from nearframe.origin.background import Background, Consumer
-from nearframe.origin.ingest import Ingest
 from nearframe.origin.perceptual_hashes import PerceptualHashes
 from nearframe.origin.pixel_digests import PixelDigests
 from nearframe.origin.renditions import Renditions
-from nearframe.origin.spool import Spool, SpoolLimits
-from nearframe.origin.store import Store
 from nearframe.query.contents import ContentReader, LocalContents
 from nearframe.query.deltas import Deltas
 from nearframe.query.feedwatch import FeedWatch

@@ -18,6 +18,7 @@ FLOORS = (
     ("listener",),
     ("query",),
     ("dicomweb",),
+    ("intake",),
     ("sync", "upkeep"),
     ("origin", "edge", "importer", "demo"),
     ("web",),

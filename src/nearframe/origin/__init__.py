@@ -1,1 +1,1 @@
-"""The archive: ingest, change feed, background work."""
+"""The archive: what only it looks after, and its background work."""

@@ -11,10 +11,10 @@ import pytest
 
 from nearframe.context import local_admin
 from nearframe.dicomweb.ports import StoreReport
+from nearframe.intake.ingest import Ingest
+from nearframe.intake.spool import Spool, SpoolLimits
+from nearframe.intake.store import Store
 from nearframe.metrics import Metrics
-from nearframe.origin.ingest import Ingest
-from nearframe.origin.spool import Spool, SpoolLimits
-from nearframe.origin.store import Store
 from nearframe.storage.catalogue import open_catalogue
 from nearframe.storage.catalogue.catalogue import SQLCatalogue
 from nearframe.storage.packs import PackSettings, PackStore

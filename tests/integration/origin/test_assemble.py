@@ -16,8 +16,8 @@ from nearframe.dicom.dicomxml import to_xml
 from nearframe.dicom.part10 import parse
 from nearframe.dicom.source import BytesSource
 from nearframe.errors import LimitExceeded
-from nearframe.origin.assemble import MAX_JSON_VALUES
-from nearframe.origin.spool import SpoolLimits
+from nearframe.intake.assemble import MAX_JSON_VALUES
+from nearframe.intake.spool import SpoolLimits
 from nearframe.storage.ports import Outcome
 from tests.integration.origin.conftest import Node, Part, open_node
 from tests.integration.origin.test_ingest import packaged, uid_of

@@ -19,7 +19,7 @@ from nearframe.dicom.source import FileSource
 from nearframe.dicom.split import split
 from nearframe.errors import RequestError
 from nearframe.ids import Digest
-from nearframe.origin.prepare import Arrival, append_contents
+from nearframe.intake.prepare import Arrival, append_contents
 from nearframe.query.search import SearchService
 from nearframe.storage.catalogue import SQLCatalogue, open_catalogue
 from nearframe.storage.ports import ContentKind, ContentStore, NewVersion, Outcome, StudyRef

@@ -15,9 +15,9 @@ from pydicom.uid import JPEG2000Lossless, RLELossless
 
 from nearframe.context import local_admin
 from nearframe.errors import Busy, MalformedRequest, NoSpace, UnsupportedMedia
+from nearframe.intake.ingest import PIXELS_DIFFER
+from nearframe.intake.spool import SpoolLimits
 from nearframe.metrics import INGEST_BYTES, INGEST_FAILURES, INGEST_INSTANCES
-from nearframe.origin.ingest import PIXELS_DIFFER
-from nearframe.origin.spool import SpoolLimits
 from nearframe.storage.ports import Outcome
 from nearframe.units import MIB
 from tests.integration.origin.conftest import Node, Part, open_node

@@ -12,9 +12,9 @@ from nearframe.context import Context
 from nearframe.dicom.limits import Limits
 from nearframe.dicomweb.ports import FailedInstance, IncomingPart, StoredInstance, StoreReport
 from nearframe.errors import Busy, LimitExceeded, NearframeError, NoSpace, StorageError, UnsupportedMedia
-from nearframe.origin.assemble import JSON_TYPES, XML_TYPES, Assembly, NotAssembled
-from nearframe.origin.ingest import Ingest, NotTaken
-from nearframe.origin.spool import Spool, Spooled
+from nearframe.intake.assemble import JSON_TYPES, XML_TYPES, Assembly, NotAssembled
+from nearframe.intake.ingest import Ingest, NotTaken
+from nearframe.intake.spool import Spool, Spooled
 
 #: Parts of one request in work at the same time; then its sender waits.
 PARTS_AT_ONCE = 8
@@ -45,7 +45,7 @@ def _kind_of(headers: Mapping[str, str]) -> _Kind:
 
 
 class Store:
-    """The `dicomweb.ports.StoreService` of an origin."""
+    """The `dicomweb.ports.StoreService` of a node that takes in."""
 
     def __init__(self, ingest: Ingest, spool: Spool, limits: Limits | None = None) -> None:
         self.spool = spool

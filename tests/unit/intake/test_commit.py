@@ -14,7 +14,7 @@ import pytest
 from nearframe.dicom.model import Attributes
 from nearframe.errors import BackendFailed, Busy, MalformedDICOM, NoSpace
 from nearframe.ids import Identity
-from nearframe.origin.commit import MAX_GROUP, GroupCommit
+from nearframe.intake.commit import MAX_GROUP, GroupCommit
 from nearframe.storage.ports import (
     Catalogue,
     ContentStore,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nearframe.errors import BackendFailed, Busy, LimitExceeded, MalformedDICOM, NoSpace
-from nearframe.origin.spool import Spool, SpoolLimits
+from nearframe.intake.spool import Spool, SpoolLimits
 from nearframe.storage.scratch import EncryptedFile
 from nearframe.units import KIB, MIB
 

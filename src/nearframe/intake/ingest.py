@@ -23,6 +23,10 @@ from nearframe.dicom.split import split
 from nearframe.dicomweb.ports import StoredInstance
 from nearframe.errors import BackendFailed, MismatchedIdentifier, NearframeError
 from nearframe.ids import Identity
+from nearframe.intake.commit import GroupCommit
+from nearframe.intake.prepare import Arrival, append_contents
+from nearframe.intake.settle import Settler
+from nearframe.intake.spool import Spooled
 from nearframe.metrics import (
     INGEST_BYTES,
     INGEST_COMMITS,
@@ -31,10 +35,6 @@ from nearframe.metrics import (
     INGEST_SECONDS,
     Metrics,
 )
-from nearframe.origin.commit import GroupCommit
-from nearframe.origin.prepare import Arrival, append_contents
-from nearframe.origin.settle import Settler
-from nearframe.origin.spool import Spooled
 from nearframe.storage.ports import Catalogue, ContentStore, Outcome, Recorded
 
 #: Warning Reason of an instance that was stored and is not current, since its pixels are not

@@ -35,7 +35,7 @@ from nearframe.dicom.transfersyntax import (
 from nearframe.dicomweb.ports import IncomingPart
 from nearframe.errors import LimitExceeded, MalformedDICOM, RequestError, StorageError
 from nearframe.ids import Identity
-from nearframe.origin.spool import Spool, Spooled
+from nearframe.intake.spool import Spool, Spooled
 from nearframe.wire.mediatype import MediaType, parse_media_type
 
 JSON_TYPES = frozenset({"application/dicom+json", "application/json"})

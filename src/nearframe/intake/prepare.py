@@ -9,7 +9,7 @@ from datetime import datetime
 from nearframe.dicom.model import PieceKind, Source, SplitInstance
 from nearframe.dicom.split import read_piece
 from nearframe.ids import sha256
-from nearframe.origin.survey import Survey, survey
+from nearframe.intake.survey import Survey, survey
 from nearframe.storage.ports import BulkEntry, ContentKind, ContentStore, NewVersion
 from nearframe.wire.frametable import FrameTable
 from nearframe.wire.header import file_digest
