@@ -16,6 +16,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 ORTHANC_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 START_SECONDS = 30.0
@@ -28,6 +29,25 @@ class Server:
     name: str
     pid: int
     url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a server runs.
+
+    Attributes
+    ----------
+    host
+        Address it listens on.
+    enter
+        Words before a command that make it run there.
+    """
+
+    host: str
+    enter: tuple[str, ...] = ()
+
+
+HERE: Final = Place("127.0.0.1")
 
 
 def free_port() -> int:
