@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -61,9 +61,10 @@ from nearframe.query.status import node_status
 from nearframe.query.workers import Workers
 from nearframe.storage.catalogue import SQLCatalogue, open_catalogue
 from nearframe.storage.packs import PackSettings, PackStore
+from nearframe.storage.ports import StudyRef
 from nearframe.storage.scratch import ScratchFolder, remove_leftovers
 from nearframe.sync.app import sync_routes
-from nearframe.sync.services import SyncServices
+from nearframe.sync.services import SyncServices, not_told
 from nearframe.upkeep.http import upkeep_routes
 from nearframe.upkeep.service import Upkeep
 from nearframe.web import viewer
@@ -229,8 +230,10 @@ def services_of(
     )
 
 
-def sync_services(core: Core, contents: ContentReader, feed: FeedWatch) -> SyncServices:
-    """Put the services together that other nodes follow this one by."""
+def sync_services(
+    core: Core, contents: ContentReader, feed: FeedWatch, opened: Callable[[StudyRef], Awaitable[None]] = not_told
+) -> SyncServices:
+    """Put the services together that other nodes, and clients, follow this one by."""
     deltas = Deltas(
         core.catalogue,
         core.packs,
@@ -249,6 +252,7 @@ def sync_services(core: Core, contents: ContentReader, feed: FeedWatch) -> SyncS
         workers=core.sync,
         metrics=core.metrics,
         node_name=core.node_name,
+        opened=opened,
     )
 
 
@@ -379,7 +383,7 @@ async def open_edge(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Metrics]
             nudge=feed.nudge,
         )
         dicomweb = services_of(core, edge.contents, None, None)
-        sync = sync_services(core, edge.contents, feed)
+        sync = sync_services(core, edge.contents, feed, edge.study_opened)
         checks = {"upstream": upstream_check(lambda: edge.upstream.is_reachable)}
         routes = [edge_status(core, edge), *sync_routes(sync, core.gate), *node_routes(core, "edge", checks)]
         front = edge.wrap(dicomweb_app(dicomweb, settings, core.gate), Addresses(settings))

@@ -128,6 +128,11 @@ class Edge:
         """Return the DICOMweb application of an edge, given the one both roles have."""
         return EdgeFront(ForwardStores(dicomweb, self.upstream, addresses), self.upstream, self._requested)
 
+    async def study_opened(self, study: StudyRef) -> None:
+        """Find out, before a client is sent a study, which renditions the upstream has of it."""
+        if self._renditions.is_due(study):
+            await self._renditions.refresh(study)
+
     def upstream_status(self) -> status.Upstream:
         """Return how the line stands."""
         return {
