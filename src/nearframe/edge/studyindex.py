@@ -70,6 +70,11 @@ class StudyIndex:
         yield from row[place.column + 1 :]
         yield from reversed(row[: place.column])
 
+    def stored(self) -> list[list[Content]]:
+        """Return the frames of each series as they are stored, in the catalogue's order."""
+        # Rows alternate: the frames of a series, then their renditions.
+        return self._rows[::2]
+
     def series_of(self, digest: Digest) -> int | None:
         """Return a number for the series, and form, that a frame belongs to, or None."""
         place = self._places.get(digest)
