@@ -2,7 +2,7 @@
 
     python -m bench.codecs [FOLDER]
 
-With FOLDER (or NEARFRAME_TEST_DATA) real slices and photographs are measured, otherwise
+With FOLDER (or the tests' own) real slices and photographs are measured, otherwise
 made ones. MB/s counts native bytes per second of CPU on one core, best of five. "Stall"
 is the longest time another thread waited for the GIL during the fastest of five rounds;
 a codec that holds it stalls for as long as a frame takes.
@@ -10,7 +10,6 @@ a codec that holds it stalls for as long as a frame takes.
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import time
@@ -23,6 +22,7 @@ import imagecodecs
 import numpy as np
 
 from bench.corpus import slice_pixels
+from bench.studies import studies_folder
 from nearframe.dicom import transfersyntax as ts
 from nearframe.dicom.codecs import decode_frame, decoded_description, is_reversible
 from nearframe.dicom.encoders import ENCODERS, can_encode
@@ -181,10 +181,10 @@ def print_steps(picture: Picture) -> None:
 
 
 def main() -> None:
-    folder = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("NEARFRAME_TEST_DATA")
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else studies_folder()
     groups = {"made CT": made()}
     if folder:
-        groups |= {name: found for name, path in SETS if (found := pictures(Path(folder) / path))}
+        groups |= {name: found for name, path in SETS if (found := pictures(folder / path))}
     print("| pictures | codec | ratio | encode MB/s | decode MB/s |\n|--|--|--|--|--|")
     for name, group in groups.items():
         print_codecs(name, group)

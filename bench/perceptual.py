@@ -2,7 +2,7 @@
 
     python -m bench.perceptual [FOLDER]
 
-FOLDER holds the real studies (NEARFRAME_TEST_DATA otherwise). Prints the tables of
+FOLDER holds the real studies (the tests' own otherwise). Prints the tables of
 docs/reference/perceptual.md: distances between a frame and its neighbours, between a frame
 and edited copies of itself, between series, and between studies of one patient.
 """
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import io
 import itertools
-import os
 import sys
 import time
 from collections import defaultdict
@@ -23,6 +22,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from bench.studies import studies_folder
 from nearframe.dicom.codecs import decode_frame, decoded_description
 from nearframe.dicom.model import PixelDescription
 from nearframe.dicom.native import Samples
@@ -286,7 +286,9 @@ def print_speed(frames: list[Frame]) -> None:
 
 
 def main() -> None:
-    folder = Path(sys.argv[1] if len(sys.argv) > 1 else os.environ["NEARFRAME_TEST_DATA"])
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else studies_folder()
+    if folder is None:
+        sys.exit("no folder of real studies: name one, or set NEARFRAME_TEST_DATA")
     sets = {name: list(frames_of(folder / path)) for name, path in SETS}
     series = {name: by_series(frames) for name, frames in sets.items()}
     print("| set | next | +5 |", " | ".join(EDITS), "|")

@@ -3,7 +3,7 @@
 An edge holds a first set of files; then a second set of the same pictures, sent again by
 another writer, comes into the archive, and a reader opens all of it at the edge. Counted
 is what came over the line, by kind, per instance of the second set. DATA is the folder of
-real studies; without it only the synthetic series is measured. Where nothing is saved the
+real studies, found as the tests find it; without it only the synthetic series is measured. Where nothing is saved the
 table says zero.
 """
 
@@ -15,7 +15,6 @@ import gzip
 import io
 import json
 import logging
-import os
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -27,6 +26,7 @@ import httpx
 import pydicom
 
 from bench import corpus
+from bench.studies import studies_folder
 from nearframe.app import open_edge, open_origin
 from nearframe.config import Settings
 from nearframe.listener.testing import running
@@ -221,8 +221,7 @@ async def _main(options: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    data = os.environ.get("NEARFRAME_TEST_DATA")
-    parser.add_argument("data", nargs="?", type=Path, default=data and Path(data), help="folder of real studies")
+    parser.add_argument("data", nargs="?", type=Path, default=studies_folder(), help="folder of real studies")
     parser.add_argument("--slices", type=int, default=1000, help="of the synthetic series")
     parser.add_argument("--json", action="store_true")
     asyncio.run(_main(parser.parse_args()))
