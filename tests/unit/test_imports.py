@@ -13,7 +13,6 @@ FLOORS = (
     ("wire",),
     ("dicom",),
     ("perceptual",),
-    ("delta",),
     ("cache",),
     ("storage",),
     ("listener",),

@@ -12,10 +12,11 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nearframe.cache.sizedlru import SizedLRU
 from nearframe.context import Context
@@ -32,7 +33,7 @@ from nearframe.query.retrieve_frames import Source
 from nearframe.storage.ports import Buffer
 from nearframe.units import MIB
 from nearframe.wire.accept import parse_accept
-from nearframe.wire.byterange import requested_ranges
+from nearframe.wire.byterange import ByteRange, requested_ranges
 
 #: UIDs as they should be; those with other characters take the ordinary way.
 _PATH: Final = re.compile(
@@ -94,6 +95,10 @@ class _Wanted(NamedTuple):
 _NOTHING: Final = _Wanted(b"", b"", b"", b"")
 
 
+class AnswerCut(Exception):
+    """What was being sent turned out not to be the frame, or stopped coming: the answer stays unfinished."""
+
+
 class FastFrames:
     """Answers ``GET …/frames/N``; leaves everything else to `app`."""
 
@@ -143,6 +148,13 @@ class FastFrames:
                 await _send(send, 200, [*found.headers, _HIT], body)
                 return
         payload = self._frames.held(answer.record, answer.frame_numbers[0], answer.form)
+        if payload is None and self._frames.comes_over_the_line(answer.form):
+            try:
+                await self._stream(context, send, found, wanted)
+            except NearframeError:
+                self._plans.discard(key)
+                raise
+            return
         status = _HIT
         if payload is None:
             status = _MISS
@@ -157,6 +169,28 @@ class FastFrames:
             await _send_ranges(send, found, payload, status, wanted)
         else:
             await _send_whole(send, found, payload, status)
+
+    async def _stream(self, context: Context, send: Send, found: _Plan, wanted: _Wanted) -> None:
+        """Pass a frame on as it comes. The answer begins with its first bytes: until then it can become a refusal."""
+        record, number, form = found.answer.record, found.answer.frame_numbers[0], found.answer.form
+        size = self._frames.size_of(record, number, form) or 0
+        if not found.size:
+            _complete(found, size)
+        one = _one_range(found, wanted)
+        start, stop = (0, found.size) if one is None else (one.start, one.stop)
+        first, last = (min(max(at - len(found.head), 0), size) for at in (start, stop))
+        async with aclosing(self._frames.stream(context, record, number, form, first, last)) as chunks:
+            chunk = await anext(chunks, b"") if first < last else b""
+            await send(_start(found, one, _MISS))
+            await send({"type": "http.response.body", "body": found.head[start:stop] + chunk, "more_body": True})
+            try:
+                async for chunk in chunks:
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            except NearframeError as error:
+                raise AnswerCut from error
+        behind = len(found.head) + size
+        tail = found.tail[max(start - behind, 0) : max(stop - behind, 0)]
+        await send({"type": "http.response.body", "body": tail})
 
     async def _plan(self, context: Context, key: _Key, match: re.Match[str]) -> _Plan:
         study, series, instance, frame = match.groups()
@@ -223,24 +257,38 @@ async def _send_ranges(
     send: Send, planned: _Plan, payload: bytes, status: tuple[bytes, bytes], wanted: _Wanted
 ) -> None:
     """Send the one range that progressive viewers ask for, or the whole if it does not apply."""
+    one = _one_range(planned, wanted)
+    if one is None:
+        await _send_whole(send, planned, payload, status)
+        return
+    await send(_start(planned, one, status))
+    body = b"".join((planned.head, payload, planned.tail))[one.start : one.stop]
+    await send({"type": "http.response.body", "body": body})
+
+
+def _one_range(planned: _Plan, wanted: _Wanted) -> ByteRange | None:
+    if not wanted.range:
+        return None
     ranges = requested_ranges(
         wanted.range.decode("latin-1"),
         planned.size,
         if_range=wanted.if_range.decode("latin-1") or None,
         etag=planned.etag.decode("latin-1"),
     )
-    if len(ranges) != 1:
-        await _send_whole(send, planned, payload, status)
-        return
-    (one,) = ranges
-    body = b"".join((planned.head, payload, planned.tail))[one.start : one.stop]
+    return ranges[0] if len(ranges) == 1 else None
+
+
+def _start(planned: _Plan, one: ByteRange | None, cache_status: tuple[bytes, bytes]) -> Message:
+    """Return the head of an answer with the whole, or with one range of it."""
+    if one is None:
+        return {"type": "http.response.start", "status": 200, "headers": [*planned.headers, cache_status]}
     headers = [header for header in planned.headers if header[0] != b"content-length"]
     headers += [
-        (b"content-length", b"%d" % len(body)),
+        (b"content-length", b"%d" % len(one)),
         (b"content-range", one.content_range(planned.size).encode()),
-        status,
+        cache_status,
     ]
-    await _send(send, 206, headers, body)
+    return {"type": "http.response.start", "status": 206, "headers": headers}
 
 
 async def _send(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: Buffer) -> None:

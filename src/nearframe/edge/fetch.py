@@ -1,36 +1,41 @@
-"""Fetching contents by digest: each once, proved before anybody sees it, within bounds.
+"""Fetching contents by digest: each once for all who want it, proved, within bounds.
 
 ::
 
-    reader ─┐
-    reader ─┼─ one flight ─ GET ─ SHA-256 ─ append ─ every reader
-    reader ─┘
-    read-ahead ─ batches ─ the same, while no reader waits
+    reader ─┐                       ┌─ reader     from the first byte on
+    reader ─┼─ one flight ── line ──┼─ reader
+    reader ─┘      │                └─ reader
+                   └─ whole, or piece by piece; proved; appended to the store
 
 A reader that goes away takes nothing from the others. A content that does not match its
-digest is counted, never handed on, and asked for once more from scratch. Small contents
-are held in memory on their way, within a budget; large ones in an encrypted scratch file.
+digest is counted, never handed on to its end, and asked for once more from scratch; where a
+connection was lost the rest is asked for. Small contents are held in memory on their
+way, within a budget; large ones in an encrypted scratch file.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import random
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from nearframe import log
 from nearframe.cache.budget import Budget
-from nearframe.cache.singleflight import SingleFlight
+from nearframe.cache.flight import Flight, Flights, MemoryShelf, Shelf
+from nearframe.context import Urgency
+from nearframe.edge.line import Transfer
+from nearframe.edge.pieces import Pieces, Wanted
 from nearframe.edge.studyindex import Content
+from nearframe.edge.turns import User
 from nearframe.edge.upstream import Upstream
-from nearframe.errors import IntegrityError, NearframeError, NoSpace, UpstreamError, UpstreamUnavailable
-from nearframe.ids import Digest, sha256
-from nearframe.metrics import EDGE_INTEGRITY_FAILURES, EDGE_NOT_KEPT, Metrics
+from nearframe.errors import IntegrityError, NoSpace, UpstreamError
+from nearframe.ids import Digest
+from nearframe.metrics import EDGE_INTEGRITY_FAILURES, EDGE_NOT_KEPT, LINE_RESUMED, Metrics
 from nearframe.query.workers import Workers
-from nearframe.storage.ports import ContentKind, ContentStore, StudyRef
+from nearframe.storage.ports import Buffer, ContentKind, ContentStore, StudyRef
 from nearframe.storage.scratch import ScratchFile, ScratchFolder
 from nearframe.units import MIB
 from nearframe.wire.contentstream import Absent, Data, Opened
@@ -38,6 +43,7 @@ from nearframe.wire.contentstream import Absent, Data, Opened
 _Key: TypeAlias = tuple[StudyRef, Digest]
 
 _SCRATCH_CHUNK_BYTES = MIB
+_TRIES = 2  # a content that does not match its digest is asked for once more
 _log = log.logger(__name__)
 
 
@@ -47,17 +53,14 @@ class FetchLimits:
 
     Attributes
     ----------
-    at_once
-        Contents fetched for readers at the same time; read-ahead has one request of its own.
     memory_bytes
         Memory for contents on their way.
     large_bytes
         Length from which a content goes through a scratch file.
     attempts
-        Times a content is asked for while the line fails, with short jittered pauses between.
+        Times in a row that a content is asked for and no byte comes, with short jittered pauses between.
     """
 
-    at_once: int = 8
     memory_bytes: int = 64 * MIB
     large_bytes: int = 8 * MIB
     attempts: int = 3
@@ -94,31 +97,39 @@ class Fetcher:
         limits: FetchLimits | None = None,
     ) -> None:
         self.limits = limits or FetchLimits()
+        self.line = upstream.line
         self._upstream = upstream
         self._store = store
         self._workers = workers
         self._metrics = metrics
         self._scratch = scratch
-        self._flights: SingleFlight[_Key, Fetched] = SingleFlight("fetch")
-        self._arriving: dict[_Key, asyncio.Future[Fetched]] = {}
-        self._slots = asyncio.Semaphore(self.limits.at_once)
+        self._flights: Flights[_Key] = Flights("fetch")
         self._memory = Budget(self.limits.memory_bytes)
-        self._readers = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
         self._rng = random.Random()
+        #: Whether the store had room for what came last.
+        self.keeps = True
 
     def is_under_way(self, study: StudyRef, digest: Digest) -> bool:
-        """Return whether a content is being fetched, so that another reader only waits."""
-        key = study, digest
-        return key in self._flights or key in self._arriving
+        """Return whether a content is being fetched, so that another reader only joins."""
+        return (study, digest) in self._flights
 
-    async def until_idle(self) -> None:
-        """Return when no reader waits for the upstream: read-ahead does so between two batches."""
-        await self._idle.wait()
+    @asynccontextmanager
+    async def following(
+        self, study: StudyRef, content: Content, urgency: Urgency, user: User = User.READER
+    ) -> AsyncIterator[Flight]:
+        """Follow a content on its way while the block runs; it is asked for if nobody has.
 
-    async def fetch(self, study: StudyRef, content: Content) -> Fetched:
-        """Fetch a content for a reader.
+        What the flight's `read` and `landed` raise is what `fetch` raises.
+        """
+        async with self._flights.join(
+            (study, content.digest), urgency, lambda flight: self._bring(flight, study, content, user)
+        ) as flight:
+            yield flight
+
+    async def fetch(
+        self, study: StudyRef, content: Content, urgency: Urgency = Urgency.ROUTINE, user: User = User.READER
+    ) -> Fetched:
+        """Fetch a content as a whole.
 
         Raises
         ------
@@ -128,146 +139,190 @@ class Fetcher:
             If what came does not match its digest, twice.
         UpstreamError
         """
-        self._readers += 1
-        self._idle.clear()
-        try:
-            return await self._flights.run((study, content.digest), lambda: self._fetch(study, content))
-        finally:
-            self._readers -= 1
-            if not self._readers:
-                self._idle.set()
+        async with self.following(study, content, urgency, user) as flight:
+            await flight.landed()
+            if isinstance(flight.shelf, MemoryShelf):
+                return Fetched(bytes(flight.shelf.data), flight.stored)
+            if not flight.stored:
+                raise NoSpace(content.length, 0)
+            return Fetched(None, stored=True)
 
-    async def fetch_ahead(self, study: StudyRef, contents: Sequence[Content]) -> int:
-        """Fetch a batch of small contents that nobody waits for yet; return how many are here or on their way.
+    async def fetch_ahead(
+        self, study: StudyRef, contents: Sequence[Content], urgency: Urgency = Urgency.ARCHIVE
+    ) -> int:
+        """Fetch small contents that nobody waits for yet, in one request; return how many are here or on their way.
 
-        Readers that want one of them meanwhile wait for this batch.
+        Until the request goes out readers ask for themselves; from then on they join.
         """
-        wanted = [content for content in contents if not self.is_under_way(study, content.digest)]
-        loop = asyncio.get_running_loop()
-        arriving = {content.digest: loop.create_future() for content in wanted}
-        self._arriving |= {(study, digest): future for digest, future in arriving.items()}
-        try:
-            came = await self._receive(study, wanted, arriving) if wanted else 0
+        size = sum(content.length for content in contents)
+        transfer = self.line.transfer(User.READ_AHEAD, urgency, size)
+        async with transfer.turn():
+            wanted = [content for content in contents if not self.is_under_way(study, content.digest)]
+            came = await self._receive(study, wanted, transfer) if wanted else 0
             return came + len(contents) - len(wanted)
-        finally:
-            for digest, future in arriving.items():
-                del self._arriving[study, digest]
-                if not future.done():
-                    future.set_exception(UpstreamUnavailable("the batch ended early"))
-                    future.exception()  # nobody may have waited for it
 
     # -- one content -----------------------------------------------------------------------
 
-    async def _fetch(self, study: StudyRef, content: Content) -> Fetched:
-        arriving = self._arriving.get((study, content.digest))
-        if arriving is not None:
-            try:
-                return await asyncio.shield(arriving)
-            except NearframeError:
-                pass  # the batch did not bring it: ask for it alone
-        async with self._slots:
-            return await self._with_retries(study, content)
+    async def _bring(self, flight: Flight, study: StudyRef, content: Content, user: User) -> None:
+        """Bring a content home: whole, proved, kept."""
+        room = _Room(self._memory, self.limits)
+        try:
+            if content.length <= self.limits.large_bytes:
+                await room.reserve(content.length)
+            for tries_left in reversed(range(_TRIES)):
+                await self._fill(flight, Wanted(study, content.digest, content.length, user), room)
+                if flight.digest() == content.digest:
+                    break
+                flight.begin_anew()
+                self._mismatched(content.kind, is_last=not tries_left)
+            flight.prove()
+            flight.land(stored=await self._keep(study, content, flight))
+        finally:
+            room.leave()
 
-    async def _with_retries(self, study: StudyRef, content: Content) -> Fetched:
-        mismatches = 0
-        for attempt in range(1, self.limits.attempts + 1):
+    async def _fill(self, flight: Flight, wanted: Wanted, room: _Room) -> None:
+        """Append all of a content, going on where a lost connection left it."""
+
+        async def begin(length: int) -> None:
+            flight.begin(length, await self._shelf(length, room))
+
+        failures = 0
+        while flight.written != flight.length:
+            written = flight.written
             try:
-                return await self._fetch_once(study, content)
-            except IntegrityError:
-                mismatches += 1
-                if mismatches == 2:
-                    raise
+                await Pieces(self._upstream, wanted, flight, begin).bring()
             except UpstreamError:
-                if attempt == self.limits.attempts or self._upstream.breaker.is_open:
+                failures = 1 if flight.written > written else failures + 1
+                if failures >= self.limits.attempts or self._upstream.breaker.is_open:
                     raise
-                await asyncio.sleep(self.limits.pause_s * attempt * (0.5 + self._rng.random() / 2))
-        raise UpstreamError("the upstream sent something else than was asked for")
+                self._metrics.add(LINE_RESUMED, bool(flight.written))
+                await asyncio.sleep(self.limits.pause_s * failures * (0.5 + self._rng.random() / 2))
 
-    async def _fetch_once(self, study: StudyRef, content: Content) -> Fetched:
-        async with self._upstream.content(study, content.digest) as (length, chunks):
-            if length > self.limits.large_bytes:
-                return await self._through_scratch(study, content, length, chunks)
-            await self._memory.reserve(length, self.limits.patience_s)
-            try:
-                data = bytearray()
-                async for chunk in chunks:
-                    data += chunk
-                return await self._workers.run(self._keep, study, content, bytes(data))
-            finally:
-                self._memory.release(length)
+    async def _shelf(self, length: int, room: _Room) -> Shelf:
+        if length > self.limits.large_bytes:
+            return _ScratchShelf(await self._workers.run(self._scratch.open), self._workers)
+        await room.reserve(length)
+        return MemoryShelf(room.enter())
 
     # -- a batch ---------------------------------------------------------------------------
 
-    async def _receive(
-        self, study: StudyRef, wanted: Sequence[Content], arriving: dict[Digest, asyncio.Future[Fetched]]
-    ) -> int:
+    async def _receive(self, study: StudyRef, wanted: Sequence[Content], transfer: Transfer) -> int:
         by_digest = {content.digest: content for content in wanted}
         came = 0
-        longest = max(content.length for content in wanted)
-        async with self._upstream.contents(study, list(by_digest), longest) as events:
-            content, data = wanted[0], bytearray()
-            async for event in events:
-                match event:
-                    case Opened(digest, _):
-                        content, data = by_digest[digest], bytearray()
-                    case Data(chunk, last):
-                        data += chunk
-                        if last:
-                            came += await self._arrived(study, content, bytes(data), arriving[content.digest])
-                    case Absent():
-                        pass
+        async with AsyncExitStack() as stack:
+            flights = {}
+            for digest in by_digest:
+                flight = await stack.enter_async_context(self._flights.lead((study, digest), transfer.urgency))
+                flight.raised = transfer.raise_to
+                flights[digest] = flight
+            flight = flights[wanted[0].digest]
+            longest = max(content.length for content in wanted)
+            async with self._upstream.contents(study, list(by_digest), longest, transfer) as events:
+                async for event in events:
+                    match event:
+                        case Opened(digest, length):
+                            flight = flights[digest]
+                            await self._begin_small(flight, length)
+                        case Data(chunk, last):
+                            await flight.append(chunk)
+                            if last:
+                                came += await self._arrived(study, by_digest[digest], flight)
+                        case Absent():
+                            pass
         return came
 
-    async def _arrived(self, study: StudyRef, content: Content, data: bytes, future: asyncio.Future[Fetched]) -> bool:
+    async def _begin_small(self, flight: Flight, length: int) -> None:
+        room = _Room(self._memory, self.limits)
         try:
-            fetched = await self._workers.run(self._keep, study, content, data)
-        except IntegrityError as error:
-            future.set_exception(error)
-            future.exception()
+            await room.reserve(length)
+            flight.begin(length, MemoryShelf(room.enter()))
+        finally:
+            room.leave()
+
+    async def _arrived(self, study: StudyRef, content: Content, flight: Flight) -> bool:
+        if flight.digest() != content.digest:
+            flight.begin_anew()  # who waits for it takes over, and asks for it alone
+            self._mismatched(content.kind, is_last=False)
             return False
-        future.set_result(fetched)
-        return fetched.stored
+        flight.prove()
+        flight.land(stored=await self._keep(study, content, flight))
+        return flight.stored
 
-    # -- proving and keeping (worker threads) ------------------------------------------------
+    # -- proving and keeping ---------------------------------------------------------------
 
-    def _keep(self, study: StudyRef, content: Content, data: bytes) -> Fetched:
-        if sha256(data) != content.digest:
-            self._mismatch(content.kind)
+    def _mismatched(self, kind: ContentKind, *, is_last: bool) -> None:
+        self._metrics.add(EDGE_INTEGRITY_FAILURES, what="frame")
+        _log.error("content_does_not_match", kind=kind.name.lower())
+        if is_last:
+            raise IntegrityError("a content from the upstream does not match its digest; it was not used")
+
+    async def _keep(self, study: StudyRef, content: Content, flight: Flight) -> bool:
+        """Append a proved content to the store; return whether there was room."""
         try:
-            self._store.append(study, content.kind, content.digest, len(data), [data])
+            await self._workers.run(self._append, study, content, flight)
         except NoSpace as error:
             self._metrics.add(EDGE_NOT_KEPT)
             _log.warning("content_not_kept", error=error)
-            return Fetched(data, stored=False)
-        return Fetched(data, stored=True)
+            self.keeps = False
+        else:
+            self.keeps = True
+        return self.keeps
 
-    def _mismatch(self, kind: ContentKind) -> None:
-        self._metrics.add(EDGE_INTEGRITY_FAILURES, what="frame")
-        _log.error("content_does_not_match", kind=kind.name.lower())
-        raise IntegrityError("a content from the upstream does not match its digest; it was not used")
-
-    async def _through_scratch(
-        self, study: StudyRef, content: Content, length: int, chunks: AsyncIterator[bytes]
-    ) -> Fetched:
-        scratch = await self._workers.run(self._scratch.open)
-        try:
-            state = hashlib.sha256()
-            async for chunk in chunks:
-                await self._workers.run(_write, scratch, state, chunk)
-            if state.digest() != content.digest:
-                self._mismatch(content.kind)
-            source = _read_back(scratch, length)
-            await self._workers.run(self._store.append, study, content.kind, content.digest, length, source)
-        finally:
-            scratch.close()
-        return Fetched(None, stored=True)
+    def _append(self, study: StudyRef, content: Content, flight: Flight) -> None:
+        match flight.shelf:
+            case MemoryShelf(data=data):
+                source: Iterable[Buffer] = [data]
+            case _ScratchShelf() as shelf:
+                source = shelf.read_back(flight.written)
+            case _:
+                raise AssertionError("a flight that is proved has its bytes somewhere")
+        self._store.append(study, content.kind, content.digest, flight.written, source)
 
 
-def _write(scratch: ScratchFile, state: hashlib._Hash, chunk: bytes) -> None:
-    state.update(chunk)
-    scratch.write(chunk)
+class _Room:
+    """Memory reserved for one content, given back when the last who needs it leaves."""
+
+    def __init__(self, memory: Budget, limits: FetchLimits) -> None:
+        self._memory = memory
+        self._patience_s = limits.patience_s
+        self._reserved = 0
+        self._users = 1
+
+    async def reserve(self, size_bytes: int) -> None:
+        """Wait until there is room for so much in all; raises `Busy`."""
+        more = size_bytes - self._reserved
+        if more > 0:
+            await self._memory.reserve(more, self._patience_s)
+            self._reserved += more
+
+    def enter(self) -> Callable[[], None]:
+        """Count another user; return what it calls to leave."""
+        self._users += 1
+        return self.leave
+
+    def leave(self) -> None:
+        self._users -= 1
+        if not self._users:
+            self._memory.release(self._reserved)
 
 
-def _read_back(scratch: ScratchFile, length: int) -> Iterator[bytes]:
-    for at in range(0, length, _SCRATCH_CHUNK_BYTES):
-        yield scratch.read(at, min(_SCRATCH_CHUNK_BYTES, length - at))
+class _ScratchShelf:
+    """The bytes of a large content, encrypted on the disk."""
+
+    def __init__(self, file: ScratchFile, workers: Workers) -> None:
+        self._file = file
+        self._workers = workers
+
+    async def append(self, data: bytes) -> None:
+        await self._workers.run(self._file.write, data)
+
+    async def read(self, start: int, stop: int) -> bytes:
+        return await self._workers.run(self._file.read, start, stop - start)
+
+    def read_back(self, length: int) -> Iterator[bytes]:
+        """Yield everything; for a worker thread."""
+        for at in range(0, length, _SCRATCH_CHUNK_BYTES):
+            yield self._file.read(at, min(_SCRATCH_CHUNK_BYTES, length - at))
+
+    def close(self) -> None:
+        self._file.close()

@@ -1,29 +1,31 @@
 """Reading ahead: once a frame of a series had to be fetched, the rest of the series follows.
 
-In the background, in small batches, those after the frame first and then those before it;
-several open series take turns. Between two batches readers go first.
+In the background, from the frame outwards; a frame asked for elsewhere in the series moves
+the centre there. Several open series take turns. Small frames go several to a request, large ones alone; a
+few requests are wanted at a time, and the line says when each may go.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from itertools import islice
 from typing import TypeAlias
 
 from nearframe import log, tasks
+from nearframe.context import Urgency
 from nearframe.edge.fetch import Fetcher
 from nearframe.edge.studyindex import Content, StudyIndex
+from nearframe.edge.turns import User
 from nearframe.errors import NearframeError
 from nearframe.ids import Digest
 from nearframe.query.workers import Workers
 from nearframe.storage.ports import ContentStore, StudyRef
-from nearframe.units import KIB
 
-BATCH_BYTES = 256 * KIB  # on a line of 10 Mbit/s an urgent frame waits for it 0.2 s at most
 BATCH_CONTENTS = 64
 SERIES_AT_ONCE = 8  # a ninth pushes out the one opened first
+REQUESTS_AT_ONCE = 4
 
 _SeriesKey: TypeAlias = tuple[StudyRef, int]
 _log = log.logger(__name__)
@@ -37,73 +39,84 @@ class ReadAhead:
         self._store = store
         self._workers = workers
         self._open: OrderedDict[_SeriesKey, _Rest] = OrderedDict()
-        self._running: asyncio.Task[None] | None = None
+        self._running: set[asyncio.Task[None]] = set()
 
-    def opened(self, study: StudyRef, index: StudyIndex, content: Content) -> None:
-        """Say that a frame had to be fetched."""
+    def opened(self, study: StudyRef, index: StudyIndex, content: Content, urgency: Urgency = Urgency.ARCHIVE) -> None:
+        """Say that a frame had to be fetched; the rest of its series is fetched at `urgency`."""
         number = index.series_of(content.digest)
-        if number is None or (study, number) in self._open:
+        if number is None:
             return
-        small = (one for one in index.neighbours(content.digest) if one.length <= self._fetcher.limits.large_bytes)
-        self._open[study, number] = _Rest(small)
+        self._open[study, number] = _Rest(index.neighbours(content.digest), urgency)
         if len(self._open) > SERIES_AT_ONCE:
             self._open.popitem(last=False)
-        if self._running is None:
-            self._running = tasks.spawn(self._run(), name="read ahead")
+        if len(self._running) < REQUESTS_AT_ONCE:
+            self._start()
 
     async def finished(self) -> None:
         """Return when every opened series is here, or was given up."""
-        if self._running is not None:
-            await asyncio.wait([self._running])
+        while self._running:
+            await asyncio.wait(self._running)
 
     async def stop(self) -> None:
         """Stop; what came is kept."""
         self._open.clear()
-        if self._running is not None:
-            await tasks.cancel([self._running])
+        await tasks.cancel(self._running)
+
+    def _start(self) -> None:
+        task = tasks.spawn(self._run(), name="read ahead")
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
 
     async def _run(self) -> None:
-        try:
-            while self._open:
-                await self._fetcher.until_idle()
-                key, rest = next(iter(self._open.items()))
-                self._open.move_to_end(key)
-                if not await self._batch(key[0], rest):
-                    self._open.pop(key, None)
-        finally:
-            self._running = None
+        while self._open:
+            key, rest = next(iter(self._open.items()))
+            self._open.move_to_end(key)
+            if not await self._batch(key[0], rest) and self._open.get(key) is rest:
+                del self._open[key]
 
     async def _batch(self, study: StudyRef, rest: _Rest) -> bool:
         """Fetch a series' next frames; return whether to go on with it."""
         try:
             while upcoming := rest.upcoming():
-                missing = await self._workers.run(self._store.missing, study, upcoming)
-                batch = rest.take(set(missing))
-                if batch:
-                    # A batch of which nothing can be kept has met a full disk.
-                    return await self._fetcher.fetch_ahead(study, batch) > 0
+                missing = set(await self._workers.run(self._store.missing, study, upcoming))
+                batch = rest.take(upcoming, missing, self._fetcher.line.piece_bytes(Urgency.BULK) or 0)
+                if not batch:
+                    continue
+                if rest.upcoming() and len(self._running) < REQUESTS_AT_ONCE:
+                    self._start()
+                # A batch of which nothing can be kept has met a full disk.
+                return await self._fetch(study, batch, rest.urgency)
         except NearframeError as error:
             _log.debug("read_ahead_given_up", error=error)
         return False
+
+    async def _fetch(self, study: StudyRef, batch: Sequence[Content], urgency: Urgency) -> bool:
+        """Fetch frames; return whether any is here."""
+        if len(batch) > 1:
+            return await self._fetcher.fetch_ahead(study, batch, urgency) > 0
+        return (await self._fetcher.fetch(study, batch[0], urgency, User.READ_AHEAD)).stored
 
 
 class _Rest:
     """The frames of a series that are still to come."""
 
-    def __init__(self, contents: Iterable[Content]) -> None:
+    def __init__(self, contents: Iterable[Content], urgency: Urgency) -> None:
         self._contents = deque(contents)
+        self.urgency = urgency
 
     def upcoming(self) -> list[Digest]:
         return [content.digest for content in islice(self._contents, BATCH_CONTENTS)]
 
-    def take(self, missing: Collection[Digest]) -> list[Content]:
-        """Remove the next frames up to a batch, and return those of them that are missing."""
+    def take(self, looked_at: Sequence[Digest], missing: Collection[Digest], most_bytes: int) -> list[Content]:
+        """Remove the next frames, up to those that were looked at or a batch; return those of them that are missing."""
         batch: list[Content] = []
         size = 0
-        for _ in range(min(BATCH_CONTENTS, len(self._contents))):
+        for digest in looked_at:
+            if not self._contents or self._contents[0].digest != digest:
+                break  # another request has taken it meanwhile
             content = self._contents[0]
-            if content.digest in missing:
-                if batch and size + content.length > BATCH_BYTES:
+            if digest in missing:
+                if batch and size + content.length > most_bytes:
                     break
                 batch.append(content)
                 size += content.length

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
-from nearframe.context import Context
+from nearframe.context import Context, Urgency
 from nearframe.edge.cachestatus import note_fetch
-from nearframe.edge.fetch import Fetched, Fetcher
+from nearframe.edge.fetch import Fetcher
 from nearframe.edge.readahead import ReadAhead
 from nearframe.edge.studyindex import Content, StudyIndex, StudyIndexes
 from nearframe.errors import IntegrityError, NotFound, UpstreamError, UpstreamTimeout, UpstreamUnavailable
@@ -29,6 +30,8 @@ class EdgeContentReader:
     read_ahead
         None to fetch nothing that was not asked for.
     """
+
+    fetches = True
 
     def __init__(
         self,
@@ -74,10 +77,10 @@ class EdgeContentReader:
         else:
             self._hit(len(data))
             return data
-        fetched = await self._fetch(study, digest)
-        if fetched.data is None:
-            return await self._local.read(context, study, digest, start, stop)
-        return fetched.data[start:stop]
+        if not await self._adopted(study, digest):
+            chunks = self._from_upstream(context, study, digest, start, stop)
+            return b"".join([chunk async for chunk in chunks])
+        return await self._local.read(context, study, digest, start, stop)
 
     async def size(self, context: Context, study: StudyRef, digest: Digest) -> int:
         try:
@@ -86,50 +89,73 @@ class EdgeContentReader:
             content = (await self._indexes.of(study)).find(digest)
         if content is not None:
             return content.length
-        fetched = await self._fetch(study, digest)
-        return await self._local.size(context, study, digest) if fetched.data is None else len(fetched.data)
+        # Nothing that is known of the study names it: only fetching tells.
+        return len(await self.read(context, study, digest))
 
     async def stream(
         self, context: Context, study: StudyRef, digest: Digest, start: int = 0, stop: int | None = None
-    ) -> AsyncIterator[bytes]:
-        if await self._workers.run(self._store.size_of, study, digest) is None:
-            fetched = await self._fetch(study, digest)
-            if fetched.data is not None:
-                yield fetched.data[start:stop]
-                return
+    ) -> AsyncGenerator[bytes, None]:
+        if await self._workers.run(self._store.size_of, study, digest) is None and not await self._adopted(
+            study, digest
+        ):
+            async with aclosing(self._from_upstream(context, study, digest, start, stop)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+            return
         self._hits.inc()
         async for chunk in self._local.stream(context, study, digest, start, stop):
             self._hit_bytes.inc(len(chunk))
             yield chunk
 
-    async def _fetch(self, study: StudyRef, digest: Digest) -> Fetched:
-        """Get a content that the study's own references do not reach."""
-        index = await self._indexes.of(study)
-        content = index.find(digest)
-        # Only what the study is known to consist of may be taken from elsewhere in the tenant.
-        if content is not None and not await self._workers.run(self._store.adopt, study, [digest]):
-            return Fetched(None, stored=True)
-        return await self._from_upstream(study, index, content or Content(digest, ContentKind.FRAME, 0))
+    async def _adopted(self, study: StudyRef, digest: Digest) -> bool:
+        """Take what the tenant holds for another study, if this study is known to consist of it."""
+        content = (await self._indexes.of(study)).find(digest)
+        return content is not None and not await self._workers.run(self._store.adopt, study, [digest])
 
-    async def _from_upstream(self, study: StudyRef, index: StudyIndex, content: Content) -> Fetched:
-        collapsed = self._fetcher.is_under_way(study, content.digest)
-        began = time.perf_counter()
+    async def _from_upstream(
+        self, context: Context, study: StudyRef, digest: Digest, start: int, stop: int | None
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield a content as it comes over the line."""
+        index = await self._indexes.of(study)
+        known = index.find(digest)
+        content = known or Content(digest, ContentKind.FRAME, 0)
+        collapsed = self._fetcher.is_under_way(study, digest)
+        began, at = time.perf_counter(), start
         try:
-            fetched = await self._fetcher.fetch(study, content)
+            async with self._fetcher.following(study, content, context.urgency) as flight:
+                async with aclosing(flight.read(start, stop)) as chunks:
+                    async for chunk in chunks:
+                        if at == start:
+                            took_s = time.perf_counter() - began
+                            queued_s = min(flight.queued_s, took_s)
+                            note_fetch(took_s, queued_s, stored=self._fetcher.keeps, collapsed=collapsed)
+                            self._opened(study, index, content, context.urgency)
+                        at += len(chunk)
+                        yield chunk
+                        if flight.stored:
+                            break  # a slow reader reads on from the store, and lets go of memory
+                self._count(collapsed, at - start)
+                end = flight.length if stop is None else min(stop, flight.length or 0)
         except UpstreamUnavailable as error:
             raise UpstreamUnavailable(_AWAY) from error
         except UpstreamTimeout as error:
             raise UpstreamTimeout(_LATE) from error
         except NotFound as error:
-            if content.kind is ContentKind.DERIVED or index.find(content.digest) is None:
+            if known is None or content.kind is ContentKind.DERIVED:
                 raise
             raise UpstreamError("the upstream lacks a content that its manifest names") from error
-        note_fetch(time.perf_counter() - began, stored=fetched.stored, collapsed=collapsed)
-        self._metrics.add(EDGE_READS, how="collapsed" if collapsed else "fetched")
-        self._metrics.add(EDGE_READ_BYTES, content.length if fetched.data is None else len(fetched.data), how="fetched")
-        if self._read_ahead is not None:
+        if end is not None and at < end:
+            async for chunk in self._local.stream(context, study, digest, at, end):
+                yield chunk
+
+    def _opened(self, study: StudyRef, index: StudyIndex, content: Content, urgency: Urgency) -> None:
+        # What is read in bulk, in its own order, is not what somebody is looking at.
+        if self._read_ahead is not None and urgency is not Urgency.BULK:
             self._read_ahead.opened(study, index, content)
-        return fetched
+
+    def _count(self, collapsed: bool, size: int) -> None:
+        self._metrics.add(EDGE_READS, how="collapsed" if collapsed else "fetched")
+        self._metrics.add(EDGE_READ_BYTES, size, how="fetched")
 
     def _hit(self, size: int) -> None:
         self._hits.inc()

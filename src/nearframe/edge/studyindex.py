@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain, groupby
+from itertools import chain, groupby, zip_longest
 
 from nearframe.cache.singleflight import SingleFlight
 from nearframe.cache.sizedlru import SizedLRU
@@ -62,18 +62,14 @@ class StudyIndex:
         return None if place is None else place.content
 
     def neighbours(self, digest: Digest) -> Iterator[Content]:
-        """Yield the other frames of a frame's series as a viewer wants them: those that follow, then those before."""
+        """Yield the other frames of a frame's series from it outwards: the next, the one before, the next but one …"""
         place = self._places.get(digest)
         if place is None or place.row < 0:
             return
         row = self._rows[place.row]
-        yield from row[place.column + 1 :]
-        yield from reversed(row[: place.column])
-
-    def stored(self) -> list[list[Content]]:
-        """Return the frames of each series as they are stored, in the catalogue's order."""
-        # Rows alternate: the frames of a series, then their renditions.
-        return self._rows[::2]
+        after, before = row[place.column + 1 :], row[: place.column][::-1]
+        for pair in zip_longest(after, before):
+            yield from (content for content in pair if content is not None)
 
     def series_of(self, digest: Digest) -> int | None:
         """Return a number for the series, and form, that a frame belongs to, or None."""

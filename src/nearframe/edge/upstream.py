@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -20,7 +21,10 @@ import httpx
 import zstandard
 
 from nearframe.clock import Clock
+from nearframe.context import Urgency
 from nearframe.edge.breaker import Breaker
+from nearframe.edge.line import Line, Transfer
+from nearframe.edge.turns import User
 from nearframe.errors import (
     ConfigurationError,
     Gone,
@@ -43,10 +47,14 @@ from nearframe.wire.document import MAX_DOCUMENT_BYTES, load_json
 from nearframe.wire.via import with_via
 
 TENANT_HEADER = "Nearframe-Tenant"
-MAX_CONNECTIONS = 16
+MAX_CONNECTIONS = 40  # what may be open on the line at once, the feed, and stores that pass through
 #: Compressed headers are opened in slices of this size, so that no chunk grows beyond bounds.
 _SLICE_BYTES = 4 * KIB
 _MAX_HEADER_BYTES = 64 * MIB
+#: What a manifest, a delta or some headers weigh, as far as anybody knows before they come.
+_PULL_BYTES = 32 * KIB
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-[0-9]{1,19}/([0-9]{1,19})")
+_LENGTH = re.compile(r"[0-9]{1,19}")
 
 #: ``Via`` of the request on whose behalf this one is made, so that a loop is found wherever it closes.
 inbound_via: ContextVar[tuple[str, ...]] = ContextVar("inbound_via", default=())
@@ -90,6 +98,8 @@ class Upstream:
         Who we are in ``Via``.
     ca
         PEM file of the authority that signed the upstream's certificate; None for the system's.
+    line
+        What its requests share; None for a line of its own.
     transport
         What carries requests; None for sockets.
     """
@@ -104,11 +114,13 @@ class Upstream:
         timeouts: Timeouts | None = None,
         ca: str | None = None,
         rng: random.Random | None = None,
+        line: Line | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.url = url
         self.timeouts = timeouts or Timeouts()
         self.breaker = Breaker(clock, rng or random.Random())
+        self.line = line or Line(clock, metrics)
         self._clock = clock
         self._node_name = node_name
         self._metrics = metrics
@@ -150,8 +162,8 @@ class Upstream:
         """
         params = {"wait": str(wait_s)} | ({} if after is None else {"after": after})
         patience_s = wait_s + self.timeouts.first_byte_s
-        async with self._asked("GET", "/api/feed", tenant, params=params, first_byte_s=patience_s) as response:
-            body = await self._read(response, "feed", 1, MAX_DOCUMENT_BYTES)
+        async with self._asked("GET", "/api/feed", tenant, params=params, first_byte_s=patience_s) as answer:
+            body = await self._read(answer, "feed", 1, MAX_DOCUMENT_BYTES)
         try:
             page = load_json(body)
             # Kept and sent back: what the upstream would not take again must not become our place in its feed.
@@ -162,8 +174,8 @@ class Upstream:
 
     async def manifest(self, study: StudyRef) -> bytes:
         """Return the encoded manifest of a study; raises `NotFound` if it is not there."""
-        async with self._asked("GET", _path(study, "manifest"), study.tenant, zstd=True) as response:
-            return await self._read(response, "manifest", 1, MAX_DOCUMENT_BYTES)
+        async with self._pulled("GET", study, "manifest") as answer:
+            return await self._read(answer, "manifest", 1, MAX_DOCUMENT_BYTES)
 
     async def delta(self, study: StudyRef, root: Digest) -> bytes | None:
         """Return the encoded delta from a root, or None if it is the current one.
@@ -173,16 +185,15 @@ class Upstream:
         NotFound
             If there is no delta from it: take the manifest.
         """
-        params = {"from": root.hex()}
-        async with self._asked("GET", _path(study, "delta"), study.tenant, params=params, zstd=True) as response:
-            if response.status_code == httpx.codes.NOT_MODIFIED:
+        async with self._pulled("GET", study, "delta", params={"from": root.hex()}) as answer:
+            if answer.status == httpx.codes.NOT_MODIFIED:
                 return None
-            return await self._read(response, "delta", 1, MAX_DOCUMENT_BYTES)
+            return await self._read(answer, "delta", 1, MAX_DOCUMENT_BYTES)
 
     async def renditions(self, study: StudyRef) -> bytes:
         """Return the encoded list of the renditions there are by now."""
-        async with self._asked("GET", _path(study, "renditions"), study.tenant, zstd=True) as response:
-            return await self._read(response, "renditions", 1, MAX_DOCUMENT_BYTES)
+        async with self._pulled("GET", study, "renditions") as answer:
+            return await self._read(answer, "renditions", 1, MAX_DOCUMENT_BYTES)
 
     # -- contents --------------------------------------------------------------------------
 
@@ -197,46 +208,59 @@ class Upstream:
         """
         body = {"root": root.hex(), "at": at}
         async with (
-            self._asked("POST", _path(study, "headers"), study.tenant, json=body, zstd=True) as response,
-            aclosing(self._headers(response)) as blobs,
+            self._pulled("POST", study, "headers", json=body) as answer,
+            aclosing(self._headers(answer)) as blobs,
         ):
             yield blobs
 
     @asynccontextmanager
-    async def content(self, study: StudyRef, digest: Digest) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
-        """Open a content: its length, and its bytes, unverified.
+    async def content(
+        self, study: StudyRef, digest: Digest, transfer: Transfer, start: int = 0, stop: int | None = None
+    ) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
+        """Open bytes ``start:stop`` of a content: the length of the whole, and those bytes, unverified.
+
+        It is the caller's to wait for the turn of `transfer`.
 
         Raises
         ------
         NotFound
             If the study has no such content upstream.
         """
-        async with self._asked("GET", _path(study, f"contents/{digest.hex()}"), study.tenant) as response:
-            length = response.headers.get("content-length", "")
-            if not (length.isascii() and length.isdigit()):
-                raise UpstreamError("the upstream does not say how long a content is")
-            async with aclosing(self._chunks(response, "frame")) as chunks:
-                yield int(length), chunks
-            self._metrics.add(UPSTREAM_ITEMS, kind="frame")
+        headers = {}
+        if start or stop is not None:
+            headers = {"Range": f"bytes={start}-{'' if stop is None else stop - 1}", "If-Range": f'"{digest.hex()}"'}
+        path = _path(study, f"contents/{digest.hex()}")
+        async with self._asked("GET", path, study.tenant, transfer=transfer, headers=headers) as answer:
+            first, length = _extent(answer)
+            if answer.status == httpx.codes.PARTIAL_CONTENT and first != start:
+                raise UpstreamError("the upstream sent another range than was asked for")
+            async with aclosing(self._chunks(answer, "frame")) as chunks:
+                is_whole = answer.status == httpx.codes.OK
+                yield length, _part(chunks, start, stop) if is_whole and headers else chunks
+            if stop is None or stop >= length:
+                self._metrics.add(UPSTREAM_ITEMS, kind="frame")
 
     @asynccontextmanager
     async def contents(
-        self, study: StudyRef, digests: Sequence[Digest], max_length: int
+        self, study: StudyRef, digests: Sequence[Digest], max_length: int, transfer: Transfer
     ) -> AsyncIterator[AsyncIterator[contentstream.Event]]:
-        """Open a batch of contents, in the order asked for, unverified."""
+        """Open a batch of contents, in the order asked for, unverified.
+
+        It is the caller's to wait for the turn of `transfer`.
+        """
         body = {"digests": [digest.hex() for digest in digests]}
         reader = contentstream.ContentStreamReader(digests, max_length=max_length)
         async with (
-            self._asked("POST", _path(study, "contents"), study.tenant, json=body) as response,
-            aclosing(self._events(response, reader)) as events,
+            self._asked("POST", _path(study, "contents"), study.tenant, json=body, transfer=transfer) as answer,
+            aclosing(self._events(answer, reader)) as events,
         ):
             yield events
 
-    async def _headers(self, response: httpx.Response) -> AsyncGenerator[bytes, None]:
+    async def _headers(self, answer: _Answer) -> AsyncGenerator[bytes, None]:
         reader = headerstream.HeaderStreamReader(max_bytes=_MAX_HEADER_BYTES)
         opener = zstandard.ZstdDecompressor().decompressobj()
         try:
-            async for chunk in self._chunks(response, "header"):
+            async for chunk in self._chunks(answer, "header"):
                 for start in range(0, len(chunk), _SLICE_BYTES):
                     for blob in reader.feed(opener.decompress(chunk[start : start + _SLICE_BYTES])):
                         self._metrics.add(UPSTREAM_ITEMS, kind="header")
@@ -246,10 +270,10 @@ class Upstream:
             raise UpstreamError("the upstream's headers cannot be read") from error
 
     async def _events(
-        self, response: httpx.Response, reader: contentstream.ContentStreamReader
+        self, answer: _Answer, reader: contentstream.ContentStreamReader
     ) -> AsyncGenerator[contentstream.Event, None]:
         try:
-            async for chunk in self._chunks(response, "frame"):
+            async for chunk in self._chunks(answer, "frame"):
                 for event in reader.feed(chunk):
                     if isinstance(event, contentstream.Data) and event.last:
                         self._metrics.add(UPSTREAM_ITEMS, kind="frame")
@@ -266,12 +290,22 @@ class Upstream:
     ) -> AsyncIterator[tuple[int, Mapping[str, str], AsyncIterator[bytes]]]:
         """Pass a request on and open whatever the upstream answers: status, headers, body."""
         async with (
-            self._exchange(method, path, headers=headers, content=body, first_byte_s=None) as response,
-            aclosing(self._chunks(response, "answer")) as chunks,
+            self._exchange(method, path, headers=headers, content=body, first_byte_s=None) as answer,
+            aclosing(self._chunks(answer, "answer")) as chunks,
         ):
-            yield response.status_code, response.headers, chunks
+            yield answer.status, answer.response.headers, chunks
 
     # -- one exchange ----------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _pulled(self, method: str, study: StudyRef, what: str, **parts: Any) -> AsyncIterator[_Answer]:
+        """Open a compressed answer about how a study stands, when it is its turn on the line."""
+        transfer = self.line.transfer(User.PULL, Urgency.ROUTINE, _PULL_BYTES)
+        async with (
+            transfer.turn(),
+            self._asked(method, _path(study, what), study.tenant, transfer=transfer, coding="zstd", **parts) as answer,
+        ):
+            yield answer
 
     @asynccontextmanager
     async def _asked(
@@ -280,37 +314,49 @@ class Upstream:
         path: str,
         tenant: str,
         *,
-        params: dict[str, str] | None = None,
-        json: Any = None,
-        zstd: bool = False,
+        transfer: Transfer | None = None,
+        headers: Mapping[str, str] | None = None,
+        coding: str = "identity",
         first_byte_s: float | None = None,
-    ) -> AsyncIterator[httpx.Response]:
+        **parts: Any,
+    ) -> AsyncIterator[_Answer]:
         """Open an answer that is a success, or raise what its status means."""
-        headers = {TENANT_HEADER: tenant, "Accept-Encoding": "zstd" if zstd else "identity"}
+        headers = {TENANT_HEADER: tenant, "Accept-Encoding": coding, **(headers or {})}
         patience_s = first_byte_s or self.timeouts.first_byte_s
         async with self._exchange(
-            method, path, headers=headers, params=params, json=json, first_byte_s=patience_s
-        ) as response:
-            _raise_for_status(response.status_code)
-            coding = response.headers.get("content-encoding", "identity")
-            if coding != ("zstd" if zstd else "identity") and response.status_code != httpx.codes.NOT_MODIFIED:
+            method, path, headers=headers, first_byte_s=patience_s, transfer=transfer, **parts
+        ) as answer:
+            _raise_for_status(answer.status)
+            came_in = answer.response.headers.get("content-encoding", "identity")
+            if came_in != coding and answer.status != httpx.codes.NOT_MODIFIED:
                 raise UpstreamError("the upstream answers in another coding than was asked for")
-            yield response
+            yield answer
 
     @asynccontextmanager
     async def _exchange(
-        self, method: str, path: str, *, headers: dict[str, str], first_byte_s: float | None, **parts: Any
-    ) -> AsyncIterator[httpx.Response]:
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: dict[str, str],
+        first_byte_s: float | None,
+        transfer: Transfer | None = None,
+        **parts: Any,
+    ) -> AsyncIterator[_Answer]:
         self.breaker.check()
         headers = headers | {"Via": with_via(inbound_via.get(), self._node_name)}
         request = self._client.build_request(method, path, headers=headers, **parts)
         try:
             async with asyncio.timeout(self.timeouts.total_s):
+                if transfer is not None:
+                    transfer.asked()
                 async with asyncio.timeout(first_byte_s):
                     response = await self._client.send(request, stream=True)
                 self._answered()
+                if transfer is not None:
+                    transfer.answered()
                 try:
-                    yield response
+                    yield _Answer(response, transfer)
                 finally:
                     await response.aclose()
         except (httpx.TimeoutException, TimeoutError) as error:
@@ -324,24 +370,64 @@ class Upstream:
         self._contact = self._clock.monotonic()
         self.breaker.succeeded()
 
-    async def _chunks(self, response: httpx.Response, kind: str) -> AsyncGenerator[bytes, None]:
-        chunks = response.aiter_raw()
+    async def _chunks(self, answer: _Answer, kind: str) -> AsyncGenerator[bytes, None]:
+        chunks = answer.response.aiter_raw()
         while True:
             async with asyncio.timeout(self.timeouts.stall_s):
                 chunk = await anext(chunks, None)
             if chunk is None:
                 return
             self._metrics.add(UPSTREAM_BYTES, len(chunk), kind=kind)
+            if answer.transfer is not None:
+                answer.transfer.moved(len(chunk))
             yield chunk
 
-    async def _read(self, response: httpx.Response, kind: str, items: int, limit: int) -> bytes:
+    async def _read(self, answer: _Answer, kind: str, items: int, limit: int) -> bytes:
         body = bytearray()
-        async for chunk in self._chunks(response, kind):
+        async for chunk in self._chunks(answer, kind):
             body += chunk
             if len(body) > limit:
                 raise UpstreamError("the upstream's answer is longer than any should be")
         self._metrics.add(UPSTREAM_ITEMS, items, kind=kind)
         return bytes(body)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """An answer whose head has come, and the transfer that counts its bytes; the feed has none, it is held."""
+
+    response: httpx.Response
+    transfer: Transfer | None
+
+    @property
+    def status(self) -> int:
+        return self.response.status_code
+
+
+def _extent(answer: _Answer) -> tuple[int, int]:
+    """Return the first byte of what an answer holds, and the length of the whole content."""
+    headers = answer.response.headers
+    if answer.status == httpx.codes.PARTIAL_CONTENT:
+        found = _CONTENT_RANGE.fullmatch(headers.get("content-range", ""))
+        if found is None:
+            raise UpstreamError("the upstream does not say which range it sends")
+        return int(found[1]), int(found[2])
+    length = headers.get("content-length", "")
+    if not _LENGTH.fullmatch(length):
+        raise UpstreamError("the upstream does not say how long a content is")
+    return 0, int(length)
+
+
+async def _part(chunks: AsyncIterator[bytes], start: int, stop: int | None) -> AsyncIterator[bytes]:
+    """Yield bytes ``start:stop`` of the whole that an upstream without ranges sends."""
+    at = 0
+    async for chunk in chunks:
+        wanted = chunk[max(0, start - at) : None if stop is None else max(0, stop - at)]
+        if wanted:
+            yield wanted
+        at += len(chunk)
+        if stop is not None and at >= stop:
+            return
 
 
 def _feed_entry(entry: Any) -> FeedEntry:
@@ -356,7 +442,7 @@ def _path(study: StudyRef, rest: str) -> str:
 
 
 def _raise_for_status(status: int) -> None:
-    if status in (httpx.codes.OK, httpx.codes.NOT_MODIFIED):
+    if status in (httpx.codes.OK, httpx.codes.PARTIAL_CONTENT, httpx.codes.NOT_MODIFIED):
         return
     if status == httpx.codes.NOT_FOUND:
         raise NotFound("such thing upstream")

@@ -5,7 +5,7 @@ An origin reads its own packs (`LocalContents`); an edge fetches what it does no
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from nearframe.context import Context
@@ -16,7 +16,16 @@ from nearframe.storage.ports import ContentStore, StudyRef
 
 
 class ContentReader(Protocol):
-    """Reads contents by digest. Bytes it returns match their digest, or it raises `IntegrityError`."""
+    """Reads contents by digest. Bytes it returns match their digest, or it raises `IntegrityError`.
+
+    Attributes
+    ----------
+    fetches
+        Whether what is not held here is fetched: then `stream` gives bytes as they come.
+    """
+
+    @property
+    def fetches(self) -> bool: ...
 
     def read_nowait(self, study: StudyRef, digest: Digest) -> bytes | None:
         """Return the content if that takes no waiting, else None."""
@@ -46,13 +55,19 @@ class ContentReader(Protocol):
 
     def stream(
         self, context: Context, study: StudyRef, digest: Digest, start: int = 0, stop: int | None = None
-    ) -> AsyncIterator[bytes]:
-        """Yield the content, or a range of it, in chunks of bounded size."""
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield the content, or a range of it, in chunks of bounded size.
+
+        Raises `IntegrityError`, as late as before the last bytes, if it turns out not to be the
+        content: whoever passes chunks on must then leave what it sends unfinished.
+        """
         ...
 
 
 class LocalContents:
     """Contents of this node's own store, read in worker threads."""
+
+    fetches = False
 
     def __init__(self, store: ContentStore, workers: Workers) -> None:
         self._store = store
@@ -79,7 +94,7 @@ class LocalContents:
 
     async def stream(
         self, context: Context, study: StudyRef, digest: Digest, start: int = 0, stop: int | None = None
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         chunks = self._store.stream(study, digest, start, stop)
         while (chunk := await self._workers.run(next, chunks, None)) is not None:
             yield chunk

@@ -8,7 +8,8 @@ while in bounded memory under ``(enc, target)``.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import partial
@@ -188,6 +189,32 @@ class FrameService:
             except NotFound:
                 return await self._again(context, record, frame_number, digest)
         return (await self.made(context, record, frame_number, form.transfer_syntax_uid)).encoded
+
+    def comes_over_the_line(self, form: FrameForm) -> bool:
+        """Return whether a frame in this form, if it is not held, is fetched as it is, and may be streamed."""
+        return self._contents.fetches and form.source is not Source.MADE
+
+    async def stream(
+        self, context: Context, record: InstanceRecord, frame_number: int, form: FrameForm, start: int, stop: int
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield bytes ``start:stop`` of a stored or prepared frame, as they come.
+
+        Raises
+        ------
+        NotFound, MalformedDICOM, IntegrityError, UpstreamError
+            Most before the first chunk. Later ones leave what was yielded unfinished.
+        """
+        digest = self.etag_digest(record, frame_number, form)
+        begun = False
+        try:
+            async with aclosing(self._contents.stream(context, record.study, digest, start, stop)) as chunks:
+                async for chunk in chunks:
+                    begun = True
+                    yield chunk
+        except NotFound:
+            if begun or form.source is not Source.RENDITION:
+                raise
+            yield (await self._again(context, record, frame_number, digest))[start:stop]
 
     async def made(self, context: Context, record: InstanceRecord, frame_number: int, target: str) -> TranscodedFrame:
         """Return a frame transcoded to `target`, with the description that fits it.

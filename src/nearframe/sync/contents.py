@@ -59,7 +59,9 @@ async def content(services: SyncServices, context: Context, request: Request) ->
     size = await services.contents.size(context, study, digest)
 
     def open_range(start: int, stop: int | None) -> AsyncIterator[bytes]:
-        return _counted(services, FRAME, 1, services.contents.stream(context, study, digest, start, stop))
+        # One that is fetched in pieces counts with the last of them.
+        items = int(stop is None or stop == size)
+        return _counted(services, FRAME, items, services.contents.stream(context, study, digest, start, stop))
 
     async def body() -> Body:
         return Body([Streamed(size, open_range)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from nearframe.metrics import SYNC_SENT, SYNC_SENT_BYTES, Metrics
@@ -11,14 +10,10 @@ from nearframe.query.deltas import Deltas
 from nearframe.query.feedwatch import FeedWatch
 from nearframe.query.manifests import Manifests
 from nearframe.query.workers import Workers
-from nearframe.storage.ports import Catalogue, ContentStore, StudyRef
+from nearframe.storage.ports import Catalogue, ContentStore
 
 #: Kinds of what is sent: the label of both metrics.
 FEED, MANIFEST, DELTA, HEADER, FRAME, RENDITIONS = "feed", "manifest", "delta", "header", "frame", "renditions"
-
-
-async def not_told(study: StudyRef) -> None:
-    """Do nothing when a study is opened: an origin knows its own renditions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +28,6 @@ class SyncServices:
         Frames and bulk data: an edge fetches what it does not hold.
     node_name
         What this node writes into ``Via``: unique, and no name of a place or person.
-    opened
-        Awaited when a client is about to be sent contents of a study.
     """
 
     catalogue: Catalogue
@@ -46,7 +39,6 @@ class SyncServices:
     workers: Workers
     metrics: Metrics
     node_name: str
-    opened: Callable[[StudyRef], Awaitable[None]] = not_told
 
     def sent(self, kind: str, items: int, size: int) -> None:
         """Count what goes out."""

@@ -8,8 +8,11 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
-from nearframe.errors import NotFound
+from nearframe.clock import ManualClock
+from nearframe.edge.line import Line, Transfer
+from nearframe.errors import NotFound, UpstreamUnavailable
 from nearframe.ids import Digest, sha256
+from nearframe.metrics import Metrics
 from nearframe.storage.ports import StudyRef
 from nearframe.wire.contentstream import Absent, Data, Event, Opened
 
@@ -24,23 +27,34 @@ class FakeUpstream:
         self.errors: list[Exception] = []
         #: Contents of this many answers are spoiled.
         self.spoil = 0
-        self.go = asyncio.Event()
+        #: While it is clear, nothing is answered; while `flow` is, nothing of a body comes.
+        self.go, self.flow = asyncio.Event(), asyncio.Event()
         self.go.set()
+        self.flow.set()
+        self.line = Line(ManualClock(), Metrics())
+        self.chunk_bytes = 0
+        self.ranges: list[tuple[int, int | None]] = []
+        #: The line is cut each time so many bytes were sent in all.
+        self.cuts: list[int] = []
+        self.sent = 0
         self.breaker = SimpleNamespace(is_open=False, pause_s=0.0)
         self.url = "http://origin"
 
     @asynccontextmanager
-    async def content(self, study: StudyRef, digest: Digest) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
+    async def content(
+        self, study: StudyRef, digest: Digest, transfer: Transfer, start: int = 0, stop: int | None = None
+    ) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
         self.asked["content"] += 1
+        self.ranges.append((start, stop))
         await self._before()
         if digest not in self.contents_held:
             raise NotFound("content")
         data = self._spoiled(self.contents_held[digest])
-        yield len(data), _pieces(data)
+        yield len(data), self._pieces(data[start:stop], transfer)
 
     @asynccontextmanager
     async def contents(
-        self, study: StudyRef, digests: Sequence[Digest], max_length: int
+        self, study: StudyRef, digests: Sequence[Digest], max_length: int, transfer: Transfer
     ) -> AsyncIterator[AsyncIterator[Event]]:
         self.asked["contents"] += 1
         await self._before()
@@ -60,18 +74,23 @@ class FakeUpstream:
         if self.errors:
             raise self.errors.pop(0)
 
+    async def _pieces(self, data: bytes, transfer: Transfer) -> AsyncIterator[bytes]:
+        size = self.chunk_bytes or max(1, -(-len(data) // 2))
+        for at in range(0, len(data), size):
+            await self.flow.wait()
+            if self.cuts and self.sent >= self.cuts[0]:
+                self.cuts.pop(0)
+                raise UpstreamUnavailable("cut")
+            chunk = data[at : at + size]
+            self.sent += len(chunk)
+            transfer.moved(len(chunk))
+            yield chunk
+
     def _spoiled(self, content: bytes) -> bytes:
         if not self.spoil:
             return content
         self.spoil -= 1
         return b"?" + content[1:]
-
-
-async def _pieces(data: bytes) -> AsyncIterator[bytes]:
-    half = len(data) // 2
-    for piece in (data[:half], data[half:]):
-        if piece:
-            yield piece
 
 
 async def settle() -> None:

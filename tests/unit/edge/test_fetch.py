@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -180,14 +179,3 @@ class TestAhead:
         setup.upstream.go.set()
         await reader
         assert setup.upstream.asked == Counter(content=1)
-
-    async def test_idle_means_that_no_reader_waits(self, setup: Setup) -> None:
-        await setup.fetcher.until_idle()
-        setup.upstream.go.clear()
-        reader = tasks.spawn(setup.fetch(ONE), name="reader")
-        await settle()
-        idle = tasks.spawn(setup.fetcher.until_idle(), name="idle")
-        await settle()
-        assert not idle.done()
-        setup.upstream.go.set()
-        await asyncio.gather(reader, idle)

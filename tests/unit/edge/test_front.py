@@ -31,7 +31,7 @@ async def headers_of(
         assert inbound_via.get() == ("1.1 edge-b",)
         scope["state"] = {"route": route}
         for fetch in fetches or []:
-            note_fetch(0.25, **fetch)
+            note_fetch(0.25, 0.1, **fetch)
         await send({"type": "http.response.start", "status": status, "headers": below or []})
         await send({"type": "http.response.body", "body": b""})
 
@@ -45,7 +45,7 @@ async def headers_of(
         return {"type": "http.request"}
 
     scope = {"type": "http", "path": "/dicomweb/studies/1.2/metadata", "headers": [(b"via", b"1.1 edge-b (office)")]}
-    await EdgeFront(app, cast("Upstream", upstream), seen.append, lambda _: None)(scope, receive, send)
+    await EdgeFront(app, cast("Upstream", upstream), seen.append)(scope, receive, send)
     assert seen == ["/dicomweb/studies/1.2/metadata"]
     return dict(sent[0]["headers"])
 
@@ -73,7 +73,7 @@ async def test_cache_status(circumstances: dict[str, Any], said: bytes | None) -
 
 async def test_time_spent_upstream() -> None:
     headers = await headers_of(fetches=[KEPT, KEPT])
-    assert headers[b"server-timing"] == b"upstream;dur=500.0"
+    assert headers[b"server-timing"] == b"upstream;dur=300.0, queue;dur=200.0"
 
 
 @pytest.mark.parametrize(

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
+from nearframe.context import Urgency
 from nearframe.edge import readahead
-from nearframe.edge.fetch import Fetcher, FetchLimits
+from nearframe.edge.fetch import Fetched, Fetcher
 from nearframe.edge.readahead import ReadAhead
 from nearframe.edge.studyindex import Content, StudyIndex
+from nearframe.edge.turns import User
 from nearframe.errors import UpstreamUnavailable
 from nearframe.ids import Digest
 from nearframe.query.workers import Workers
 from nearframe.storage.ports import ContentKind, StudyRef
+from nearframe.units import KIB
 from tests.syncing import STUDY_UID, Shelves, ct_series, shelves
 
 STUDY = StudyRef("main", STUDY_UID)
@@ -25,15 +29,17 @@ class FakeFetcher:
     """Notes the batches."""
 
     def __init__(self) -> None:
-        self.limits = FetchLimits(large_bytes=10_000)
+        self.batch_bytes = 64 * KIB
+        self.line = SimpleNamespace(piece_bytes=lambda _: self.batch_bytes)
         self.batches: list[list[Digest]] = []
         self.error: Exception | None = None
         self.bring = True
 
-    async def until_idle(self) -> None:
-        return
+    async def fetch(self, study: StudyRef, content: Content, urgency: Urgency, user: User) -> Fetched:
+        return Fetched(b"", await self.fetch_ahead(study, [content], urgency) > 0)
 
-    async def fetch_ahead(self, study: StudyRef, contents: Sequence[Content]) -> int:
+    async def fetch_ahead(self, study: StudyRef, contents: Sequence[Content], urgency: Urgency) -> int:
+        assert urgency is Urgency.ARCHIVE
         self.batches.append([content.digest for content in contents])
         if self.error is not None:
             raise self.error
@@ -72,21 +78,22 @@ class Setup:
 
 
 @pytest.fixture
-async def setup(origin: Shelves, edge: Shelves) -> AsyncIterator[Setup]:
+async def setup(origin: Shelves, edge: Shelves, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Setup]:
+    monkeypatch.setattr(readahead, "REQUESTS_AT_ONCE", 1)
     made = Setup(origin, edge)
     yield made
     await made.read_ahead.stop()
     made.workers.close()
 
 
-async def test_what_follows_first_then_what_was_before(setup: Setup) -> None:
+async def test_from_the_frame_outwards(setup: Setup) -> None:
     setup.open(2)
     await setup.read_ahead.finished()
-    assert setup.numbers() == [[3, 4, 5, 1, 0]]
+    assert setup.numbers() == [[3, 1, 4, 0, 5]]
 
 
-async def test_batches_are_small_and_series_take_turns(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readahead, "BATCH_BYTES", 1024)  # two frames
+async def test_batches_are_small_and_series_take_turns(setup: Setup) -> None:
+    setup.fetcher.batch_bytes = 1024  # two frames
     setup.open(0)
     setup.open(6)
     setup.open(0)
@@ -100,14 +107,12 @@ async def test_what_is_held_is_passed_over(setup: Setup, origin: Shelves) -> Non
     setup.store.append(STUDY, ContentKind.FRAME, held, len(data), [data])
     setup.open(2)
     await setup.read_ahead.finished()
-    assert setup.numbers() == [[4, 5, 1, 0]]
+    assert setup.numbers() == [[1, 4, 0, 5]]
 
 
 @pytest.mark.parametrize("broken", [True, False])
-async def test_a_line_that_breaks_or_a_full_disk_ends_it(
-    setup: Setup, monkeypatch: pytest.MonkeyPatch, broken: bool
-) -> None:
-    monkeypatch.setattr(readahead, "BATCH_BYTES", 512)
+async def test_a_line_that_breaks_or_a_full_disk_ends_it(setup: Setup, broken: bool) -> None:
+    setup.fetcher.batch_bytes = 512
     setup.fetcher.error = UpstreamUnavailable("away") if broken else None
     setup.fetcher.bring = False
     setup.open(0)
@@ -127,8 +132,8 @@ async def test_too_many_series_push_out_the_first(setup: Setup, monkeypatch: pyt
     assert setup.numbers() == [[7, 8, 9]]
 
 
-async def test_large_contents_are_left_to_readers(setup: Setup) -> None:
-    setup.fetcher.limits = FetchLimits(large_bytes=100)
+async def test_a_frame_asked_for_elsewhere_moves_the_centre(setup: Setup) -> None:
     setup.open(0)
+    setup.open(4)
     await setup.read_ahead.finished()
-    assert setup.numbers() == []
+    assert setup.numbers() == [[5, 3, 2, 1, 0]]

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import httpx
 import pytest
 
 from nearframe.clock import ManualClock
+from nearframe.context import Urgency
 from nearframe.edge.breaker import FAILURES_TO_OPEN
+from nearframe.edge.line import Transfer
+from nearframe.edge.turns import User
 from nearframe.edge.upstream import FeedEntry, Timeouts, Upstream, inbound_via
 from nearframe.errors import (
     ConfigurationError,
@@ -190,19 +194,68 @@ async def test_headers_that_cannot_be_read(body: bytes) -> None:
 async def test_contents_come_as_events() -> None:
     digest = b"d" * 32
     body = Bytes(opening(digest, 3) + b"ab", b"c" + ending(1))
-    async with upstream(lambda _: httpx.Response(200, stream=body)).contents(STUDY, [digest], 10) as events:
+    asked = upstream(lambda _: httpx.Response(200, stream=body))
+    async with transfer(asked) as turn, asked.contents(STUDY, [digest], 10, turn) as events:
         assert [event async for event in events] == [Opened(digest, 3), Data(b"ab", False), Data(b"c", True)]
 
 
 async def test_contents_that_are_cut() -> None:
     body = Bytes(opening(b"d" * 32, 3) + b"ab")
+    asked = upstream(lambda _: httpx.Response(200, stream=body))
     with pytest.raises(UpstreamError):
-        async with upstream(lambda _: httpx.Response(200, stream=body)).contents(STUDY, [b"d" * 32], 10) as events:
+        async with transfer(asked) as turn, asked.contents(STUDY, [b"d" * 32], 10, turn) as events:
             async for _ in events:
                 pass
 
 
-async def test_a_content_without_length() -> None:
-    with pytest.raises(UpstreamError, match="how long"):
-        async with upstream(lambda _: httpx.Response(200, stream=Bytes(b"abc"))).content(STUDY, b"d" * 32):
-            pass
+@asynccontextmanager
+async def transfer(asked: Upstream) -> AsyncIterator[Transfer]:
+    wanted = asked.line.transfer(User.READER, Urgency.ROUTINE, 3)
+    async with wanted.turn():
+        yield wanted
+
+
+async def content(answer: Handler, start: int = 0, stop: int | None = None) -> tuple[int, bytes]:
+    """Ask for a range of a content; return the length of the whole and what came."""
+    asked = upstream(answer)
+    async with transfer(asked) as turn, asked.content(STUDY, b"d" * 32, turn, start, stop) as (length, chunks):
+        return length, b"".join([chunk async for chunk in chunks])
+
+
+async def test_a_content_and_ranges_of_it() -> None:
+    seen: list[httpx.Headers] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request.headers)
+        if "range" not in request.headers:
+            return httpx.Response(200, stream=Bytes(b"abc", b"def"), headers={"content-length": "6"})
+        return httpx.Response(206, stream=Bytes(b"cd"), headers={"content-range": "bytes 2-3/6"})
+
+    assert await content(answer) == (6, b"abcdef")
+    assert await content(answer, 2, 4) == (6, b"cd")
+    assert seen[1]["range"] == "bytes=2-3"
+    assert seen[1]["if-range"] == f'"{(b"d" * 32).hex()}"'
+    assert (await content(answer, 2))[1] == b"cd"
+    assert seen[2]["range"] == "bytes=2-"
+
+
+@pytest.mark.parametrize(("start", "stop", "part"), [(4, None, b"ef"), (2, 4, b"cd"), (0, 2, b"ab"), (3, 6, b"def")])
+async def test_an_upstream_that_does_not_know_ranges(start: int, stop: int | None, part: bytes) -> None:
+    whole = Bytes(b"abc", b"def")
+    answered = await content(lambda _: httpx.Response(200, stream=whole, headers={"content-length": "6"}), start, stop)
+    assert answered == (6, part)
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [
+        (200, {}),
+        (200, {"content-length": "six"}),
+        (206, {}),
+        (206, {"content-range": "bytes */6"}),
+        (206, {"content-range": "bytes 1-3/6"}),
+    ],
+)
+async def test_an_extent_that_cannot_be_right(status: int, headers: dict[str, str]) -> None:
+    with pytest.raises(UpstreamError):
+        await content(lambda _: httpx.Response(status, stream=Bytes(b"abc"), headers=headers), 2, 4)

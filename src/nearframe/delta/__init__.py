@@ -1,1 +1,0 @@
-"""Frames made from frames that the receiver holds: exact bytes, proved by digest on both sides."""

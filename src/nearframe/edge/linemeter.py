@@ -1,0 +1,86 @@
+"""How fast the line is and how long its round trip, measured as transfers pass.
+
+Pure: times are arguments. Both estimates are robust rather than quick. The rate counts only
+time in which bytes were coming, so a line that idles, or waits for answers, is not taken for
+a slow one; the round trip is the shortest seen of late, so a queue is not taken for distance.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+_SAMPLE_S: Final = 0.05  # busy time behind one sample: long enough that a burst out of a buffer does not make one
+_SAMPLES_KEPT: Final = 16
+#: Of the samples kept, the one that three quarters stay below: an upstream that dawdles makes low ones,
+#: nothing makes many high ones.
+_QUANTILE: Final = 0.75
+_FLOOR_WINDOW_S: Final = 60.0  # a route may change for the worse: after this a longer round trip is believed
+
+
+class RateMeter:
+    """Bytes a second of one direction, while bytes flow.
+
+    A flow lasts from the first bytes of a transfer to its last. What arrives while any flow
+    lasts took the time since the bytes before it; what opens the first flow took a time that
+    nobody knows and is not counted.
+    """
+
+    def __init__(self) -> None:
+        self._flows = 0
+        self._last = 0.0
+        self._busy_s = 0.0
+        self._bytes = 0
+        self._samples: deque[float] = deque(maxlen=_SAMPLES_KEPT)
+
+    @property
+    def bytes_s(self) -> float | None:
+        """The estimate, or None before the first."""
+        if not self._samples:
+            return None
+        return sorted(self._samples)[int(_QUANTILE * (len(self._samples) - 1))]
+
+    def flow_began(self, now: float, size_bytes: int) -> None:
+        """Say that the first bytes of a transfer passed."""
+        self._flows += 1
+        if self._flows == 1:
+            self._last = now
+        else:
+            self.moved(now, size_bytes)
+
+    def moved(self, now: float, size_bytes: int) -> None:
+        """Say that more bytes of some flow passed."""
+        self._busy_s += now - self._last
+        self._last = now
+        self._bytes += size_bytes
+        if self._busy_s >= _SAMPLE_S:
+            self._samples.append(self._bytes / self._busy_s)
+            self._busy_s, self._bytes = 0.0, 0
+
+    def flow_ended(self) -> None:
+        """Say that a flow is over."""
+        self._flows -= 1
+
+
+class RoundTripMeter:
+    """The shortest time between a request and its answer, of the last minute or two."""
+
+    def __init__(self) -> None:
+        self._until = 0.0
+        self._before: float | None = None
+        self._now: float | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        """The estimate, or None before the first."""
+        known = [floor for floor in (self._before, self._now) if floor is not None]
+        return min(known, default=None)
+
+    def answered(self, now: float, took_s: float) -> None:
+        """Say how long an answer took."""
+        if now >= self._until:
+            # After two windows without any sample, what was before says nothing.
+            self._before = self._now if now < self._until + _FLOOR_WINDOW_S else None
+            self._now = None
+            self._until = now + _FLOOR_WINDOW_S
+        self._now = took_s if self._now is None else min(self._now, took_s)

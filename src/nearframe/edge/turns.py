@@ -1,0 +1,146 @@
+"""Who may use the line next: the rules, without a clock, a socket or a task.
+
+- Urgent transfers (stat, active) begin at once. While one is open nothing else begins.
+- The others take turns: the most urgent first, and among equals the user that had least.
+  Together they keep no more under way than fills the line, so that what an urgent
+  transfer finds before it in the queue at the bottleneck is gone when its own bytes come.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final
+
+from nearframe.context import Urgency
+
+#: Each transfer has a connection of its own, and one is left for the feed.
+ACTIVE_AT_ONCE: Final = 16
+OTHERS_AT_ONCE: Final = 16
+
+
+class User(Enum):
+    """On whose behalf the line is used. Users of the same urgency share it fairly."""
+
+    READER = "reader"
+    READ_AHEAD = "read_ahead"
+    PULL = "pull"
+    FORWARD = "forward"
+
+
+class Direction(Enum):
+    """From the upstream, or to it."""
+
+    DOWN = "down"
+    UP = "up"
+
+
+@dataclass(eq=False, slots=True)
+class Claim:
+    """A transfer as the rules see it.
+
+    Attributes
+    ----------
+    under_way_bytes
+        What was asked for and has not passed yet.
+    """
+
+    user: User
+    urgency: Urgency
+    size_bytes: int
+    direction: Direction = Direction.DOWN
+    number: int = 0
+    under_way_bytes: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.under_way_bytes = self.size_bytes
+
+    @property
+    def is_urgent(self) -> bool:
+        return self.urgency <= Urgency.ACTIVE
+
+
+class Turns:
+    """Keeps the claims that wait and those that are open, and says which may begin.
+
+    Parameters
+    ----------
+    window_bytes
+        How much the transfers that are not urgent may have under way in a direction.
+    """
+
+    def __init__(self, window_bytes: Callable[[Direction], int]) -> None:
+        self._window_bytes = window_bytes
+        self._waiting: list[Claim] = []
+        self._open: set[Claim] = set()
+        #: Bytes that each user has begun. One that comes back is not owed what it did not ask for.
+        self._begun: Counter[User] = Counter()
+        self._numbers = 0
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def open(self) -> int:
+        return len(self._open)
+
+    def under_way_bytes(self, direction: Direction) -> int:
+        """Return what the transfers that are not urgent have under way."""
+        return sum(c.under_way_bytes for c in self._open if c.direction is direction and not c.is_urgent)
+
+    def ask(self, claim: Claim) -> None:
+        """Put a claim in the queue."""
+        self._numbers += 1
+        claim.number = self._numbers
+        present = {other.user for other in (*self._waiting, *self._open)}
+        if claim.user not in present and present:
+            self._begun[claim.user] = max(self._begun[claim.user], min(self._begun[user] for user in present))
+        self._waiting.append(claim)
+
+    def next(self) -> Claim | None:
+        """Open the claim whose turn it is and return it; None if it is nobody's now."""
+        blocked: set[Direction] = set()
+        for claim in sorted(self._waiting, key=self._order):
+            if claim.direction in blocked and not claim.is_urgent:
+                continue
+            if self._may_begin(claim):
+                self._waiting.remove(claim)
+                self._open.add(claim)
+                self._begun[claim.user] += claim.size_bytes
+                return claim
+            if not claim.is_urgent:
+                blocked.add(claim.direction)  # what comes after it must not overtake it
+        return None
+
+    def moved(self, claim: Claim, size_bytes: int) -> None:
+        """Say that bytes of an open claim have passed."""
+        claim.under_way_bytes = max(0, claim.under_way_bytes - size_bytes)
+
+    def over(self, claim: Claim) -> None:
+        """Say that a claim ended, or does not wait any more."""
+        if claim in self._open:
+            self._open.remove(claim)
+        else:
+            self._waiting.remove(claim)
+
+    def _order(self, claim: Claim) -> tuple[int, int, int]:
+        begun = 0 if claim.is_urgent else self._begun[claim.user]
+        return claim.urgency, begun, claim.number
+
+    def _may_begin(self, claim: Claim) -> bool:
+        if claim.urgency is Urgency.STAT:
+            return True
+        urgent = sum(other.is_urgent for other in self._open)
+        if claim.is_urgent:
+            return urgent < ACTIVE_AT_ONCE
+        if urgent or len(self._open) >= OTHERS_AT_ONCE:
+            return False
+        under_way = self.under_way_bytes(claim.direction)
+        if not under_way:
+            return True
+        # A reader waits for the whole of a routine content: it may go beyond what fits.
+        needed = 1 if claim.urgency is Urgency.ROUTINE else claim.size_bytes
+        return under_way + needed <= self._window_bytes(claim.direction)
