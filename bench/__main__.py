@@ -1,7 +1,8 @@
 """Every benchmark, one after the other: ``python -m bench [--quick]``; ``make bench`` calls it.
 
 Each part also runs alone: ``python -m bench.archive``, ``bench.resend``, ``bench.memory``,
-``bench.catalogue``, ``bench.scale``, ``bench.codecs``, ``bench.perceptual``, ``bench.listener``.
+``bench.catalogue``, ``bench.scale``, ``bench.codecs``, ``bench.perceptual``, ``bench.listener``,
+``bench.network``, ``bench.wan``.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 PARTS = (
     ("against Orthanc and nginx", ["bench.archive"]),
     ("the listener alone, against nginx", ["bench.listener"]),
+    ("behind a thin line", ["bench.wan"]),
     ("what a re-send moves", ["bench.resend"]),
     ("memory while taking in 1 GB", ["bench.memory"]),
     ("catalogue: cost of an operation", ["bench.catalogue"]),
@@ -22,6 +24,7 @@ PARTS = (
 _QUICK = {
     "bench.archive": ["--quick"],
     "bench.listener": ["--pairs", "3"],
+    "bench.wan": ["--quick"],
     "bench.resend": ["--slices", "20"],
     "bench.memory": ["--frames", "100"],
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,8 +70,8 @@ def _image(ds: Dataset, size: int, frames: int | None = None) -> None:
         ds.NumberOfFrames = frames
 
 
-def ct_series(folder: Path, count: int, size: int, label: str) -> Series:
-    """Write a series of single-frame CT slices of `size` x `size` pixels."""
+def ct_series(folder: Path, count: int, size: int, label: str, seed: int = 0) -> Series:
+    """Write a series of single-frame CT slices of `size` x `size` pixels; another `seed` gives other pixels."""
     folder.mkdir(parents=True, exist_ok=True)
     root = f"1.2.826.0.1.3680043.9.9999.{ROUND.decode()}.{label}"
     study, series = f"{root}.1", f"{root}.1.1"
@@ -85,12 +85,20 @@ def ct_series(folder: Path, count: int, size: int, label: str) -> Series:
         ds.ImageOrientationPatient = ["1", "0", "0", "0", "1", "0"]
         ds.SliceLocation = str(float(number))
         ds.PixelSpacing = ["0.78125", "0.78125"]
-        ds.PixelData = slice_pixels(size, number).tobytes()
+        ds.PixelData = slice_pixels(size, seed + number).tobytes()
         path = folder / f"{number:05d}.dcm"
         ds.save_as(path, enforce_file_format=True)
         instances.append(sop)
         files.append(path)
     return Series(study, series, tuple(instances), tuple(files))
+
+
+def renamed(files: Sequence[Path], folder: Path, name: str) -> None:
+    """Write the files anew into `folder` with another patient name of seven characters."""
+    assert len(name) == len("Phantom")
+    folder.mkdir(parents=True)
+    for path in files:
+        (folder / path.name).write_bytes(path.read_bytes().replace(b"Bench^Phantom", b"Bench^" + name.encode(), 1))
 
 
 def noise_multiframe(folder: Path, objects: int, frames: int, size: int, label: str) -> Series:

@@ -1,11 +1,17 @@
-"""Load generators: wrk for HTTP/1.1, h2load for HTTP/2, and plain sockets for stores."""
+"""Load generators: wrk for HTTP/1.1, h2load for HTTP/2, and plain sockets for stores.
+
+``python -m bench.load URL FOLDER`` stores a folder of files, from wherever it is started.
+"""
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
 import socket
+import ssl
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -65,19 +71,19 @@ def h2load(base: str, paths: Sequence[str], *, accept: str, requests: int, strea
     return Work(requests, seconds)
 
 
+def connect(url: str) -> http.client.HTTPConnection:
+    """Return a connection to a server of ours, over TLS if its URL says so."""
+    parts = urlsplit(url)
+    if parts.scheme != "https":
+        return http.client.HTTPConnection(parts.netloc, timeout=600)
+    context = ssl._create_unverified_context()  # noqa: S323 - a certificate made a moment ago
+    return http.client.HTTPSConnection(parts.netloc, context=context, timeout=600)
+
+
 def one_by_one(base: str, path: str, *, accept: str, times: int) -> Work:
     """Ask for one path `times` times over one connection, reading every byte."""
-    import http.client
-    import ssl
-
     parts = urlsplit(base)
-    if parts.scheme == "https":
-        connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-            parts.netloc,
-            context=ssl._create_unverified_context(),  # noqa: S323 - loopback
-        )
-    else:
-        connection = http.client.HTTPConnection(parts.netloc)
+    connection = connect(base)
     received = 0
     start = time.perf_counter()
     for _ in range(times):
@@ -97,9 +103,7 @@ def store(base: str, bodies: Sequence[bytes], *, connections: int, instances: in
     failures: list[str] = []
 
     def work() -> None:
-        import http.client
-
-        connection = http.client.HTTPConnection(parts.netloc)
+        connection = connect(base)
         connection.connect()
         connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         while True:
@@ -137,3 +141,14 @@ def multipart(objects: Sequence[bytes]) -> bytes:
     """Wrap objects as one STOW-RS body."""
     head = b"--BENCH\r\nContent-Type: application/dicom\r\n\r\n"
     return b"".join(head + part10 + b"\r\n" for part10 in objects) + b"--BENCH--\r\n"
+
+
+def store_files(base: str, files: Sequence[Path], together: int = 25) -> None:
+    """Store files, some in a request."""
+    for start in range(0, len(files), together):
+        objects = [path.read_bytes() for path in files[start : start + together]]
+        store(base, [multipart(objects)], connections=1, instances=len(objects))
+
+
+if __name__ == "__main__":
+    store_files(sys.argv[1], sorted(Path(sys.argv[2]).iterdir()))

@@ -26,15 +26,16 @@ from typing import Final
 from bench.bottleneck import DEVICE, MTU_BYTES, Line, Passed
 from bench.peers import Place
 
-NEAR_ADDRESS: Final = "10.99.0.1"
-FAR_ADDRESS: Final = "10.99.0.2"
+#: Of the loopback range, though a line lies between: a node without access control listens on no other.
+NEAR_ADDRESS: Final = "127.99.0.1"
+FAR_ADDRESS: Final = "127.99.0.2"
 #: What Linux comes with; the machine's own choice would say more about the machine.
 CONGESTION_CONTROL: Final = "cubic"
 
 #: No thin line: for putting things in place.
 WIDE: Final = Line(rate_bits_s=1e9, round_trip_s=0.0, queue_s=0.05)
 
-_INSIDE: Final = "NEARFRAME_BENCH_NAMESPACE"
+_INSIDE: Final = "BENCH_NAMESPACE"
 _MEGABIT: Final = 1e6
 #: What TCP carries of a packet: less 20 bytes of IP, 20 of TCP and 12 of time stamps.
 PAYLOAD_SHARE: Final = (MTU_BYTES - 52) / MTU_BYTES
@@ -146,8 +147,12 @@ def _helper(command: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
 
 
 def _set_up(enter: Sequence[str], address: str, peer: str, congestion_control: str) -> None:
+    # Let the loopback device be no more than 127.0.0.1, and the line carry the rest of the range.
+    subprocess.run([*enter, "sh", "-c", f"echo 1 > /proc/sys/net/ipv4/conf/{DEVICE}/route_localnet"], check=True)
     for arguments in (
         ["link", "set", "lo", "up"],
+        ["addr", "del", "127.0.0.1/8", "dev", "lo"],
+        ["addr", "add", "127.0.0.1/32", "dev", "lo"],
         ["addr", "add", address, "peer", peer, "dev", DEVICE],
         # What is dropped is dropped by the bottleneck, not by the device before it.
         ["link", "set", DEVICE, "mtu", str(MTU_BYTES), "txqueuelen", "20000", "up"],
@@ -298,7 +303,7 @@ def main() -> int:
     for proof in proofs:
         print(
             f"{proof.megabits:g} Mbit/s: round trip {proof.round_trip_ms:.1f} ms idle; "
-            f"goodput {proof.goodput:.1%} of what the rate leaves, {proof.goodput_of_eight:.1%} with eight connections, "
+            f"goodput {proof.goodput:.1%} of what the rate leaves, {proof.goodput_of_eight:.1%} with eight connections "
             f"which see {proof.queued_ms:.0f} ms (full queue: {proof.should_queue_ms:.0f} ms) and {proof.dropped} drops"
         )
     return 0

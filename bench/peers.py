@@ -86,7 +86,11 @@ def running(command: Sequence[str], url: str, log: Path, env: dict[str, str] | N
             command, stdout=out, stderr=out, env={**os.environ, **(env or {})}, start_new_session=True
         )
     try:
-        wait_until_answers(url, process)
+        try:
+            wait_until_answers(url, process)
+        except RuntimeError as error:
+            end = "\n".join(log.read_text(errors="replace").splitlines()[-12:])
+            raise RuntimeError(f"{error}\n{end}") from None
         yield process.pid
     finally:
         with contextlib.suppress(ProcessLookupError):
@@ -99,7 +103,7 @@ def running(command: Sequence[str], url: str, log: Path, env: dict[str, str] | N
 
 
 @contextlib.contextmanager
-def orthanc(home: Path) -> Iterator[Server]:
+def orthanc(home: Path, *, place: Place = HERE) -> Iterator[Server]:
     """Orthanc with its DICOMweb plugin, tuned: no compression, keep-alive, large cache, no file access on find."""
     home.mkdir(parents=True, exist_ok=True)
     port = free_port()
@@ -108,7 +112,7 @@ def orthanc(home: Path) -> Iterator[Server]:
         "StorageDirectory": str(home / "db"),
         "IndexDirectory": str(home / "db"),
         "HttpPort": port,
-        "RemoteAccessAllowed": False,
+        "RemoteAccessAllowed": place is not HERE,
         "AuthenticationEnabled": False,
         "DicomServerEnabled": False,
         "HttpThreadsCount": 50,
@@ -117,6 +121,7 @@ def orthanc(home: Path) -> Iterator[Server]:
         "StorageCompression": False,
         "HttpCompressionEnabled": False,
         "SaveJobs": False,
+        "OverwriteInstances": True,
         "StorageAccessOnFind": "Never",
         "MaximumStorageCacheSize": 512,
         "Plugins": [str(ORTHANC_PLUGIN)],
@@ -124,8 +129,8 @@ def orthanc(home: Path) -> Iterator[Server]:
     }
     path = home / "orthanc.json"
     path.write_text(json.dumps(configuration))
-    root = f"http://127.0.0.1:{port}"
-    with running(["Orthanc", str(path)], f"{root}/system", home / "log") as pid:
+    root = f"http://{place.host}:{port}"
+    with running([*place.enter, "Orthanc", str(path)], f"{root}/system", home / "log") as pid:
         yield Server("Orthanc", pid, f"{root}/dicom-web")
 
 
@@ -166,24 +171,48 @@ http {{
 
 
 @contextlib.contextmanager
-def origin(home: Path, *, tls: tuple[Path, Path] | None = None, options: Sequence[str] = ()) -> Iterator[Server]:
+def origin(
+    home: Path, *, tls: tuple[Path, Path] | None = None, options: Sequence[str] = (), place: Place = HERE
+) -> Iterator[Server]:
     """Our origin as a user starts it."""
+    with _node("origin", home, tls, options, place) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def edge(
+    home: Path, upstream: Server, *, tls: tuple[Path, Path] | None = None, options: Sequence[str] = ()
+) -> Iterator[Server]:
+    """Our edge as a user starts it, in front of an origin of ours."""
+    more = ["--upstream", upstream.url.removesuffix("/dicomweb"), *options]
+    if upstream.url.startswith("https"):
+        assert tls is not None
+        more += ["--upstream-ca", str(tls[0])]
+    with _node("edge", home, tls, more, HERE) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def _node(
+    role: str, home: Path, tls: tuple[Path, Path] | None, options: Sequence[str], place: Place
+) -> Iterator[Server]:
     home.mkdir(parents=True, exist_ok=True)
     port = free_port()
-    command = [sys.executable, "-m", "nearframe", "origin", "--home", str(home / "home"), "--insecure"]
-    command += ["--http", f"127.0.0.1:{port}", *options]
+    command = [*place.enter, sys.executable, "-m", "nearframe", role, "--home", str(home / "home"), "--insecure"]
+    command += ["--http", f"{place.host}:{port}", *options]
     if tls:
         command += ["--tls-cert", str(tls[0]), "--tls-key", str(tls[1])]
-    root = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
+    root = f"{'https' if tls else 'http'}://{place.host}:{port}"
     with running(command, f"{root}/healthz", home / "log") as pid:
-        yield Server("nearframe", pid, f"{root}/dicomweb")
+        yield Server("nearframe" if role == "origin" else role, pid, f"{root}/dicomweb")
 
 
-def self_signed(folder: Path) -> tuple[Path, Path]:
-    """Make a P-256 certificate for 127.0.0.1 with the openssl command."""
+def self_signed(folder: Path, *more_addresses: str) -> tuple[Path, Path]:
+    """Make a P-256 certificate for 127.0.0.1, and for more addresses, with the openssl command."""
     folder.mkdir(parents=True, exist_ok=True)
     certificate, key = folder / "cert.pem", folder / "key.pem"
-    subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    names = ",".join(f"IP:{address}" for address in ("127.0.0.1", *more_addresses))
+    subject = ["-subj", "/CN=127.0.0.1", "-addext", f"subjectAltName={names}"]
     curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
     command = ["openssl", "req", "-x509", *curve, *subject, "-keyout", str(key), "-out", str(certificate)]
     subprocess.run(command, check=True, capture_output=True)

@@ -146,7 +146,10 @@ async def _nodes(folder: Path) -> AsyncIterator[tuple[httpx.AsyncClient, httpx.A
     async with (
         open_origin(Settings(home=folder / "origin", **more)) as (app, _),
         running(app) as upstream,
-        open_edge(Settings(home=folder / "edge", upstream=upstream, prefetch=False, **more)) as (edge_app, metrics),
+        open_edge(Settings(home=folder / "edge", upstream=upstream, prefetch=False, push="none", **more)) as (
+            edge_app,
+            metrics,
+        ),
         running(edge_app) as edge,
         httpx.AsyncClient(base_url=upstream, timeout=300) as origin_client,
         httpx.AsyncClient(base_url=edge, timeout=300) as edge_client,

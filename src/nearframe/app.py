@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -27,7 +27,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from nearframe import log, tasks
 from nearframe.clock import SystemClock
 from nearframe.config import Settings
-from nearframe.context import Context, local_admin
+from nearframe.context import Context, Urgency, local_admin
 from nearframe.dicom.limits import Limits
 from nearframe.dicomweb.address import ROOT, Addresses
 from nearframe.dicomweb.app import dicomweb_app
@@ -35,6 +35,7 @@ from nearframe.dicomweb.boundary import unknown
 from nearframe.dicomweb.ports import RemoveService, StoreService
 from nearframe.dicomweb.problems import problem
 from nearframe.dicomweb.services import Services, services
+from nearframe.edge.keptstore import KeptStore
 from nearframe.edge.node import Edge, Kept
 from nearframe.errors import ConfigurationError, MalformedRequest
 from nearframe.intake.ingest import Ingest
@@ -61,13 +62,15 @@ from nearframe.query.status import node_status
 from nearframe.query.workers import Workers
 from nearframe.storage.catalogue import SQLCatalogue, open_catalogue
 from nearframe.storage.packs import PackSettings, PackStore
+from nearframe.storage.ports import StudyRef
 from nearframe.storage.scratch import ScratchFolder, remove_leftovers
 from nearframe.sync.app import sync_routes
-from nearframe.sync.services import SyncServices
+from nearframe.sync.services import SyncServices, not_told
 from nearframe.upkeep.http import upkeep_routes
 from nearframe.upkeep.service import Upkeep
 from nearframe.web import viewer
 from nearframe.web.pages import Pages
+from nearframe.wire import priority
 
 _log = log.logger(__name__)
 
@@ -105,18 +108,23 @@ class Core:
         return f"nearframe-{self.epoch[:8]}"
 
     def gate(self, scope: Scope) -> Context:
-        """Say who makes a request. Until custody lands: a process of this machine, for the tenant it names."""
+        """Say who makes a request, and how urgently.
+
+        Until custody lands: a process of this machine, for the tenant it names.
+        """
+        tenant, urgency = self.settings.tenant, Urgency.ROUTINE
         for name, value in scope["headers"]:
             if name == TENANT_HEADER:
                 tenant = value.decode("latin-1").strip()
                 if not tenant.isprintable() or not 0 < len(tenant) <= _MAX_TENANT_CHARS:
                     raise MalformedRequest(f"a tenant's name has 1 to {_MAX_TENANT_CHARS} characters")
-                return local_admin(tenant)
-        return local_admin(self.settings.tenant)
+            elif name == priority.HEADER:
+                urgency = priority.read_priority(value)
+        return local_admin(tenant, urgency)
 
 
 @asynccontextmanager
-async def open_core(settings: Settings, role: str) -> AsyncIterator[Core]:
+async def open_core(settings: Settings, role: str, store: type[PackStore]) -> AsyncIterator[Core]:
     """Open store and catalogue; close them in order."""
     async with AsyncExitStack() as stack:
         _make_home(settings.home)
@@ -128,7 +136,7 @@ async def open_core(settings: Settings, role: str) -> AsyncIterator[Core]:
         sizes = PackSettings(
             settings.segment_bytes, settings.chunk_bytes, settings.kept_free_bytes, settings.frame_memory_bytes
         )
-        packs = await disk.run(PackStore, settings.home, sizes)
+        packs = await disk.run(store, settings.home, sizes)
         stack.push_async_callback(disk.run, packs.close)
         # From here on this process owns the home: what lies about there is a dead one's.
         claim(settings.home, role)
@@ -229,8 +237,10 @@ def services_of(
     )
 
 
-def sync_services(core: Core, contents: ContentReader, feed: FeedWatch) -> SyncServices:
-    """Put the services together that other nodes follow this one by."""
+def sync_services(
+    core: Core, contents: ContentReader, feed: FeedWatch, opened: Callable[[StudyRef], Awaitable[None]] = not_told
+) -> SyncServices:
+    """Put the services together that other nodes, and clients, follow this one by."""
     deltas = Deltas(
         core.catalogue,
         core.packs,
@@ -249,6 +259,7 @@ def sync_services(core: Core, contents: ContentReader, feed: FeedWatch) -> SyncS
         workers=core.sync,
         metrics=core.metrics,
         node_name=core.node_name,
+        opened=opened,
     )
 
 
@@ -318,7 +329,7 @@ async def _workers(name: str, threads: int) -> AsyncIterator[Workers]:
 @asynccontextmanager
 async def open_origin(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Metrics]]:
     """Open an origin: the archive. The value is what it answers, and its metrics."""
-    async with open_core(settings, "origin") as core, AsyncExitStack() as stack:
+    async with open_core(settings, "origin", PackStore) as core, AsyncExitStack() as stack:
         activity = Activity()
         background = await core.sql.run(_background, core, activity)
         stack.push_async_callback(core.disk.run, background.close)
@@ -368,7 +379,7 @@ def _background(core: Core, activity: Activity) -> Background:
 @asynccontextmanager
 async def open_edge(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Metrics]]:
     """Open an edge: it follows its upstream, and serves what it holds when that is away."""
-    async with open_core(settings, "edge") as core:
+    async with open_core(settings, "edge", KeptStore) as core:
         feed = FeedWatch(core.catalogue, core.sql)
         edge = Edge(
             settings,
@@ -378,12 +389,13 @@ async def open_edge(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Metrics]
             local_epoch=core.epoch,
             nudge=feed.nudge,
         )
+        gate = edge.gate(core.gate)
         dicomweb = services_of(core, edge.contents, None, None)
-        sync = sync_services(core, edge.contents, feed)
+        sync = sync_services(core, edge.contents, feed, edge.study_opened)
         checks = {"upstream": upstream_check(lambda: edge.upstream.is_reachable)}
-        routes = [edge_status(core, edge), *sync_routes(sync, core.gate), *node_routes(core, "edge", checks)]
-        front = edge.wrap(dicomweb_app(dicomweb, settings, core.gate), Addresses(settings))
-        edge.start()
+        routes = [edge_status(core, edge), *sync_routes(sync, gate), *node_routes(core, "edge", checks)]
+        front = edge.wrap(dicomweb_app(dicomweb, settings, gate), Addresses(settings), gate)
+        await edge.start()
         try:
             yield NodeApp(front, routes, _not_at_an_edge), core.metrics
         finally:
@@ -406,12 +418,14 @@ def edge_status(core: Core, edge: Edge) -> Route:
         stats = await core.disk.run(core.packs.stats)
         state = await core.sql.run(node_status, "edge", core.settings.home, core.catalogue, stats)
         state["upstream"], state["moved"] = edge.upstream_status(), edge.moved()
+        state["tiers"] = edge.tiering.status()
         return JSONResponse(state, headers={"Cache-Control": "no-store"})
 
     return Route("/api/status", answer)
 
 
 def _kept(core: Core) -> Kept:
+    assert isinstance(core.packs, KeptStore)  # noqa: S101 - an edge opens no other
     return Kept(
         home=core.settings.home,
         scratch=core.scratch,

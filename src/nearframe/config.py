@@ -20,16 +20,19 @@ from nearframe.settingkinds import (
     ADDRESS,
     COUNT,
     DATABASE_URL,
+    DURATION,
     FLAG,
     LIST,
     NUMBER,
     OPTIONAL_PATH,
     PATH,
     SIZE,
+    TABLES,
     TEXT,
     URL,
     Address,
     Kind,
+    Tables,
     choice,
 )
 from nearframe.units import GIB, MIB
@@ -131,6 +134,34 @@ class Settings:
     )
     prefetch: bool = _setting(
         FLAG, True, "edge", "Once a frame of a series had to be fetched, fetch the rest in the background."
+    )
+
+    push: str = _setting(
+        choice("none", "today", "all"),
+        "today",
+        "edge",
+        "Studies fetched before anybody asks, if they are routine or more urgent: today's are those acquired within "
+        "24 hours, or scheduled for today.",
+    )
+    prior_studies: int = _setting(
+        COUNT, 3, "edge", "Studies of the same patient fetched when one is opened, those most alike first."
+    )
+    cache_bytes: int = _setting(
+        SIZE,
+        0,
+        "edge",
+        "Room for what an edge holds; beyond it the frames of whole studies go. 0 takes four fifths of the disk that "
+        "is free or holds them.",
+        unit="bytes",
+    )
+    ttl_stat: float = _setting(
+        DURATION, 24 * 3600.0, "edge", "How long after its last use a stat study goes after all that are not fresh."
+    )
+    ttl_active: float = _setting(DURATION, 7 * 24 * 3600.0, "edge", "The same for an active study.")
+    ttl_routine: float = _setting(DURATION, 72 * 3600.0, "edge", "The same for a routine study.")
+    ttl_archive: float = _setting(DURATION, 24 * 3600.0, "edge", "The same for an archived study.")
+    route: Tables = _setting(
+        TABLES, (), "edge", "Rules that say how urgent a study or request is, tried in order: [[route]] tables."
     )
 
     segment_bytes: int = _setting(SIZE, 128 * MIB, "storage", "Size at which a pack is closed.", unit="bytes")
@@ -290,7 +321,7 @@ def _from_file(path: Path) -> Iterator[tuple[str, object, str]]:
 
 def _line_of(name: str, text: str) -> int:
     # tomllib keeps no positions; a key of a flat table starts its line.
-    found = re.search(rf"^\s*[\"']?\[?{re.escape(name)}\b", text, re.MULTILINE)
+    found = re.search(rf"^\s*[\"']?\[{{0,2}}{re.escape(name)}\b", text, re.MULTILINE)
     return text.count("\n", 0, found.end()) + 1 if found else 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from functools import lru_cache
 
 DEFAULT_TENANT = "main"
 
@@ -52,6 +53,7 @@ class Context:
         return replace(self, urgency=urgency)
 
 
-def local_admin(tenant: str = DEFAULT_TENANT) -> Context:
-    """The only principal until custody lands: a process on this machine."""
-    return Context(principal="local_admin", tenant=tenant)
+@lru_cache(maxsize=1024)
+def local_admin(tenant: str = DEFAULT_TENANT, urgency: Urgency = Urgency.ROUTINE) -> Context:
+    """The only principal until custody lands: a process on this machine. Made once: every request asks for it."""
+    return Context(principal="local_admin", tenant=tenant, urgency=urgency)

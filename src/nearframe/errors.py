@@ -25,6 +25,7 @@
     │   └── UpstreamTimeout                                                           504
     └── StorageError                                                                  exit 3
         ├── NoSpace             the disk is full: refused, nothing lost               507 / 0xA700
+        │   └── NotAdmitted     an edge does not keep what only passes through
         ├── Busy                a bounded resource is taken: try again                503
         └── BackendFailed       the store or the database failed                      500
 
@@ -234,6 +235,14 @@ class NoSpace(StorageError):
         )
         self.needed_bytes = needed_bytes
         self.free_bytes = free_bytes
+
+
+class NotAdmitted(NoSpace):
+    """An edge does not keep what only passes through, so that it puts out nothing that somebody reads."""
+
+    def __init__(self, size_bytes: int) -> None:
+        super().__init__(size_bytes, 0)
+        self.args = ("read in bulk, or more than its study's share of this edge: passed on, not kept",)
 
 
 class Busy(StorageError):

@@ -113,6 +113,29 @@ EDGE_READS = _counter("edge_reads", "contents", "Contents read: held here, or fe
 EDGE_READ_BYTES = _counter("edge_read_bytes", "bytes", "Their bytes.", "how")
 EDGE_NOT_KEPT = _counter("edge_not_kept", "contents", "Contents fetched and served that the store had no room for.")
 
+EDGE_MISSES = _counter(
+    "edge_misses",
+    "contents",
+    "Contents fetched for a reader, by the request's class, and why they were not here: never held (cold), put out "
+    "for room (evicted), after their time (expired) or by a person (purged), or passed through in bulk (bypass).",
+    "urgency",
+    "reason",
+)
+EDGE_EVICTED = _counter(
+    "edge_evicted", "studies", "Studies whose frames were let go: for room, expired, or purged.", "urgency", "reason"
+)
+EDGE_EVICTED_BYTES = _counter("edge_evicted_bytes", "bytes", "Their bytes.", "urgency", "reason")
+EDGE_PREFETCHED = _counter(
+    "edge_prefetched",
+    "contents",
+    "Frames fetched before anybody asked: of what was just acquired (push), of priors, and of what a consult is about.",
+    "why",
+)
+EDGE_BUDGET_BYTES = _gauge("edge_budget_bytes", "bytes", "Bytes that this edge may hold.")
+EDGE_STUDIES = _gauge(
+    "edge_studies", "studies", "Studies followed, by class, and whether frames are held.", "urgency", "held"
+)
+EDGE_CONSULTS = _gauge("edge_consults", "consults", "Open consults.")
 LINE_WAITING = _gauge("line_waiting", "transfers", "Transfers that wait for their turn on the line to the upstream.")
 LINE_WAIT_SECONDS = _latency("line_wait", "From a transfer's being wanted to its turn on the line.", "urgency")
 LINE_BYTES = _counter("line_bytes", "bytes", "Bytes that crossed the line.", "urgency", "user", "direction")

@@ -6,15 +6,19 @@ gave. What cannot be read raises ValueError or TypeError with what is expected.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
-from nearframe.units import format_size_exact, parse_size
+from nearframe.units import format_duration, format_size_exact, parse_duration, parse_size
 
 T = TypeVar("T")
+
+#: Tables of a settings file, as TOML gave them: whoever uses them reads what is in them.
+Tables: TypeAlias = tuple[Mapping[str, object], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +133,29 @@ def _read_address(value: object) -> Address:
     return Address.parse(_read_text(value))
 
 
+def _read_duration(value: object) -> float:
+    return parse_duration(value) if isinstance(value, str) and not _is_number(value) else _read_number(value)
+
+
+def _is_number(text: str) -> bool:
+    return text.replace(".", "", 1).strip().isdigit()
+
+
+def _read_tables(value: object) -> Tables:
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            raise ValueError("expected tables in the settings file, or as text a JSON array of objects") from None
+    if not isinstance(value, list) or not all(isinstance(table, dict) for table in value):
+        raise TypeError("expected tables, each begun by its name in double brackets")
+    return tuple(value)
+
+
+def _show_tables(tables: Tables) -> str:
+    return json.dumps(list(tables), ensure_ascii=False)
+
+
 def choice(*allowed: str) -> Kind[str]:
     """Return the kind of one word of several."""
 
@@ -152,3 +179,6 @@ URL = Kind("url", _read_url)
 DATABASE_URL = Kind("url", _read_database_url)
 LIST = Kind("list", _read_list, ",".join)
 ADDRESS = Kind("HOST:PORT", _read_address)
+#: Seconds; written with a unit.
+DURATION = Kind("time", _read_duration, format_duration)
+TABLES = Kind("tables", _read_tables, _show_tables)

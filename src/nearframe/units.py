@@ -1,4 +1,4 @@
-"""Sizes with their units, read from and written for people."""
+"""Sizes and times with their units, read from and written for people."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ GIB = 1024 * MIB
 
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*$", re.IGNORECASE)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+
+_DURATION = re.compile(r"^\s*(\d{1,9}(?:\.\d+)?)\s*(s|min|h|d)\s*$", re.IGNORECASE)
+_SECONDS = {"d": 86400, "h": 3600, "min": 60, "s": 1}
 
 
 def parse_size(text: str) -> int:
@@ -49,3 +52,26 @@ def format_size_exact(size_bytes: int) -> str:
         if size_bytes and size_bytes % size == 0:
             return f"{size_bytes // size} {unit}"
     return f"{size_bytes} B"
+
+
+def parse_duration(text: str) -> float:
+    """Read ``"24 h"``, ``"1.5 d"``, ``"10 min"`` or ``"90 s"`` as seconds.
+
+    Raises
+    ------
+    ValueError
+        If `text` is not a time with its unit.
+    """
+    match = _DURATION.match(text)
+    if match is None:
+        raise ValueError(f"{text!r} is not a time; write for example 24 h")
+    number, unit = match.groups()
+    return float(number) * _SECONDS[unit.lower()]
+
+
+def format_duration(seconds: float) -> str:
+    """Write seconds in the largest unit that loses nothing: ``"7 d"``, ``"90 s"``."""
+    for unit, size in _SECONDS.items():
+        if seconds and seconds % size == 0:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:g} s"

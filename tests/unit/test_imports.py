@@ -13,6 +13,7 @@ FLOORS = (
     ("wire",),
     ("dicom",),
     ("perceptual",),
+    ("delta",),
     ("cache",),
     ("storage",),
     ("listener",),

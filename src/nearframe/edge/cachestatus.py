@@ -10,6 +10,8 @@ from __future__ import annotations
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+from nearframe.context import Urgency
+
 
 @dataclass(slots=True)
 class Notes:
@@ -20,6 +22,9 @@ class Notes:
     queued_s: float = 0.0
     stored: bool = True
     collapsed: bool = False
+    #: The class that was decided, and the study as tenant and UID; None where the request is for no study.
+    urgency: Urgency | None = None
+    study: tuple[str, str] | None = None
 
 
 notes: ContextVar[Notes | None] = ContextVar("cache_status_notes", default=None)

@@ -150,10 +150,13 @@ class Fetcher:
     async def fetch_ahead(
         self, study: StudyRef, contents: Sequence[Content], urgency: Urgency = Urgency.ARCHIVE
     ) -> int:
-        """Fetch small contents that nobody waits for yet, in one request; return how many are here or on their way.
+        """Fetch contents that nobody waits for yet: one piece by piece, several in one request.
 
         Until the request goes out readers ask for themselves; from then on they join.
+        Returns how many are here or on their way.
         """
+        if len(contents) == 1:
+            return int((await self.fetch(study, contents[0], urgency, User.READ_AHEAD)).stored)
         size = sum(content.length for content in contents)
         transfer = self.line.transfer(User.READ_AHEAD, urgency, size)
         async with transfer.turn():

@@ -3,6 +3,7 @@
 - ``Cache-Status`` (RFC 9211): whether the line was used. An answer whose contents are
   read while it is sent says nothing, since nobody knows yet.
 - ``Server-Timing``: how long the upstream took, and the wait for a turn on the line to it.
+- ``Priority`` (RFC 9218): how urgent the request was taken to be.
 - ``Nearframe-Upstream`` and ``Age``: that the upstream is away, and for how long what is
   shown has not been compared with it.
 """
@@ -17,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from nearframe.edge import cachestatus
 from nearframe.edge.cachestatus import Notes
 from nearframe.edge.upstream import Upstream, inbound_via
+from nearframe.wire.priority import HEADER, write_priority
 from nearframe.wire.via import names_in_via
 
 _NAME: Final = b"nearframe-edge"
@@ -32,12 +34,21 @@ class EdgeFront:
     ----------
     requested
         Told the path of every request for something of a study.
+    answered
+        Told what happened during a request whose answer has ended.
     """
 
-    def __init__(self, app: ASGIApp, upstream: Upstream, requested: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        upstream: Upstream,
+        requested: Callable[[str], None],
+        answered: Callable[[Notes], None],
+    ) -> None:
         self._app = app
         self._upstream = upstream
         self._requested = requested
+        self._answered = answered
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -53,7 +64,10 @@ class EdgeFront:
                 message = {**message, "headers": self._headers(scope, message["status"], message["headers"], noted)}
             await send(message)
 
-        await self._app(scope, receive, send_with_headers)
+        try:
+            await self._app(scope, receive, send_with_headers)
+        finally:
+            self._answered(noted)
 
     def _headers(
         self, scope: Scope, status: int, headers: list[tuple[bytes, bytes]], noted: Notes
@@ -63,6 +77,8 @@ class EdgeFront:
             known_to_be_read = len(kept) < len(headers) or _is_from_catalogue(scope)
             kept += _cache_status(noted, known_to_be_read)
             kept += self._staleness()
+            if noted.urgency is not None:
+                kept.append((HEADER, write_priority(noted.urgency)))
         return kept
 
     def _staleness(self) -> list[tuple[bytes, bytes]]:

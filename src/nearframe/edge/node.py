@@ -15,17 +15,21 @@ from nearframe import tasks
 from nearframe.clock import Clock, SystemClock
 from nearframe.config import Settings
 from nearframe.dicomweb.address import Addresses
+from nearframe.dicomweb.call import Gate
 from nearframe.edge.cursor import CursorFile
 from nearframe.edge.fetch import Fetcher
 from nearframe.edge.follow import Follower, Pace
 from nearframe.edge.forward import ForwardStores
 from nearframe.edge.front import EdgeFront
+from nearframe.edge.keptstore import KeptStore
 from nearframe.edge.pull import Replica, StudyPuller
 from nearframe.edge.readahead import ReadAhead
 from nearframe.edge.reader import EdgeContentReader
 from nearframe.edge.renditions import UpstreamRenditions
 from nearframe.edge.studyindex import StudyIndexes
+from nearframe.edge.tiering import Tiering
 from nearframe.edge.upstream import Timeouts, Upstream
+from nearframe.edge.urgency import UrgencyGate
 from nearframe.errors import ConfigurationError
 from nearframe.metrics import EDGE_READ_BYTES, UPSTREAM_BYTES, UPSTREAM_ITEMS, Metrics
 from nearframe.query import status
@@ -33,7 +37,7 @@ from nearframe.query.deltas import HeaderEdits
 from nearframe.query.freshness import Freshness
 from nearframe.query.manifests import Manifests
 from nearframe.query.workers import Workers
-from nearframe.storage.ports import Catalogue, ContentStore, StudyRef
+from nearframe.storage.ports import Catalogue, StudyRef
 from nearframe.storage.scratch import ScratchFolder
 
 _STUDY_PATH: Final = re.compile(r"/studies/([^/]+)/")
@@ -45,7 +49,7 @@ class Kept:
 
     home: Path
     scratch: ScratchFolder
-    store: ContentStore
+    store: KeptStore
     catalogue: Catalogue
     manifests: Manifests
     freshness: Freshness
@@ -93,6 +97,11 @@ class Edge:
         fetcher = Fetcher(self.upstream, kept.store, kept.disk, kept.metrics, kept.scratch)
         self.read_ahead = ReadAhead(fetcher, kept.store, kept.disk) if settings.prefetch else None
         indexes = StudyIndexes(kept.catalogue, kept.freshness, kept.sql)
+        self.tiering = Tiering(
+            settings, kept.store, kept.catalogue, kept.manifests,
+            sql=kept.sql, disk=kept.disk, metrics=kept.metrics, clock=clock,
+        )  # fmt: skip
+        self.tiering.fetching_by(fetcher, indexes)
         self.contents = EdgeContentReader(kept.store, fetcher, indexes, kept.disk, kept.metrics, self.read_ahead)
         self._renditions = UpstreamRenditions(
             self.upstream, kept.catalogue, kept.manifests, kept.sql, clock, kept.freshness.changed
@@ -110,13 +119,15 @@ class Edge:
             pace=pace,
         )
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Begin to follow."""
+        await self.tiering.start()
         self.follower.start()
 
     async def stop(self) -> None:
         """Stop following and fetching; what was begun is cut and done again another time."""
         await self.follower.stop()
+        await self.tiering.stop()
         if self.read_ahead is not None:
             await self.read_ahead.stop()
         await self.upstream.close()
@@ -124,9 +135,19 @@ class Edge:
         for workers in (self._kept.sync, self._kept.disk, self._kept.sql):
             await workers.drained()
 
-    def wrap(self, dicomweb: ASGIApp, addresses: Addresses) -> ASGIApp:
-        """Return the DICOMweb application of an edge, given the one both roles have."""
-        return EdgeFront(ForwardStores(dicomweb, self.upstream, addresses), self.upstream, self._requested)
+    def gate(self, gate: Gate) -> UrgencyGate:
+        """Return the gate of an edge, given the one both roles have."""
+        return UrgencyGate(gate, self.tiering.keeper, self._kept.metrics)
+
+    def wrap(self, dicomweb: ASGIApp, addresses: Addresses, gate: UrgencyGate) -> ASGIApp:
+        """Return the DICOMweb application of an edge, given the one both roles have, and its gate."""
+        forwarding = ForwardStores(dicomweb, self.upstream, addresses)
+        return EdgeFront(forwarding, self.upstream, self._requested, gate.fetched)
+
+    async def study_opened(self, study: StudyRef) -> None:
+        """Find out, before a client is sent a study, which renditions the upstream has of it."""
+        if self._renditions.is_due(study):
+            await self._renditions.refresh(study)
 
     def upstream_status(self) -> status.Upstream:
         """Return how the line stands."""
@@ -153,6 +174,7 @@ class Edge:
     def _changed(self, study: StudyRef) -> None:
         self._kept.freshness.changed(study)
         self._renditions.changed(study)
+        self.tiering.changed(study)
         self._nudge()
 
     def _requested(self, path: str) -> None:
@@ -161,5 +183,7 @@ class Edge:
         if found is None:
             return
         study = StudyRef(self._settings.tenant, found[1])
-        if self._renditions.is_due(study):
+        tier = self.tiering.keeper.find(study)
+        # A study that is here as it is stored is served so: another encoding would cross the line in vain.
+        if (tier is None or not tier.is_whole) and self._renditions.is_due(study):
             tasks.spawn(self._renditions.refresh(study), name="renditions")

@@ -17,7 +17,6 @@ from nearframe import log, tasks
 from nearframe.context import Urgency
 from nearframe.edge.fetch import Fetcher
 from nearframe.edge.studyindex import Content, StudyIndex
-from nearframe.edge.turns import User
 from nearframe.errors import NearframeError
 from nearframe.ids import Digest
 from nearframe.query.workers import Workers
@@ -85,16 +84,10 @@ class ReadAhead:
                 if rest.upcoming() and len(self._running) < REQUESTS_AT_ONCE:
                     self._start()
                 # A batch of which nothing can be kept has met a full disk.
-                return await self._fetch(study, batch, rest.urgency)
+                return await self._fetcher.fetch_ahead(study, batch, rest.urgency) > 0
         except NearframeError as error:
             _log.debug("read_ahead_given_up", error=error)
         return False
-
-    async def _fetch(self, study: StudyRef, batch: Sequence[Content], urgency: Urgency) -> bool:
-        """Fetch frames; return whether any is here."""
-        if len(batch) > 1:
-            return await self._fetcher.fetch_ahead(study, batch, urgency) > 0
-        return (await self._fetcher.fetch(study, batch[0], urgency, User.READ_AHEAD)).stored
 
 
 class _Rest:

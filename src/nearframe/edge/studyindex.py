@@ -71,6 +71,11 @@ class StudyIndex:
         for pair in zip_longest(after, before):
             yield from (content for content in pair if content is not None)
 
+    def stored(self) -> list[list[Content]]:
+        """Return the frames of each series as they are stored, in the catalogue's order."""
+        # Rows alternate: the frames of a series, then their renditions.
+        return self._rows[::2]
+
     def series_of(self, digest: Digest) -> int | None:
         """Return a number for the series, and form, that a frame belongs to, or None."""
         place = self._places.get(digest)

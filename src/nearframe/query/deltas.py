@@ -93,13 +93,19 @@ class Deltas:
             If there is no such study, or no delta from this root: take the whole manifest.
         """
         # The cheap question first: most edges that ask hold the current state.
-        if await self._workers.run(self._is_current, study, root):
+        if await self.is_current(study, root):
             return None
         old = (await self._manifests.with_root(study, root)).manifest
         new = (await self._manifests.current(study)).manifest
-        if new.root == root:
-            return None
-        key = study, root, new.root
+        return None if new.root == root else await self.between(study, old, new)
+
+    async def is_current(self, study: StudyRef, root: Digest) -> bool:
+        """Return whether the study has this root now, by two look-ups; raises `NotFound` if there is no such study."""
+        return await self._workers.run(self._is_current, study, root)
+
+    async def between(self, study: StudyRef, old: Manifest, new: Manifest) -> bytes:
+        """Return the encoded delta between two states of the study; raises `NotFound` if it would not pay."""
+        key = study, old.root, new.root
         held = self._made.get(key)
         if held is None:
             held = await self._makes.run(key, lambda: self._workers.run(self._make, study, old, new))

@@ -78,6 +78,24 @@ class Moved(TypedDict):
     saved_bytes: int
 
 
+class TierCounts(TypedDict):
+    """Studies of one class, those of them whose frames are here, and the bytes of these."""
+
+    studies: int
+    held: int
+    held_bytes: int
+
+
+class Tiers(TypedDict):
+    """What an edge keeps, by class; `pinned` counts studies in open consults too."""
+
+    budget_bytes: int
+    classes: dict[str, TierCounts]
+    pinned: int
+    consults: int
+    prefetching: int
+
+
 class NodeStatus(TypedDict):
     """The whole answer."""
 
@@ -89,6 +107,7 @@ class NodeStatus(TypedDict):
     background: NotRequired[dict[str, Job]]
     upstream: NotRequired[Upstream]
     moved: NotRequired[Moved]
+    tiers: NotRequired[Tiers]
 
 
 def node_status(role: str, home: Path, catalogue: Catalogue, stats: PackStats) -> NodeStatus:

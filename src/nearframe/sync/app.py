@@ -17,7 +17,7 @@ from nearframe.context import Context
 from nearframe.dicomweb.boundary import Answerer, PathApp
 from nearframe.dicomweb.call import Gate
 from nearframe.errors import LoopDetected
-from nearframe.sync import contents, studies
+from nearframe.sync import contents, stream, studies
 from nearframe.sync.services import SyncServices
 from nearframe.wire.via import names_in_via
 
@@ -35,6 +35,8 @@ ROUTES: Final[tuple[tuple[str, str, str, Handler], ...]] = (
     ("sync_headers", "POST", _STUDY + "/headers", contents.headers),
     ("sync_content", "GET", _STUDY + "/contents/{digest}", contents.content),
     ("sync_contents", "POST", _STUDY + "/contents", contents.contents),
+    ("sync_study", "GET", _STUDY + "/sync", stream.sync),
+    ("sync_study_lacking", "POST", _STUDY + "/sync", stream.sync_lacking),
 )
 
 
@@ -46,10 +48,10 @@ def sync_routes(services: SyncServices, gate: Gate) -> list[Route]:
     gate
         Says who makes a request; asked before anything is looked up.
     """
-    return [
-        Route(path, PathApp({method: (name, _answerer(services, gate, handler))}, _options))
-        for name, method, path, handler in ROUTES
-    ]
+    methods: dict[str, dict[str, tuple[str, Answerer]]] = {}
+    for name, method, path, handler in ROUTES:
+        methods.setdefault(path, {})[method] = (name, _answerer(services, gate, handler))
+    return [Route(path, PathApp(answerers, _options)) for path, answerers in methods.items()]
 
 
 def _answerer(services: SyncServices, gate: Gate, handler: Handler) -> Answerer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from nearframe.metrics import SYNC_SENT, SYNC_SENT_BYTES, Metrics
@@ -10,10 +11,14 @@ from nearframe.query.deltas import Deltas
 from nearframe.query.feedwatch import FeedWatch
 from nearframe.query.manifests import Manifests
 from nearframe.query.workers import Workers
-from nearframe.storage.ports import Catalogue, ContentStore
+from nearframe.storage.ports import Catalogue, ContentStore, StudyRef
 
 #: Kinds of what is sent: the label of both metrics.
 FEED, MANIFEST, DELTA, HEADER, FRAME, RENDITIONS = "feed", "manifest", "delta", "header", "frame", "renditions"
+
+
+async def not_told(study: StudyRef) -> None:
+    """Do nothing when a study is opened: an origin knows its own renditions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +33,8 @@ class SyncServices:
         Frames and bulk data: an edge fetches what it does not hold.
     node_name
         What this node writes into ``Via``: unique, and no name of a place or person.
+    opened
+        Awaited when a client is about to be sent contents of a study.
     """
 
     catalogue: Catalogue
@@ -39,6 +46,7 @@ class SyncServices:
     workers: Workers
     metrics: Metrics
     node_name: str
+    opened: Callable[[StudyRef], Awaitable[None]] = not_told
 
     def sent(self, kind: str, items: int, size: int) -> None:
         """Count what goes out."""

@@ -25,10 +25,10 @@ from dataclasses import dataclass
 
 from nearframe.errors import MalformedRequest
 from nearframe.ids import Digest, sha256, sha256_of
+from nearframe.wire.varint import get_varint, put_varint
 
 MAGIC = b"NFH1"
 _FILE = b"nearframe file 1\0"  # no digest of anything else starts so
-_MAX_VARINT_BYTES = 10  # 64 bits in groups of seven
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +71,11 @@ class HeaderBlob:
     def encode(self) -> bytes:
         """Return the blob as bytes."""
         out = bytearray(MAGIC)
-        _put_varint(out, len(self.holes))
+        put_varint(out, len(self.holes))
         previous = 0
         for hole in self.holes:
             for value in (hole.position - previous, hole.piece_index, hole.piece_offset, hole.length):
-                _put_varint(out, value)
+                put_varint(out, value)
             previous = hole.position
         return bytes(out) + self.literals
 
@@ -90,14 +90,14 @@ class HeaderBlob:
         """
         if data[:4] != MAGIC:
             raise MalformedRequest("not a header blob")
-        count, at = _get_varint(data, 4)
+        count, at = get_varint(data, 4)
         holes: list[Hole] = []
         position = 0
         for _ in range(count):
-            gap, at = _get_varint(data, at)
-            piece_index, at = _get_varint(data, at)
-            piece_offset, at = _get_varint(data, at)
-            length, at = _get_varint(data, at)
+            gap, at = get_varint(data, at)
+            piece_index, at = get_varint(data, at)
+            piece_offset, at = get_varint(data, at)
+            length, at = get_varint(data, at)
             position += gap
             holes.append(Hole(position, piece_index, piece_offset, length))
         literals = data[at:]
@@ -129,23 +129,3 @@ def file_digest(hdr: Digest, pieces: Iterable[Digest]) -> Digest:
     node that holds only digests comes to the same value.
     """
     return sha256_of((_FILE, hdr, *pieces))
-
-
-def _put_varint(out: bytearray, value: int) -> None:
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-
-
-def _get_varint(data: bytes, at: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 7 * _MAX_VARINT_BYTES, 7):
-        if at >= len(data):
-            raise MalformedRequest("header blob ends inside a number")
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-    raise MalformedRequest("a number in the header blob is too long")

@@ -154,7 +154,7 @@ class TestAhead:
     async def test_a_reader_does_not_suffer_from_a_batch_that_fails(self, setup: Setup) -> None:
         setup.upstream.go.clear()
         setup.upstream.errors = [UpstreamUnavailable("reset")]
-        batch = tasks.spawn(setup.fetcher.fetch_ahead(STUDY, [content(ONE)]), name="batch")
+        batch = tasks.spawn(setup.fetcher.fetch_ahead(STUDY, [content(ONE), content(TWO)]), name="batch")
         await settle()
         reader = tasks.spawn(setup.fetch(ONE), name="reader")
         await settle()

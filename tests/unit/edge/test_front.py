@@ -45,7 +45,7 @@ async def headers_of(
         return {"type": "http.request"}
 
     scope = {"type": "http", "path": "/dicomweb/studies/1.2/metadata", "headers": [(b"via", b"1.1 edge-b (office)")]}
-    await EdgeFront(app, cast("Upstream", upstream), seen.append)(scope, receive, send)
+    await EdgeFront(app, cast("Upstream", upstream), seen.append, lambda _: None)(scope, receive, send)
     assert seen == ["/dicomweb/studies/1.2/metadata"]
     return dict(sent[0]["headers"])
 

@@ -11,10 +11,9 @@ import pytest
 
 from nearframe.context import Urgency
 from nearframe.edge import readahead
-from nearframe.edge.fetch import Fetched, Fetcher
+from nearframe.edge.fetch import Fetcher
 from nearframe.edge.readahead import ReadAhead
 from nearframe.edge.studyindex import Content, StudyIndex
-from nearframe.edge.turns import User
 from nearframe.errors import UpstreamUnavailable
 from nearframe.ids import Digest
 from nearframe.query.workers import Workers
@@ -34,9 +33,6 @@ class FakeFetcher:
         self.batches: list[list[Digest]] = []
         self.error: Exception | None = None
         self.bring = True
-
-    async def fetch(self, study: StudyRef, content: Content, urgency: Urgency, user: User) -> Fetched:
-        return Fetched(b"", await self.fetch_ahead(study, [content], urgency) > 0)
 
     async def fetch_ahead(self, study: StudyRef, contents: Sequence[Content], urgency: Urgency) -> int:
         assert urgency is Urgency.ARCHIVE

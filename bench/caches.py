@@ -1,0 +1,104 @@
+"""Caches of the shelf in front of an archive: Debian's nginx and Varnish, tuned for frames."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from bench.peers import HERE, Place, Server, free_port, running
+
+
+@contextlib.contextmanager
+def nginx_cache(home: Path, upstream: Server, tls: tuple[Path, Path] | None = None) -> Iterator[Server]:
+    """nginx with ``proxy_cache``: kept connections to the upstream, one fetch at a time for a key.
+
+    The header ``X-Cache`` of an answer says whether it was a hit. It keeps what the
+    upstream says must be revalidated, which nobody may do who needs corrections to show;
+    so it is faster here than it could be in a clinic.
+    """
+    (home / "cache").mkdir(parents=True, exist_ok=True)
+    path = f"proxy_cache_path {home}/cache levels=1:2 keys_zone=frames:128m max_size=50g inactive=7d use_temp_path=off;"
+    caching = """
+      proxy_cache frames; proxy_cache_key $request_uri$http_accept; proxy_cache_valid 200 7d;
+      proxy_ignore_headers Cache-Control Expires Vary Set-Cookie;
+      proxy_cache_lock on; proxy_cache_lock_timeout 60s; add_header X-Cache $upstream_cache_status;"""
+    with _nginx(home, upstream, tls, HERE, path, caching) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def nginx_tls(home: Path, upstream: Server, tls: tuple[Path, Path], place: Place) -> Iterator[Server]:
+    """nginx that gives a server TLS and keeps nothing: Debian's Orthanc ends with SIGSEGV when it does TLS itself."""
+    home.mkdir(parents=True, exist_ok=True)
+    with _nginx(home, upstream, tls, place, "", "client_max_body_size 0; proxy_request_buffering off;") as server:
+        yield server
+
+
+@contextlib.contextmanager
+def _nginx(
+    home: Path, upstream: Server, tls: tuple[Path, Path] | None, place: Place, zone: str, more: str
+) -> Iterator[Server]:
+    """One worker, since ours is one process too."""
+    for name in ("body", "proxy", "fastcgi", "uwsgi", "scgi"):
+        (home / name).mkdir(exist_ok=True)
+    port, parts = free_port(), urlsplit(upstream.url)
+    listen = f"{place.host}:{port}" + (" ssl http2" if tls else "")
+    security = (
+        f"ssl_certificate {tls[0]}; ssl_certificate_key {tls[1]}; ssl_protocols TLSv1.3; ssl_session_cache shared:s:4m;"
+        if tls
+        else ""
+    )
+    user = "user root;" if os.geteuid() == 0 else ""
+    (home / "nginx.conf").write_text(
+        f"""{user} worker_processes 1; daemon off; pid {home}/pid; error_log {home}/error.log;
+events {{ worker_connections 1024; }}
+http {{
+  client_body_temp_path {home}/body; proxy_temp_path {home}/proxy; fastcgi_temp_path {home}/fastcgi;
+  uwsgi_temp_path {home}/uwsgi; scgi_temp_path {home}/scgi;
+  access_log off; sendfile on; tcp_nopush on; keepalive_requests 10000000; keepalive_timeout 75;
+  open_file_cache max=250000 inactive=600s; open_file_cache_valid 600s;
+  {zone}
+  upstream archive {{ server {parts.netloc}; keepalive 16; keepalive_requests 10000000; }}
+  server {{
+    listen {listen}; {security} http2_max_concurrent_streams 128;
+    location / {{
+      proxy_pass {parts.scheme}://archive; proxy_http_version 1.1; proxy_set_header Connection "";
+      proxy_set_header Host {parts.netloc}; proxy_ssl_session_reuse on; proxy_ssl_protocols TLSv1.3;
+      proxy_buffers 16 64k; proxy_buffer_size 64k; {more}
+    }}
+  }}
+}}
+"""
+    )
+    binary = shutil.which("nginx") or "/usr/sbin/nginx"
+    root = f"{'https' if tls else 'http'}://{place.host}:{port}"
+    command = [*place.enter, binary, "-p", str(home), "-c", str(home / "nginx.conf")]
+    with running(command, f"{root}/", home / "log") as pid:
+        yield Server("nginx proxy_cache", pid, root + parts.path)
+
+
+@contextlib.contextmanager
+def varnish(home: Path, upstream: Server, megabytes: int = 1024) -> Iterator[Server]:
+    """Varnish in plain HTTP, its defaults but for what it keeps: frames whatever the upstream says of them."""
+    home.mkdir(parents=True, exist_ok=True)
+    port, parts = free_port(), urlsplit(upstream.url)
+    (home / "frames.vcl").write_text(
+        f"""vcl 4.1;
+backend archive {{ .host = "{parts.hostname}"; .port = "{parts.port}"; }}
+sub vcl_hash {{ hash_data(req.url); hash_data(req.http.Accept); return (lookup); }}
+sub vcl_backend_fetch {{ set bereq.http.Host = "{parts.netloc}"; }}
+sub vcl_backend_response {{
+  unset beresp.http.Vary; unset beresp.http.Cache-Control;
+  if (beresp.status == 200) {{ set beresp.ttl = 7d; }}
+}}
+"""
+    )
+    command = [shutil.which("varnishd") or "/usr/sbin/varnishd", "-F", "-n", str(home / "work")]
+    command += ["-a", f"127.0.0.1:{port}", "-f", str(home / "frames.vcl"), "-s", f"malloc,{megabytes}m"]
+    root = f"http://127.0.0.1:{port}"
+    with running(command, f"{root}/", home / "log") as pid:
+        yield Server("Varnish", pid, root + parts.path)

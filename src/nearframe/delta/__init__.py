@@ -1,0 +1,1 @@
+"""Frames made from frames that the receiver holds: exact bytes, proved by digest on both sides."""

@@ -1,0 +1,280 @@
+"""The route table: which class of urgency a study or a request is of. Pure.
+
+Rules are ``[[route]]`` tables of ``nearframe.toml``, tried in order; the first of which all
+conditions hold decides::
+
+    [[route]]
+    class = "stat"
+    modality = "CT"
+    description = ["*stroke*", "*trauma*"]
+
+    [[route]]
+    class = "bulk"
+    peer = "10.1.9.0/24"          # the research group's exports
+
+Conditions on the study (`STUDY_CONDITIONS`) hold for every request for it, and for what is
+fetched before anybody asks. Those on the request (`REQUEST_CONDITIONS`) only say how urgent
+that one request is. Patterns take ``*`` and ``?``, whatever the case; a list means any of them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import ipaddress
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, TypeAlias
+
+from nearframe.context import Urgency
+from nearframe.edge.facts import StudyFacts
+from nearframe.errors import ConfigurationError
+from nearframe.units import parse_duration
+
+#: Age from which a study that no rule names is historical.
+HISTORICAL: Final = timedelta(days=30)
+MAX_RULES: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFacts:
+    """A request as rules see it: the address of who asks (empty if unknown), and the path."""
+
+    peer: str = ""
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a rule is held against.
+
+    Attributes
+    ----------
+    now
+        Local time.
+    request
+        None for the study as such.
+    """
+
+    study: StudyFacts
+    now: datetime
+    request: RequestFacts | None = None
+
+
+_Test: TypeAlias = Callable[[Asked], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One condition of a rule: as it is written, and as it is tested."""
+
+    name: str
+    written: str
+    holds: _Test
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One row of the table; `number` counts from one, 0 is what holds where no rule does."""
+
+    number: int
+    urgency: Urgency
+    conditions: tuple[Condition, ...] = ()
+    name: str = ""
+
+    @property
+    def is_of_requests(self) -> bool:
+        """True if it looks at requests, and so says nothing of a study as such."""
+        return any(condition.name in REQUEST_CONDITIONS for condition in self.conditions)
+
+    @property
+    def written(self) -> str:
+        """The rule in a line, as a person would say it."""
+        return self.name or ", ".join(f"{one.name} = {one.written}" for one in self.conditions) or "always"
+
+    def holds(self, asked: Asked) -> bool:
+        return all(condition.holds(asked) for condition in self.conditions)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """How one rule fared: each condition with whether it held."""
+
+    rule: Rule
+    conditions: tuple[tuple[Condition, bool], ...]
+    decides: bool
+
+
+#: What holds where no rule does.
+_OTHERWISE: Final = (
+    Rule(
+        0,
+        Urgency.ARCHIVE,
+        (Condition("older_than", f"{HISTORICAL.days} d", lambda asked: _age_exceeds(asked, HISTORICAL)),),
+    ),
+    Rule(0, Urgency.ROUTINE, name="otherwise"),
+)
+
+
+class RouteTable:
+    """Rules in order. Immutable; for any thread."""
+
+    def __init__(self, rules: Sequence[Rule] = ()) -> None:
+        self.rules: tuple[Rule, ...] = (*rules, *_OTHERWISE)
+        self._of_studies = tuple(rule for rule in self.rules if not rule.is_of_requests)
+        #: False where asking about a request tells no more than asking about its study.
+        self.looks_at_requests = len(self._of_studies) < len(self.rules)
+
+    @classmethod
+    def parse(cls, tables: Iterable[Mapping[str, object]]) -> RouteTable:
+        """Read the rules as the settings have them.
+
+        Raises
+        ------
+        ConfigurationError
+            Naming the rule, the condition, and what is expected.
+        """
+        rules = [_rule(number, table) for number, table in enumerate(tables, 1)]
+        if len(rules) > MAX_RULES:
+            raise ConfigurationError(f"route: {len(rules)} rules, and {MAX_RULES} are the most; use patterns")
+        return cls(rules)
+
+    def decide(self, asked: Asked) -> Rule:
+        """Return the first rule that holds; without a request those of requests do not."""
+        rules = self._of_studies if asked.request is None else self.rules
+        return next(rule for rule in rules if rule.holds(asked))
+
+    def explain(self, asked: Asked) -> list[Trial]:
+        """Return how each rule fared, up to and including the one that decides."""
+        trials: list[Trial] = []
+        for rule in self.rules:
+            conditions = tuple((one, one.holds(asked)) for one in rule.conditions)
+            decides = all(held for _, held in conditions)
+            trials.append(Trial(rule, conditions, decides))
+            if decides:
+                break
+        return trials
+
+
+# -- reading rules -----------------------------------------------------------------------------
+
+
+def _rule(number: int, table: Mapping[str, object]) -> Rule:
+    place = f"route rule {number}"
+    urgency = _urgency(table.get("class"), place)
+    name = table.get("name", "")
+    if not isinstance(name, str):
+        raise ConfigurationError(f"{place}: name is a text")
+    conditions: list[Condition] = []
+    for key, value in table.items():
+        if key in ("class", "name"):
+            continue
+        if key not in _READERS:
+            raise ConfigurationError(f"{place}: no condition is called {key}{_did_you_mean(key)}")
+        try:
+            conditions.append(Condition(key, _written(value), _READERS[key](value)))
+        except (ValueError, TypeError) as error:
+            raise ConfigurationError(f"{place}: {key} cannot be {value!r}: {error}") from error
+    return Rule(number, urgency, tuple(conditions), name)
+
+
+def read_urgency(word: object) -> Urgency:
+    """Read the name of a class; raises `ValueError`."""
+    names = [urgency.name.lower() for urgency in Urgency]
+    if not isinstance(word, str) or word.lower() not in names:
+        raise ValueError(f"expected one of {', '.join(names)}")
+    return Urgency[word.upper()]
+
+
+def _urgency(value: object, place: str) -> Urgency:
+    try:
+        return read_urgency(value)
+    except ValueError as error:
+        found = "has no class" if value is None else f"class cannot be {value!r}"
+        raise ConfigurationError(f"{place}: {found}: {error}") from error
+
+
+def _did_you_mean(key: str) -> str:
+    close = difflib.get_close_matches(key, _READERS, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(_READERS)}"
+
+
+def _written(value: object) -> str:
+    return " or ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _words(value: object) -> list[str]:
+    words: list[object] = value if isinstance(value, list) else [value]
+    texts = [word for word in words if isinstance(word, str) and word]
+    if not texts or len(texts) < len(words):
+        raise TypeError("expected a text or a list of texts")
+    return texts
+
+
+def _pattern(value: object) -> re.Pattern[str]:
+    return re.compile("|".join(fnmatch.translate(word) for word in _words(value)), re.IGNORECASE)
+
+
+def _matching(values_of: Callable[[StudyFacts], Iterable[str]]) -> Callable[[object], _Test]:
+    def read(value: object) -> _Test:
+        pattern = _pattern(value)
+        return lambda asked: any(pattern.match(text) for text in values_of(asked.study))
+
+    return read
+
+
+def _older_than(value: object) -> _Test:
+    age = _duration(value)
+    return lambda asked: _age_exceeds(asked, age)
+
+
+def _younger_than(value: object) -> _Test:
+    age = _duration(value)
+    return lambda asked: asked.study.acquired_at is not None and not _age_exceeds(asked, age)
+
+
+def _duration(value: object) -> timedelta:
+    if not isinstance(value, str):
+        raise TypeError("expected a time with its unit, for example 24 h")
+    return timedelta(seconds=parse_duration(value))
+
+
+def _age_exceeds(asked: Asked, age: timedelta) -> bool:
+    acquired_at = asked.study.acquired_at
+    return acquired_at is not None and asked.now - acquired_at > age
+
+
+def _peer(value: object) -> _Test:
+    networks = [ipaddress.ip_network(word) for word in _words(value)]
+
+    def holds(asked: Asked) -> bool:
+        if asked.request is None:
+            return False
+        try:
+            address = ipaddress.ip_address(asked.request.peer)
+        except ValueError:
+            return False
+        return any(address in network for network in networks)
+
+    return holds
+
+
+def _path(value: object) -> _Test:
+    pattern = _pattern(value)
+    return lambda asked: asked.request is not None and pattern.match(asked.request.path) is not None
+
+
+STUDY_CONDITIONS: Final[Mapping[str, Callable[[object], _Test]]] = {
+    "modality": _matching(lambda study: study.modalities),
+    "description": _matching(lambda study: study.descriptions),
+    "referring_physician": _matching(lambda study: study.referring_physicians),
+    "institution": _matching(lambda study: study.institutions),
+    "body_part": _matching(lambda study: study.body_parts),
+    "order_priority": _matching(lambda study: study.order_priorities),
+    "older_than": _older_than,
+    "younger_than": _younger_than,
+}
+REQUEST_CONDITIONS: Final[Mapping[str, Callable[[object], _Test]]] = {"peer": _peer, "path": _path}
+_READERS: Final = {**STUDY_CONDITIONS, **REQUEST_CONDITIONS}

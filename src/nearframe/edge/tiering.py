@@ -1,0 +1,199 @@
+"""Urgency at an edge put together: what is kept, what goes, what is fetched ahead."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from typing import Final
+
+from nearframe import log, tasks
+from nearframe.cache.tiers import Lifetimes
+from nearframe.clock import Clock
+from nearframe.config import Settings
+from nearframe.context import Urgency
+from nearframe.edge.eviction import Evictor
+from nearframe.edge.fetch import Fetcher
+from nearframe.edge.keeper import Keeper
+from nearframe.edge.keptstore import KeptStore
+from nearframe.edge.prefetch import Prefetch, priors_of
+from nearframe.edge.routes import RouteTable
+from nearframe.edge.studyindex import StudyIndexes
+from nearframe.edge.tiers import FILE_NAME, Consult, StudyTier, TierFile
+from nearframe.errors import NearframeError, NotFound
+from nearframe.metrics import EDGE_BUDGET_BYTES, EDGE_CONSULTS, EDGE_STUDIES, Metrics
+from nearframe.query.manifests import Manifests
+from nearframe.query.status import TierCounts, Tiers
+from nearframe.query.workers import Workers
+from nearframe.storage.ports import Catalogue, FeedCursor, StudyRef
+
+#: Of the disk that is free or holds packs, what they may take where no setting says.
+DISK_SHARE: Final = 0.8
+_FEED_PAGE: Final = 1000
+
+_log = log.logger(__name__)
+
+
+class Tiering:
+    """The urgency of an edge's studies, and what follows from it. For one event loop.
+
+    Parameters
+    ----------
+    is_upstream
+        Whether everything of a study is known to be upstream: what is not is never let go.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: KeptStore,
+        catalogue: Catalogue,
+        manifests: Manifests,
+        *,
+        sql: Workers,
+        disk: Workers,
+        metrics: Metrics,
+        clock: Clock,
+        is_upstream: Callable[[StudyRef], bool] = lambda _study: True,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._catalogue = catalogue
+        self._sql = sql
+        self._disk = disk
+        self._metrics = metrics
+        self._file = TierFile(settings.home / FILE_NAME)
+        self.keeper = Keeper(
+            self._file,
+            manifests,
+            disk,
+            table=RouteTable.parse(settings.route),
+            lifetimes=Lifetimes(settings.ttl_stat, settings.ttl_active, settings.ttl_routine, settings.ttl_archive),
+            clock=clock,
+        )
+        self.evictor = Evictor(
+            self.keeper, store, catalogue, disk, metrics,
+            budget=lambda: budget_bytes(settings, store), is_upstream=is_upstream,
+        )  # fmt: skip
+        self.prefetch: Prefetch | None = None
+        self.keeper.on_open = self._opened
+        store.on_growth, store.admits = self.evictor.grew, self.evictor.admits
+        metrics.before_reading(self._measure)
+        self._stock: asyncio.Task[None] | None = None
+
+    def fetching_by(self, fetcher: Fetcher, indexes: StudyIndexes) -> None:
+        """Say how contents are fetched: from then on studies are fetched ahead."""
+        self.prefetch = Prefetch(fetcher, indexes, self._store, self._disk, self.keeper, self.evictor, self._metrics)
+
+    async def start(self) -> None:
+        """Read what was kept; begin to make room."""
+        await self.keeper.open()
+        self.evictor.start()
+        self._stock = tasks.spawn(self._take_stock(), name="take stock")
+
+    async def stop(self) -> None:
+        """Stop, and write what is left."""
+        if self._stock is not None:
+            await tasks.cancel([self._stock])
+        if self.prefetch is not None:
+            await self.prefetch.stop()
+        await self.evictor.stop()
+        await self.keeper.close()
+        await self._disk.run(self._file.close)
+
+    # -- what happens --------------------------------------------------------------------------
+
+    def changed(self, study: StudyRef) -> None:
+        """Take note that a study came, changed or was removed."""
+        tasks.spawn(self._take_note(study), name="take note of study")
+
+    async def _take_note(self, study: StudyRef) -> None:
+        try:
+            tier = await self.keeper.arrived(study)
+        except NotFound:
+            await self.keeper.removed(study)
+            return
+        facts = await self.keeper.facts(study)
+        push = self._settings.push
+        is_due = push == "all" or (push == "today" and facts.is_of_today(self.keeper.local_now))
+        if self.prefetch is not None and is_due and tier.urgency <= Urgency.ROUTINE:
+            self.prefetch.wish(tier, tier.urgency, "push")
+
+    def _opened(self, tier: StudyTier) -> None:
+        """A study is begun to be read, or was raised: its priors are wanted next."""
+        if self.prefetch is None or not self._settings.prefetch:
+            return
+        if tier.is_held or tier.urgency <= Urgency.ACTIVE:
+            self.prefetch.wish(tier, tier.urgency, "consult")
+        for prior in self.priors(tier):
+            self.prefetch.wish(prior, Urgency.ACTIVE, "prior")
+
+    def priors(self, tier: StudyTier) -> list[StudyTier]:
+        """Return the studies to compare a study with."""
+        return priors_of(tier, self.keeper.same_patient(tier), self._settings.prior_studies)
+
+    async def open_consult(self, study: StudyRef, urgency: Urgency, reason: str) -> Consult:
+        """Open a consult about a study: it and its priors are raised, pinned and fetched."""
+        priors = self.priors(self.keeper.get(study))
+        return await self.keeper.open_consult(study, urgency, priors, reason)
+
+    async def _take_stock(self) -> None:
+        """Describe studies that the file does not know: after it was lost, or an older release ran here."""
+        for entry in await self._sql.run(_every_study, self._catalogue):
+            if self.keeper.find(entry) is None or (self._file.is_new and not self._is_described(entry)):
+                try:
+                    tier = await self.keeper.arrived(entry)
+                    await self.evictor.measure(tier)
+                except NearframeError as error:
+                    _log.debug("study_not_described", error=error)
+
+    def _is_described(self, study: StudyRef) -> bool:
+        tier = self.keeper.find(study)
+        return tier is not None and bool(tier.route)
+
+    # -- what is said ----------------------------------------------------------------------------
+
+    def status(self) -> Tiers:
+        """Return how the tiers stand."""
+        classes: dict[str, TierCounts] = {}
+        for urgency in Urgency:
+            tiers = [tier for tier in self.keeper if tier.urgency is urgency]
+            held = [tier for tier in tiers if tier.held_bytes]
+            classes[urgency.name.lower()] = {
+                "studies": len(tiers),
+                "held": len(held),
+                "held_bytes": sum(tier.held_bytes for tier in held),
+            }
+        return {
+            "budget_bytes": self.evictor.budget_bytes,
+            "classes": classes,
+            "pinned": sum(tier.is_held for tier in self.keeper),
+            "consults": self.keeper.open_consults,
+            "prefetching": 0 if self.prefetch is None else len(self.prefetch),
+        }
+
+    def _measure(self) -> None:
+        state = self.status()
+        self._metrics.set(EDGE_BUDGET_BYTES, state["budget_bytes"])
+        self._metrics.set(EDGE_CONSULTS, state["consults"])
+        for name, found in state["classes"].items():
+            self._metrics.set(EDGE_STUDIES, found["held"], urgency=name, held="yes")
+            self._metrics.set(EDGE_STUDIES, found["studies"] - found["held"], urgency=name, held="no")
+
+
+def budget_bytes(settings: Settings, store: KeptStore) -> int:
+    """Return the bytes that an edge may hold."""
+    if settings.cache_bytes:
+        return settings.cache_bytes
+    disk = os.statvfs(settings.home)
+    free_bytes = max(0, disk.f_bavail * disk.f_frsize - settings.kept_free_bytes)
+    return int(DISK_SHARE * (store.stats().stored_bytes + free_bytes))
+
+
+def _every_study(catalogue: Catalogue) -> list[StudyRef]:
+    found: list[StudyRef] = []
+    cursor: FeedCursor | None = None
+    while page := catalogue.feed(cursor, _FEED_PAGE):
+        found += [StudyRef(entry.tenant, entry.study_instance_uid) for entry in page if not entry.deleted]
+        cursor = FeedCursor(catalogue.head().epoch, page[-1].seq)
+    return found

@@ -1,0 +1,124 @@
+"""An edge with too little room: what is pushed, what stays, what goes, and what a bulk export leaves behind."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from nearframe.metrics import EDGE_EVICTED, EDGE_MISSES, EDGE_PREFETCHED
+from tests.integration.edge.nodes import Node, edge_node, origin_node, until, until_followed
+from tests.syncing import ct_series, instance_uid
+
+FRAME = {"Accept": 'multipart/related; type="application/octet-stream"; transfer-syntax=*'}
+BULK = FRAME | {"Priority": "u=7"}
+
+
+def study_uid(number: int) -> str:
+    return f"1.2.826.0.1.3680043.2.1125.77.{number}"
+
+
+class Study:
+    """A CT study of a few slices."""
+
+    def __init__(self, number: int, slices: int = 4, rows: int = 128) -> None:
+        self.uid = study_uid(number)
+        self.files = ct_series(slices, rows=rows, study=self.uid, seed=number, change=_dated("20200101"))
+
+    def paths(self) -> list[str]:
+        below = f"/dicomweb/studies/{self.uid}/series/{self.uid}.1/instances"
+        return [f"{below}/{instance_uid(file)}/frames/1" for file in self.files]
+
+    async def read(self, node: Node, headers: dict[str, str] = FRAME) -> list[str]:
+        """Read every frame; return how each was come by."""
+        statuses = []
+        for path, file in zip(self.paths(), self.files, strict=True):
+            response = await node.client.get(path, headers=headers)
+            assert response.status_code == 200, response.text
+            assert file[-512:] in response.content
+            statuses.append(response.headers["cache-status"])
+        return statuses
+
+    @property
+    def frame_bytes(self) -> int:
+        return 128 * 128 * 2 * len(self.files)
+
+
+def _dated(day: str):  # type: ignore[no-untyped-def]
+    def change(ds) -> None:  # type: ignore[no-untyped-def]
+        ds.StudyDate = day
+
+    return change
+
+
+async def tiers(edge: Node) -> dict[str, dict[str, dict[str, int]]]:
+    return (await edge.client.get("/api/status")).json()["tiers"]  # type: ignore[no-any-return]
+
+
+async def test_what_an_edge_says_of_a_request(tmp_path: Path) -> None:
+    async with origin_node(tmp_path / "origin") as origin, edge_node(tmp_path / "edge", origin.url) as edge:
+        study = Study(1, slices=1)
+        await origin.store(study.files)
+        await until_followed(edge, origin)
+        (path,) = study.paths()
+        for asked, said in ((None, "u=3"), ("u=0", "u=0"), ("u=7, i", "u=7"), ("nonsense", "u=3")):
+            headers = FRAME if asked is None else FRAME | {"Priority": asked}
+            assert (await edge.client.get(path, headers=headers)).headers["priority"] == said
+
+
+async def test_todays_study_is_here_before_anybody_asks(tmp_path: Path) -> None:
+    async with (
+        origin_node(tmp_path / "origin") as origin,
+        edge_node(tmp_path / "edge", origin.url, push="all", route=({"class": "routine"},)) as edge,
+    ):
+        study = Study(1)
+        await origin.store(study.files)
+        await until(lambda: edge.metrics.value(EDGE_PREFETCHED, why="push") == 4)
+        sent = origin.sent()["frame"]
+        assert await study.read(edge) == ["nearframe-edge; hit"] * 4
+        assert origin.sent()["frame"] == sent
+        assert edge.metrics.value(EDGE_MISSES) == 0
+
+
+async def test_a_bulk_export_never_flushes_todays_list(tmp_path: Path) -> None:
+    todays = [Study(number) for number in range(1, 4)]
+    exported = [Study(number) for number in range(10, 22)]
+    room = sum(study.frame_bytes for study in todays) + 200_000
+    async with (
+        origin_node(tmp_path / "origin") as origin,
+        edge_node(tmp_path / "edge", origin.url, prefetch=False, cache_bytes=room) as edge,
+    ):
+        for study in (*todays, *exported):
+            await origin.store(study.files)
+        await until_followed(edge, origin)
+        for study in todays:
+            await study.read(edge)
+        for study in (*exported, *todays):
+            await study.read(edge, BULK)
+        assert edge.metrics.value(EDGE_EVICTED) == 0
+        assert edge.metrics.value(EDGE_MISSES, urgency="bulk", reason="bypass") == 4 * len(exported)
+        for study in todays:
+            assert await study.read(edge) == ["nearframe-edge; hit"] * 4
+        for study in exported[:2]:
+            assert all(status.startswith("nearframe-edge; fwd=miss") for status in await study.read(edge, BULK))
+
+
+async def test_room_is_made_by_the_study_opened_longest_ago(tmp_path: Path) -> None:
+    studies = [Study(number) for number in range(1, 9)]
+    room = 3 * studies[0].frame_bytes + 400_000
+    async with (
+        origin_node(tmp_path / "origin") as origin,
+        edge_node(tmp_path / "edge", origin.url, prefetch=False, cache_bytes=room) as edge,
+    ):
+        for study in studies:
+            await origin.store(study.files)
+        await until_followed(edge, origin)
+        for study in studies:
+            await study.read(edge)
+            await asyncio.sleep(0.05)  # room is made beside the readers
+        await until(lambda: edge.metrics.value(EDGE_EVICTED) > 0)
+        state = await tiers(edge)
+        held = sum(found["held_bytes"] for found in state["classes"].values())
+        assert 0 < held <= room
+        # Whole studies go: none is left in part, except the one that is being read.
+        await studies[0].read(edge)
+        assert edge.metrics.value(EDGE_MISSES, reason="evicted") + edge.metrics.value(EDGE_MISSES, reason="expired") > 0
