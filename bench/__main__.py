@@ -2,7 +2,7 @@
 
 Each part also runs alone: ``python -m bench.archive``, ``bench.resend``, ``bench.memory``,
 ``bench.catalogue``, ``bench.scale``, ``bench.codecs``, ``bench.perceptual``, ``bench.listener``,
-``bench.network``, ``bench.wan``.
+``bench.network``, ``bench.wan``, ``bench.edge``.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 PARTS = (
     ("against Orthanc and nginx", ["bench.archive"]),
     ("the listener alone, against nginx", ["bench.listener"]),
+    ("an edge beside nginx and Varnish", ["bench.edge"]),
     ("behind a thin line", ["bench.wan"]),
     ("what a re-send moves", ["bench.resend"]),
     ("memory while taking in 1 GB", ["bench.memory"]),
@@ -24,6 +25,7 @@ PARTS = (
 _QUICK = {
     "bench.archive": ["--quick"],
     "bench.listener": ["--pairs", "3"],
+    "bench.edge": ["--quick"],
     "bench.wan": ["--quick"],
     "bench.resend": ["--slices", "20"],
     "bench.memory": ["--frames", "100"],

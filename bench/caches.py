@@ -97,7 +97,8 @@ sub vcl_backend_response {{
 }}
 """
     )
-    command = [shutil.which("varnishd") or "/usr/sbin/varnishd", "-F", "-n", str(home / "work")]
+    # No jail: as another user it could not read its own folder, which is ours.
+    command = [shutil.which("varnishd") or "/usr/sbin/varnishd", "-j", "none", "-F", "-n", str(home / "work")]
     command += ["-a", f"127.0.0.1:{port}", "-f", str(home / "frames.vcl"), "-s", f"malloc,{megabytes}m"]
     root = f"http://127.0.0.1:{port}"
     with running(command, f"{root}/", home / "log") as pid:

@@ -114,9 +114,10 @@ class Export:
         connections: int,
         headers: Mapping[str, str],
         etags: Mapping[str, str] | None = None,
+        accept: str = FRAMES,
     ) -> None:
         self._left = list(reversed(paths))
-        self._headers = headers
+        self._headers = {"Accept": accept, **headers}
         self._etags = etags or {}
         self.validators: dict[str, str] = {}
         self._ended = threading.Event()
@@ -163,7 +164,7 @@ class Export:
 
     def _take(self, reader: Reader, path: str) -> None:
         connection = reader.connection
-        headers = {"Accept": FRAMES, **self._headers}
+        headers = dict(self._headers)
         if path in self._etags:
             headers["If-None-Match"] = self._etags[path]
         connection.request("GET", reader.root + path, headers=headers)
