@@ -156,6 +156,8 @@ class Fetcher:
         Returns how many are here or on their way.
         """
         if len(contents) == 1:
+            if self.is_under_way(study, contents[0].digest):
+                return 1
             return int((await self.fetch(study, contents[0], urgency, User.READ_AHEAD)).stored)
         size = sum(content.length for content in contents)
         transfer = self.line.transfer(User.READ_AHEAD, urgency, size)
