@@ -2,7 +2,7 @@
 
 Each part also runs alone: ``python -m bench.archive``, ``bench.resend``, ``bench.memory``,
 ``bench.catalogue``, ``bench.scale``, ``bench.codecs``, ``bench.perceptual``, ``bench.listener``,
-``bench.network``, ``bench.wan``, ``bench.edge``.
+``bench.network``, ``bench.wan``, ``bench.edge``, ``bench.recipes``.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ PARTS = (
     ("catalogue: cost of an operation", ["bench.catalogue"]),
     ("catalogue: a million instances against ten thousand", ["bench.scale"]),
     ("codecs", ["bench.codecs"]),
+    ("what frame recipes save", ["bench.recipes"]),
 )
 _QUICK = {
     "bench.archive": ["--quick"],

@@ -160,9 +160,10 @@ class _Whole:
         return best
 
     def _packed(self) -> FrameRecipe | None:
-        if self._rendition is not None and self._frame.form.is_native:
-            return coded.of_rendition(self._rendition)
-        if jxl.is_jpeg(self._frame.form):
+        form = self._frame.form
+        if self._rendition is not None and form.is_native and form.pixel is not None:
+            return coded.of_rendition(self._rendition, form.pixel)
+        if jxl.is_jpeg(form):
             return jxl.encode(self._frame)
         return coded.encode(self._frame, self._rates, progressive=self._urgent)
 

@@ -14,9 +14,10 @@ from nearframe.dicom.model import PixelDescription
 from nearframe.dicom.native import Samples, decode_native, encode_native
 from nearframe.errors import MalformedRequest
 
-#: Small or empty patches: an image codec's headers alone are 50 to 300 bytes.
-_ZSTD_BYTES = 64 * 1024
-_ZSTD_LEVEL = 19
+#: zstd is for patches that are tiny, or nearly empty: an image codec's headers alone are 50 to 300 bytes.
+_TINY_BYTES = 4096
+_EMPTY_SHARE = 1 / 16
+_ZSTD_LEVEL = 9
 #: What JPEG-LS may save against HTJ2K: 4-11 % of CT and MR, up to half of what is nearly empty.
 _JPEG_LS_SAVES = 0.12
 #: Below this many bits a native byte, the frame is nearly empty and JPEG-LS' run mode may halve it.
@@ -53,7 +54,7 @@ def encode_samples(
         best = min(
             best, (Coding.JPEG_LS, encode_jpeg_ls(samples, pixel)), key=lambda one: _seconds(one, samples, rates)
         )
-    if samples.nbytes <= _ZSTD_BYTES:
+    if samples.nbytes <= _TINY_BYTES or len(best[1]) <= _EMPTY_SHARE * samples.nbytes:
         packed = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(encode_native(samples, pixel))
         best = min(best, (Coding.ZSTD, packed), key=lambda one: len(one[1]))
     return best

@@ -50,7 +50,7 @@ def _coded_bytes(recipe: FrameRecipe, target: FrameForm) -> float:
             return frame_bytes * recipe.parameters[3] * recipe.parameters[4] / (pixel.rows * pixel.columns)
         case Operation.TILES:
             return frame_bytes * recipe.parameters[1] * TILE * TILE / (pixel.rows * pixel.columns)
-        case Operation.LINCOMB | Operation.RESIDUAL:
+        case Operation.LINCOMB | Operation.RESIDUAL | Operation.CODED:
             return frame_bytes * recipe.parameters[1] / pixel.bits_allocated
         case _:
             return frame_bytes

@@ -181,11 +181,15 @@ def test_mean_of_the_last_three_where_it_predicts_better() -> None:
     assert len(recipe.bases) == 3
 
 
-def test_splice_of_a_changed_header() -> None:
+@pytest.mark.parametrize("padding", [(b"", b""), (b"\0", b""), (b"", b"\0"), (b"\0\0", b"\0")])
+def test_splice_of_a_changed_header(padding: tuple[bytes, bytes]) -> None:
     store = Store()
-    body = bytes(np.random.default_rng(1).integers(0, 256, 5000, "u1"))
-    for old, new in ((b"old comment", b"new one"), (b"", b"put in"), (b"taken out", b"")):
-        base, target = (store.put(b"\xff\xd8" + text + body, None, ts.JPEGBaseline8Bit) for text in (old, new))
+    body = bytes(np.random.default_rng(1).integers(1, 256, 5000, "u1"))
+    for texts in ((b"old comment", b"new one"), (b"", b"put in"), (b"taken out", b"")):
+        base, target = (
+            store.put(b"\xff\xd8" + text + body + zeros, None, ts.JPEGBaseline8Bit)
+            for text, zeros in zip(texts, padding, strict=True)
+        )
         recipe = sent(splice.encode, store, target, base)
         assert recipe is not None
         assert recipe.size < 60
