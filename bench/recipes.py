@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections import Counter
@@ -25,6 +24,7 @@ from pathlib import Path
 
 from bench import recipesets
 from bench.recipesets import LOSSES, Loss, Workload
+from bench.studies import studies_folder
 from nearframe.delta import coded, residual
 from nearframe.delta.apply import apply
 from nearframe.delta.choose import choose
@@ -151,8 +151,7 @@ def _measured(data: Path, rates: Rates, only: str) -> Iterator[Row]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    data = os.environ.get("NEARFRAME_TEST_DATA")
-    parser.add_argument("data", nargs="?", type=Path, default=data and Path(data), help="folder of real studies")
+    parser.add_argument("data", nargs="?", type=Path, default=studies_folder(), help="folder of real studies")
     parser.add_argument("--megabits", type=float, default=10, help="what the line carries a second")
     parser.add_argument("--decoders", type=int, default=1, help="frames the receiver decodes at once")
     parser.add_argument("--only", default="", help="rows whose name has this in it")

@@ -3,7 +3,7 @@
 Operations are tried in the order of the cost rule, each only with the evidence it was
 measured to gain with: `OPERATIONS` is that decision. There is no evidence called "next
 slice", "other kernel", "other diffusion direction" or "edited photograph", so nothing is
-ever tried for those (all of them cost more than the frame itself, see ADR 0010).
+ever tried for those (all of them cost more than the frame itself: `docs/reference/recipes.md`).
 
 A recipe from a base is accepted if
 
