@@ -153,19 +153,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="?", type=Path, default=studies_folder(), help="folder of real studies")
     parser.add_argument("--megabits", type=float, default=10, help="what the line carries a second")
-    parser.add_argument("--decoders", type=int, default=1, help="frames the receiver decodes at once")
+    parser.add_argument("--cores", type=int, default=1, help="that work while the line is busy; 0: one frame at a time")
     parser.add_argument("--only", default="", help="rows whose name has this in it")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     if options.data is None:
         print("no folder of real studies: give it, or set NEARFRAME_TEST_DATA; nothing measured")
         return 0
-    rates = Rates.of_megabits(options.megabits, options.decoders)
+    rates = Rates.of_megabits(options.megabits, options.cores)
     rows = _measured(options.data, rates, options.only)
     if options.json:
         print(json.dumps([asdict(row) for row in rows], indent=1))
         return 0
-    print(f"a line of {options.megabits:g} Mbit/s\n")
+    how = f"frames in a row, {options.cores} cores" if options.cores else "one frame at a time"
+    print(f"a line of {options.megabits:g} Mbit/s, {how}\n")
     _print_table(rows)
     print("\nnever tried, since it loses: residual to the other frame, in % of the frame coded alone")
     for make in LOSSES:

@@ -45,6 +45,8 @@ OPERATIONS: Final[dict[Evidence, tuple[_Encode, ...]]] = {
 
 #: A recipe of this share of the frame is taken at once: no codec comes near it.
 _SMALL = 1 / 100
+#: What JPEG XL saves of a JPEG at best: 6-21 % of cine and photographs, 33 % of small dermoscopy pictures.
+_JPEG_XL_SAVES = 0.35
 #: Each candidate costs the sender a read; the exact ones come first.
 _MAX_CANDIDATES = 6
 #: Recipes in a row until a frame is sent whole: the first of a row is waited for by all.
@@ -164,8 +166,13 @@ class _Whole:
         if self._rendition is not None and form.is_native and form.pixel is not None:
             return coded.of_rendition(self._rendition, form.pixel)
         if jxl.is_jpeg(form):
-            return jxl.encode(self._frame)
+            return jxl.encode(self._frame) if self._jxl_may_win() else None
         return coded.encode(self._frame, self._rates, progressive=self._urgent)
+
+    def _jxl_may_win(self) -> bool:
+        length, rates = self._frame.form.length, self._rates
+        packed = rates.seconds((1 - _JPEG_XL_SAVES) * length, length / rates.jpeg_xl)
+        return packed < rates.seconds(length, 0)
 
     def _cost(self, recipe: FrameRecipe) -> float:
         return seconds(recipe, self._frame.form, (), self._rates)

@@ -105,9 +105,10 @@ def inflate(data: bytes, expected: int) -> bytes:
 def _may_win(htj2k_bytes: int, native_bytes: int, rates: Rates) -> bool:
     """Return whether JPEG-LS could arrive before a HTJ2K stream of that size: it decodes three times slower."""
     share = 0.5 if htj2k_bytes < native_bytes * _NEARLY_EMPTY else _JPEG_LS_SAVES
-    return share * htj2k_bytes / rates.line > native_bytes * (1 / rates.jpeg_ls - 1 / rates.htj2k)
+    expected = rates.seconds((1 - share) * htj2k_bytes, native_bytes / rates.jpeg_ls)
+    return expected < rates.seconds(htj2k_bytes, native_bytes / rates.htj2k)
 
 
 def _seconds(coded: tuple[Coding, bytes], samples: Samples, rates: Rates) -> float:
     coding, data = coded
-    return len(data) / rates.line + decode_seconds(coding, samples.nbytes, rates)
+    return rates.seconds(len(data), decode_seconds(coding, samples.nbytes, rates))

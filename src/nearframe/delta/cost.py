@@ -15,9 +15,9 @@ _CODED_PART = frozenset({Operation.BOX, Operation.TILES, Operation.LINCOMB, Oper
 
 
 def seconds(recipe: FrameRecipe, target: FrameForm, bases: Sequence[FrameForm], rates: Rates) -> float:
-    """Return the time on the line, to read and decode the bases, and to follow the recipe."""
+    """Return what the line, reading and decoding the bases, and following the recipe cost together."""
     reading = sum(base.length / rates.held + _base_decoding(base, rates) for base in bases)
-    return recipe.size / rates.line + reading + _following(recipe, target, bases, rates) / rates.decoders
+    return rates.seconds(recipe.size, reading + _following(recipe, target, bases, rates))
 
 
 def _base_decoding(base: FrameForm, rates: Rates) -> float:

@@ -25,21 +25,30 @@ class Rates:
     arithmetic
         Looking up, adding and comparing samples.
     jpeg_xl
-        JPEG bytes that come out of JPEG XL.
-    decoders
-        Frames that are decoded at once while the line brings more: one for a frame somebody
-        waits for, the receiver's cores for a whole series.
+        JPEG bytes, packed and unpacked: packing takes most of it, and is not kept.
+    cores
+        Cores that work on other frames while the line is busy with this one, as in a series;
+        zero for a frame somebody waits for.
     """
 
     line: float
     htj2k: float = 270e6
     jpeg_ls: float = 90e6
-    jpeg_xl: float = 8e6
+    jpeg_xl: float = 2e6
     held: float = 1e9
     arithmetic: float = 1e9
-    decoders: int = 1
+    cores: int = 0
 
     @classmethod
-    def of_megabits(cls, megabits: float, decoders: int = 1) -> Rates:
+    def of_megabits(cls, megabits: float, cores: int = 0) -> Rates:
         """Return the rates of a line of so many Mbit/s and a receiver as measured here."""
-        return cls(line=megabits * 1e6 / 8, decoders=decoders)
+        return cls(line=megabits * 1e6 / 8, cores=cores)
+
+    def seconds(self, sent_bytes: float, work: float) -> float:
+        """Return what a frame of so many bytes and seconds of work costs.
+
+        Alone it is there when both are done, one after the other. In a row, frames come as
+        often as the slower of line and cores lets them.
+        """
+        on_the_line = sent_bytes / self.line
+        return max(on_the_line, work / self.cores) if self.cores else on_the_line + work

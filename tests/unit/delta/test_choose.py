@@ -102,11 +102,14 @@ def test_rendition_of_another_frame_is_found_out() -> None:
     assert chosen.recipe.operation is Operation.PLAIN
 
 
-def test_jpeg_is_packed_where_the_line_is_slower_than_the_decoder() -> None:
+def test_jpeg_is_packed_where_the_line_is_slower_than_the_codec() -> None:
     store = Store()
     target = stored(store, GREY)
-    assert sent(store, target).recipe.operation is Operation.JXL
-    assert sent(store, target, rates=FAST).recipe.operation is Operation.PLAIN
+    one_by_one, in_a_row = Rates.of_megabits(10), Rates.of_megabits(10, cores=1)
+    assert sent(store, target, rates=in_a_row).recipe.operation is Operation.JXL
+    assert sent(store, target, rates=Rates.of_megabits(1)).recipe.operation is Operation.JXL
+    for rates in (one_by_one, FAST):
+        assert sent(store, target, rates=rates).recipe.operation is Operation.PLAIN
 
 
 def test_recipe_has_to_win_by_a_fifth() -> None:
