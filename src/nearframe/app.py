@@ -37,8 +37,11 @@ from nearframe.dicomweb.problems import problem
 from nearframe.dicomweb.services import Services, services
 from nearframe.edge.keptstore import KeptStore
 from nearframe.edge.node import Edge, Kept
+from nearframe.edge.outbox import Outbox
+from nearframe.edge.outbox_http import outbox_check, outbox_routes, outbox_status
 from nearframe.errors import ConfigurationError, MalformedRequest
 from nearframe.intake.ingest import Ingest
+from nearframe.intake.inuse import StudiesInUse
 from nearframe.intake.spool import Spool, SpoolLimits
 from nearframe.intake.store import Store
 from nearframe.metrics import CONTENT_TYPE, Metrics
@@ -65,7 +68,7 @@ from nearframe.storage.packs import PackSettings, PackStore
 from nearframe.storage.ports import StudyRef
 from nearframe.storage.scratch import ScratchFolder, remove_leftovers
 from nearframe.sync.app import sync_routes
-from nearframe.sync.services import SyncServices, not_told
+from nearframe.sync.services import SyncServices, TakesIn, not_told
 from nearframe.upkeep.http import upkeep_routes
 from nearframe.upkeep.service import Upkeep
 from nearframe.web import viewer
@@ -238,7 +241,11 @@ def services_of(
 
 
 def sync_services(
-    core: Core, contents: ContentReader, feed: FeedWatch, opened: Callable[[StudyRef], Awaitable[None]] = not_told
+    core: Core,
+    contents: ContentReader,
+    feed: FeedWatch,
+    takes: TakesIn | None,
+    opened: Callable[[StudyRef], Awaitable[None]] = not_told,
 ) -> SyncServices:
     """Put the services together that other nodes, and clients, follow this one by."""
     deltas = Deltas(
@@ -260,6 +267,7 @@ def sync_services(
         metrics=core.metrics,
         node_name=core.node_name,
         opened=opened,
+        takes=takes,
     )
 
 
@@ -341,17 +349,8 @@ async def open_origin(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Metric
             background.wake()
             loop.call_soon_threadsafe(feed.nudge)
 
-        ingest = Ingest(
-            core.packs,
-            core.catalogue,
-            core.metrics,
-            limits=core.limits,
-            threads=settings.ingest_threads,
-            on_commit=committed,
-        )
-        stack.push_async_callback(core.disk.run, ingest.close)
-        await core.disk.run(remove_leftovers, settings.home / "spool")
-        store = Store(ingest, Spool(settings.home / "spool", _spool_limits(settings)), core.limits)
+        takes = await stack.enter_async_context(_taking_in(core, committed))
+        store = Store(takes.ingest, takes.spool, core.limits)
         records = InstanceRecords(core.catalogue, core.sql, core.freshness, settings.record_cache_entries)
         allowed = settings.delete_policy == "remove"
         remove = CatalogueRemoval(core.catalogue, records, core.sql, core.freshness, allowed=allowed)
@@ -360,10 +359,33 @@ async def open_origin(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Metric
         admin = Admin(settings.home, core.packs, core.catalogue, background)
         routes = [
             *api_routes(ApiServices(admin, core.freshness, core.sql, core.cpu), core.gate, Addresses(settings)),
-            *sync_routes(sync_services(core, contents, feed), core.gate),
+            *sync_routes(sync_services(core, contents, feed, takes), core.gate),
             *node_routes(core, "origin"),
         ]
         yield NodeApp(activity.watch(dicomweb), routes), core.metrics
+
+
+@asynccontextmanager
+async def _taking_in(
+    core: Core, on_commit: Callable[[], None], in_use: StudiesInUse | None = None
+) -> AsyncIterator[TakesIn]:
+    """Open what takes objects in; it finishes what was begun."""
+    settings = core.settings
+    ingest = Ingest(
+        core.packs,
+        core.catalogue,
+        core.metrics,
+        limits=core.limits,
+        threads=settings.ingest_threads,
+        on_commit=on_commit,
+        in_use=in_use,
+    )
+    try:
+        await core.disk.run(remove_leftovers, settings.home / "spool")
+        spool = Spool(settings.home / "spool", _spool_limits(settings))
+        yield TakesIn(ingest, spool, core.freshness, settings.max_header_bytes)
+    finally:
+        await core.disk.run(ingest.close)
 
 
 def _background(core: Core, activity: Activity) -> Background:
@@ -379,28 +401,53 @@ def _background(core: Core, activity: Activity) -> Background:
 @asynccontextmanager
 async def open_edge(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Metrics]]:
     """Open an edge: it follows its upstream, and serves what it holds when that is away."""
-    async with open_core(settings, "edge", KeptStore) as core:
+    async with open_core(settings, "edge", KeptStore) as core, AsyncExitStack() as stack:
         feed = FeedWatch(core.catalogue, core.sql)
+        outbox = await core.sql.run(Outbox, settings.home, core.catalogue, SystemClock())
+        stack.push_async_callback(core.sql.run, outbox.close)
+        in_use = StudiesInUse()
         edge = Edge(
             settings,
-            _kept(core),
+            _kept(core, outbox, in_use),
             Part10Edits(),
             node_name=core.node_name,
             local_epoch=core.epoch,
             nudge=feed.nudge,
         )
         gate = edge.gate(core.gate)
-        dicomweb = services_of(core, edge.contents, None, None)
-        sync = sync_services(core, edge.contents, feed, edge.study_opened)
-        checks = {"upstream": upstream_check(lambda: edge.upstream.is_reachable)}
-        routes = [edge_status(core, edge), *sync_routes(sync, gate), *node_routes(core, "edge", checks)]
-        front = edge.wrap(dicomweb_app(dicomweb, settings, gate), Addresses(settings), gate)
+        takes = await _taking_in_at(edge, core, feed, in_use, stack) if settings.stores == "local" else None
+        store = None if takes is None else Store(takes.ingest, takes.spool, core.limits)
+        sync = sync_services(core, edge.contents, feed, takes, edge.study_opened)
+        checks = {
+            "upstream": upstream_check(lambda: edge.upstream.is_reachable),
+            "outbox": outbox_check(outbox, core.sql, settings.outbox_patience_s),
+        }
+        routes = [
+            edge_status(core, edge, outbox),
+            *outbox_routes(outbox, core.sql, gate, edge.forwarder.try_now),
+            *sync_routes(sync, gate),
+            *node_routes(core, "edge", checks),
+        ]
+        dicomweb = dicomweb_app(services_of(core, edge.contents, store, None), settings, gate)
+        front = edge.wrap(dicomweb, Addresses(settings), gate)
         await edge.start()
         try:
             yield NodeApp(front, routes, _not_at_an_edge), core.metrics
         finally:
             await edge.stop()
             await feed.close()
+
+
+async def _taking_in_at(
+    edge: Edge, core: Core, feed: FeedWatch, in_use: StudiesInUse, stack: AsyncExitStack
+) -> TakesIn:
+    loop = asyncio.get_running_loop()
+
+    def committed() -> None:
+        loop.call_soon_threadsafe(edge.forwarder.wake)
+        loop.call_soon_threadsafe(feed.nudge)
+
+    return await stack.enter_async_context(_taking_in(core, committed, in_use))
 
 
 async def _not_at_an_edge(scope: Scope, receive: Receive, send: Send) -> None:
@@ -411,7 +458,7 @@ async def _not_at_an_edge(scope: Scope, receive: Receive, send: Send) -> None:
         await unknown(scope, receive, send)
 
 
-def edge_status(core: Core, edge: Edge) -> Route:
+def edge_status(core: Core, edge: Edge, outbox: Outbox) -> Route:
     """Return the route that says how an edge stands: its store and feed, its upstream, and what came from there."""
 
     async def answer(request: Request) -> Response:
@@ -419,12 +466,13 @@ def edge_status(core: Core, edge: Edge) -> Route:
         state = await core.sql.run(node_status, "edge", core.settings.home, core.catalogue, stats)
         state["upstream"], state["moved"] = edge.upstream_status(), edge.moved()
         state["tiers"] = edge.tiering.status()
+        state["outbox"] = await core.sql.run(outbox_status, outbox)
         return JSONResponse(state, headers={"Cache-Control": "no-store"})
 
     return Route("/api/status", answer)
 
 
-def _kept(core: Core) -> Kept:
+def _kept(core: Core, outbox: Outbox, in_use: StudiesInUse) -> Kept:
     assert isinstance(core.packs, KeptStore)  # noqa: S101 - an edge opens no other
     return Kept(
         home=core.settings.home,
@@ -437,6 +485,8 @@ def _kept(core: Core) -> Kept:
         disk=core.disk,
         sync=core.sync,
         metrics=core.metrics,
+        outbox=outbox,
+        in_use=in_use,
     )
 
 

@@ -132,6 +132,19 @@ class Settings:
     upstream_ca: Path | None = _setting(
         OPTIONAL_PATH, None, "edge", "Authority (PEM) that signed the upstream's certificate, if not a public one."
     )
+    stores: str = _setting(
+        choice("local", "forward"),
+        "local",
+        "edge",
+        "What becomes of objects sent to an edge: taken in here and forwarded by itself, or passed on at once.",
+    )
+    outbox_patience_s: float = _setting(
+        NUMBER,
+        900.0,
+        "edge",
+        "Age of the oldest object that is here alone, not upstream, from which health is degraded.",
+        unit="s",
+    )
     prefetch: bool = _setting(
         FLAG, True, "edge", "Once a frame of a series had to be fetched, fetch the rest in the background."
     )

@@ -96,6 +96,12 @@ SYNC_SENT = _counter(
 )
 SYNC_SENT_BYTES = _counter("sync_sent_bytes", "bytes", "Their bytes, as sent.", "kind")
 
+SYNC_TAKEN = _counter("sync_taken", "contents", "Headers, frames and bulk values that other nodes sent here.", "kind")
+SYNC_TAKEN_BYTES = _counter("sync_taken_bytes", "bytes", "Their bytes, not compressed.", "kind")
+OFFERED_INSTANCES = _counter(
+    "offered_instances", "instances", "Instances that other nodes offered, by the answer.", "answer"
+)
+
 UPSTREAM_ITEMS = _counter(
     "upstream_items", "items", "Feed pages, manifests, deltas, headers, frames and rendition lists received.", "kind"
 )
@@ -150,6 +156,17 @@ LINE_RATE = _gauge(
     "line_rate_bytes_per_second", "bytes/s", "What the line carries, as measured; 0: not yet.", "direction"
 )
 LINE_ROUND_TRIP = _gauge("line_round_trip_seconds", "s", "The line's round trip, as measured; 0: not yet.")
+FORWARDED_INSTANCES = _counter(
+    "forwarded_instances",
+    "instances",
+    "Instances taken in here that the upstream recorded, by what became of them, or that cannot be forwarded.",
+    "result",
+)
+FORWARDED_BYTES = _counter("forwarded_bytes", "bytes", "Contents sent to the upstream for that.", "kind")
+OUTBOX_INSTANCES = _gauge("outbox_instances", "instances", "Instances taken in here, by how far they are.", "state")
+OUTBOX_OLDEST_SECONDS = _gauge(
+    "outbox_oldest_seconds", "s", "How long the oldest instance has waited that is not upstream."
+)
 
 STORE_CONTENTS = _gauge("store_contents", "contents", "Different contents held: frames, bulk values, headers.")
 STORE_LIVE_BYTES = _gauge("store_live_bytes", "bytes", "Bytes of packs that are needed.")

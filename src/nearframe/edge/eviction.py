@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Final
 
 from nearframe import log, tasks
@@ -20,6 +21,7 @@ from nearframe.edge.keptstore import KeptStore
 from nearframe.edge.tiers import Departed, StudyTier
 from nearframe.errors import Busy, NearframeError
 from nearframe.ids import Digest
+from nearframe.intake.inuse import StudiesInUse
 from nearframe.metrics import EDGE_EVICTED, EDGE_EVICTED_BYTES, Metrics
 from nearframe.query.workers import Workers
 from nearframe.storage.ports import Catalogue, InstanceRecord, StudyRef
@@ -43,6 +45,8 @@ class Evictor:
         Returns the bytes that the store may hold.
     is_upstream
         Whether everything of a study is known to be upstream: only then may it go.
+    in_use
+        Studies of which something is being taken in: that is always kept, and nothing of them goes.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class Evictor:
         *,
         budget: Callable[[], int],
         is_upstream: Callable[[StudyRef], bool],
+        in_use: StudiesInUse,
     ) -> None:
         self._keeper = keeper
         self._store = store
@@ -63,6 +68,7 @@ class Evictor:
         self._metrics = metrics
         self._budget = budget
         self._is_upstream = is_upstream
+        self._in_use = in_use
         self.budget_bytes = budget()
         self._grown_bytes = 0
         self._loop = asyncio.get_running_loop()
@@ -90,7 +96,7 @@ class Evictor:
     def admits(self, study: StudyRef) -> bool:
         """Return whether what comes of a study is kept; safe in any thread."""
         tier = self._keeper.find(study)
-        if tier is None or tier.is_held:
+        if tier is None or tier.is_held or study in self._in_use:
             return True
         urgency = tier.urgency if self._keeper.is_wanted(study) else Urgency.BULK
         return is_admitted(urgency, tier.held_bytes, self.budget_bytes)
@@ -148,7 +154,9 @@ class Evictor:
         self, tier: StudyTier, departed: Departed, reason: str, series_instance_uid: str | None = None
     ) -> None:
         held_bytes = tier.held_bytes
-        released = await self._disk.run(_release, self._catalogue, self._store, tier.study, series_instance_uid)
+        released = await self._disk.run(
+            _release, self._catalogue, self._store, self._in_use, tier.study, series_instance_uid
+        )
         with self._keeper.changing(tier):
             # What came meanwhile counts on; of a series only its own goes.
             tier.held_bytes = max(0, tier.held_bytes - (held_bytes if series_instance_uid is None else released))
@@ -173,14 +181,23 @@ class Evictor:
                 _log.warning("no_room_made", error=error)
 
 
-def _release(catalogue: Catalogue, store: KeptStore, study: StudyRef, series_instance_uid: str | None) -> int:
-    """Let a study's frames and values go; return the bytes of those that were held."""
-    digests = _pieces(catalogue, catalogue.list_instances(study, series_instance_uid))
-    mark = store.mark()
-    released = sum(store.size_of(study, digest) or 0 for digest in digests)
-    store.release(study, digests)
-    store.sync(mark)
-    return released
+def _release(
+    catalogue: Catalogue, store: KeptStore, in_use: StudiesInUse, study: StudyRef, series_instance_uid: str | None
+) -> int:
+    """Let a study's frames and values go; return the bytes of those that were held.
+
+    Nothing goes of what is, this moment, being taken in or not known to be upstream.
+    """
+    with suppress(Busy), in_use.alone(study):
+        if catalogue.holds_local(study):
+            return 0
+        digests = _pieces(catalogue, catalogue.list_instances(study, series_instance_uid))
+        mark = store.mark()
+        released = sum(store.size_of(study, digest) or 0 for digest in digests)
+        store.release(study, digests)
+        store.sync(mark)
+        return released
+    return 0
 
 
 def _held_bytes(catalogue: Catalogue, store: KeptStore, study: StudyRef) -> int:

@@ -14,14 +14,18 @@ from starlette.types import ASGIApp
 from nearframe import tasks
 from nearframe.clock import Clock, SystemClock
 from nearframe.config import Settings
+from nearframe.context import Urgency
 from nearframe.dicomweb.address import Addresses
 from nearframe.dicomweb.call import Gate
 from nearframe.edge.cursor import CursorFile
 from nearframe.edge.fetch import Fetcher
 from nearframe.edge.follow import Follower, Pace
-from nearframe.edge.forward import ForwardStores
+from nearframe.edge.forward import Forwarder, ForwardPace
 from nearframe.edge.front import EdgeFront
 from nearframe.edge.keptstore import KeptStore
+from nearframe.edge.outbox import Outbox, State
+from nearframe.edge.packing import Packer
+from nearframe.edge.passthrough import PassStoresOn
 from nearframe.edge.pull import Replica, StudyPuller
 from nearframe.edge.readahead import ReadAhead
 from nearframe.edge.reader import EdgeContentReader
@@ -31,7 +35,15 @@ from nearframe.edge.tiering import Tiering
 from nearframe.edge.upstream import Timeouts, Upstream
 from nearframe.edge.urgency import UrgencyGate
 from nearframe.errors import ConfigurationError
-from nearframe.metrics import EDGE_READ_BYTES, UPSTREAM_BYTES, UPSTREAM_ITEMS, Metrics
+from nearframe.intake.inuse import StudiesInUse
+from nearframe.metrics import (
+    EDGE_READ_BYTES,
+    OUTBOX_INSTANCES,
+    OUTBOX_OLDEST_SECONDS,
+    UPSTREAM_BYTES,
+    UPSTREAM_ITEMS,
+    Metrics,
+)
 from nearframe.query import status
 from nearframe.query.deltas import HeaderEdits
 from nearframe.query.freshness import Freshness
@@ -57,6 +69,8 @@ class Kept:
     disk: Workers
     sync: Workers
     metrics: Metrics
+    outbox: Outbox
+    in_use: StudiesInUse
 
 
 class Edge:
@@ -82,6 +96,7 @@ class Edge:
         clock: Clock | None = None,
         timeouts: Timeouts | None = None,
         pace: Pace | None = None,
+        forward_pace: ForwardPace | None = None,
     ) -> None:
         if not settings.upstream:
             raise ConfigurationError("an edge needs an upstream: --upstream URL, or upstream in nearframe.toml")
@@ -100,16 +115,20 @@ class Edge:
         self.tiering = Tiering(
             settings, kept.store, kept.catalogue, kept.manifests,
             sql=kept.sql, disk=kept.disk, metrics=kept.metrics, clock=clock,
+            is_upstream=lambda study: not kept.outbox.is_waiting(study), in_use=kept.in_use,
         )  # fmt: skip
         self.tiering.fetching_by(fetcher, indexes)
         self.contents = EdgeContentReader(kept.store, fetcher, indexes, kept.disk, kept.metrics, self.read_ahead)
         self._renditions = UpstreamRenditions(
             self.upstream, kept.catalogue, kept.manifests, kept.sql, clock, kept.freshness.changed
         )
-        replica = Replica(kept.catalogue, kept.store, kept.manifests, codec, kept.sync, kept.metrics, clock)
+        replica = Replica(
+            kept.catalogue, kept.store, kept.manifests, codec, kept.sync, kept.metrics, clock, kept.outbox, kept.in_use
+        )
+        puller = StudyPuller(replica, self.upstream)
         self.follower = Follower(
             self.upstream,
-            StudyPuller(replica, self.upstream),
+            puller,
             CursorFile(kept.home),
             tenant=settings.tenant,
             local_epoch=local_epoch,
@@ -118,14 +137,30 @@ class Edge:
             changed=self._changed,
             pace=pace,
         )
+        self.forwarder = Forwarder(
+            kept.outbox,
+            Packer(kept.catalogue, kept.store),
+            self.upstream,
+            puller,
+            urgency_of=self._urgency_of,
+            workers=kept.disk,
+            metrics=kept.metrics,
+            clock=clock,
+            changed=self._changed,
+            taken_in=self.tiering.changed,
+            pace=forward_pace,
+        )
+        kept.metrics.before_reading(self._measure_outbox)
 
     async def start(self) -> None:
-        """Begin to follow."""
+        """Begin to follow, and to forward."""
         await self.tiering.start()
         self.follower.start()
+        self.forwarder.start()
 
     async def stop(self) -> None:
         """Stop following and fetching; what was begun is cut and done again another time."""
+        await self.forwarder.stop()
         await self.follower.stop()
         await self.tiering.stop()
         if self.read_ahead is not None:
@@ -141,8 +176,9 @@ class Edge:
 
     def wrap(self, dicomweb: ASGIApp, addresses: Addresses, gate: UrgencyGate) -> ASGIApp:
         """Return the DICOMweb application of an edge, given the one both roles have, and its gate."""
-        forwarding = ForwardStores(dicomweb, self.upstream, addresses)
-        return EdgeFront(forwarding, self.upstream, self._requested, gate.fetched)
+        if self._settings.stores == "forward":
+            dicomweb = PassStoresOn(dicomweb, self.upstream, addresses)
+        return EdgeFront(dicomweb, self.upstream, self._requested, gate.fetched)
 
     async def study_opened(self, study: StudyRef) -> None:
         """Find out, before a client is sent a study, which renditions the upstream has of it."""
@@ -170,6 +206,16 @@ class Edge:
             "feed_bytes": int(value(UPSTREAM_BYTES, kind="feed")),
             "saved_bytes": int(value(EDGE_READ_BYTES, how="held")),
         }
+
+    def _urgency_of(self, study: StudyRef) -> Urgency:
+        tier = self.tiering.keeper.find(study)
+        return Urgency.ROUTINE if tier is None else tier.urgency
+
+    def _measure_outbox(self) -> None:
+        counts, oldest_s = self._kept.outbox.counts(), self._kept.outbox.oldest_s()
+        for state in State:
+            self._kept.metrics.set(OUTBOX_INSTANCES, counts[state], state=state.value)
+        self._kept.metrics.set(OUTBOX_OLDEST_SECONDS, oldest_s or 0.0)
 
     def _changed(self, study: StudyRef) -> None:
         self._kept.freshness.changed(study)

@@ -9,32 +9,47 @@
     5. contents durable             then one transaction flips the current view
 
 A crash before 5 leaves contents nobody refers to; the same pull later does it all again.
+
+What was taken in here and is not settled with the upstream is *local*. It stays in view
+whatever is pulled (`storage.ports.Catalogue.replicate`), so the root to ask with is not that of what is
+shown but that of what the upstream showed when it was last followed (`Catalogue.replica`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from nearframe import log
 from nearframe.clock import Clock
 from nearframe.dicom.attributes import attributes_of
+from nearframe.edge.handover import Handover, NothingTakenIn
 from nearframe.edge.upstream import Upstream
-from nearframe.errors import IntegrityError, NotFound, RequestError, UpstreamError
-from nearframe.ids import Digest, sha256, sha256_of
+from nearframe.errors import Busy, IntegrityError, NotFound, RequestError, UpstreamError
+from nearframe.ids import Digest, sha256
+from nearframe.intake.inuse import StudiesInUse
 from nearframe.metrics import EDGE_INTEGRITY_FAILURES, EDGE_PULLS, Metrics
 from nearframe.query.deltas import HeaderEdits, apply_delta
-from nearframe.query.manifests import Manifests, StudyState, bulk_entries, pixel_description
+from nearframe.query.manifests import Manifests, StudyState, bulk_entries, manifest_of, pixel_description
 from nearframe.query.workers import Workers
-from nearframe.storage.ports import Catalogue, ContentKind, ContentStore, NewVersion, StudyRef
+from nearframe.storage.ports import (
+    UPSTREAM,
+    Catalogue,
+    ContentKind,
+    ContentStore,
+    InstanceRecord,
+    NewVersion,
+    Settled,
+    StudyRef,
+)
 from nearframe.wire.delta import decode_delta, runs_of
-from nearframe.wire.document import dump_json
-from nearframe.wire.header import HeaderBlob
+from nearframe.wire.header import HeaderBlob, file_digest
 from nearframe.wire.manifest import InstanceEntry, Manifest, split_digests
 from nearframe.wire.manifestjson import decode_manifest
 
-SOURCE = "upstream"
 _ATTEMPTS = 3  # the study may change between its manifest and its headers
 
 _log = log.logger(__name__)
@@ -51,7 +66,13 @@ class Pulled(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """What this edge keeps, and the means to change it."""
+    """What this edge keeps, and the means to change it.
+
+    Attributes
+    ----------
+    in_use
+        Studies of which something is being taken in.
+    """
 
     catalogue: Catalogue
     store: ContentStore
@@ -60,6 +81,8 @@ class Replica:
     workers: Workers
     metrics: Metrics
     clock: Clock
+    handover: Handover = field(default_factory=NothingTakenIn)
+    in_use: StudiesInUse = field(default_factory=StudiesInUse)
 
     def keep_header(self, study: StudyRef, hdr: Digest, header: bytes) -> None:
         """Append a header whose digest was checked."""
@@ -67,11 +90,12 @@ class Replica:
 
 
 class StudyPuller:
-    """Pulls studies, one call each; different studies at the same time."""
+    """Pulls studies; different studies at the same time, each once at a time."""
 
     def __init__(self, replica: Replica, upstream: Upstream) -> None:
         self._replica = replica
         self._upstream = upstream
+        self._locks: dict[StudyRef, asyncio.Lock] = {}
 
     async def pull(self, study: StudyRef) -> Pulled:
         """Bring a study to its upstream's current state.
@@ -85,28 +109,63 @@ class StudyPuller:
         StorageError
             If this edge cannot keep it.
         """
-        pulled = await self._by_delta(study) or await self._by_manifest(study)
-        self._replica.metrics.add(EDGE_PULLS, how=pulled.value)
-        return pulled
+        async with self._alone(study):
+            run = self._replica.workers.run
+            settled = await run(self._replica.handover.settled, study)
+            try:
+                pulled = await self._by_delta(study, settled) or await self._by_manifest(study, settled)
+            except NotFound:
+                if not settled:
+                    raise
+                pulled = await self._withdraw(study, settled)
+            if settled:
+                await run(self._replica.handover.handed_over, study, settled)
+            self._replica.metrics.add(EDGE_PULLS, how=pulled.value)
+            return pulled
 
     async def remove(self, study: StudyRef) -> Pulled:
         """Remove a study from view and let its contents go, as its upstream did."""
-        await self._replica.workers.run(_remove, self._replica, study)
-        self._replica.metrics.add(EDGE_PULLS, how=Pulled.REMOVED.value)
+        if await self._replica.workers.run(self._replica.catalogue.holds_local, study):
+            # What was said may be older than what was forwarded: ask how it stands now.
+            with suppress(NotFound):
+                return await self.pull(study)
+        async with self._alone(study):
+            await self._replica.workers.run(_remove, self._replica, study)
+            self._replica.metrics.add(EDGE_PULLS, how=Pulled.REMOVED.value)
+            return Pulled.REMOVED
+
+    @asynccontextmanager
+    async def _alone(self, study: StudyRef) -> AsyncIterator[None]:
+        lock = self._locks.setdefault(study, asyncio.Lock())
+        try:
+            async with lock:
+                yield
+        finally:
+            if not lock.locked():
+                self._locks.pop(study, None)
+
+    async def _withdraw(self, study: StudyRef, settled: Settled) -> Pulled:
+        """Show a study without what the upstream had recorded and no longer has."""
+        nothing = Manifest(study.study_instance_uid, {}, ())
+        old = await self._held_manifest(study)
+        await self._replica.workers.run(
+            _commit, self._replica, study, old, nothing, settled, self._replica.store.mark()
+        )
         return Pulled.REMOVED
 
-    async def _by_delta(self, study: StudyRef) -> Pulled | None:
+    async def _by_delta(self, study: StudyRef, settled: Settled) -> Pulled | None:
         """Follow a delta from what is held; None if there is none to follow."""
         run = self._replica.workers.run
-        root = await run(_held_root, self._replica.catalogue, study)
+        mixed = await run(_last_shown, self._replica.catalogue, study)
+        root = await run(_held_root, self._replica.catalogue, study) if mixed is None else _root_of(mixed)
         if root is None:
             return None
         try:
             delta = await self._upstream.delta(study, root)
-            if delta is None:
+            if delta is None and not settled:
                 return Pulled.UNCHANGED
-            old = (await self._replica.manifests.current(study)).manifest
-            state = await run(_follow, self._replica, study, old, delta)
+            old = mixed or (await self._replica.manifests.current(study)).manifest
+            state = await run(_follow, self._replica, study, old, delta, settled)
         except NotFound:
             return None
         except (IntegrityError, RequestError) as error:
@@ -114,10 +173,14 @@ class StudyPuller:
             self._replica.metrics.add(EDGE_INTEGRITY_FAILURES, what="delta")
             _log.warning("delta_refused", error=error)
             return None
-        self._replica.manifests.remember(study, state)
+        self._remember(study, state)
         return Pulled.DELTA
 
-    async def _by_manifest(self, study: StudyRef) -> Pulled:
+    def _remember(self, study: StudyRef, state: StudyState | None) -> None:
+        if state is not None:
+            self._replica.manifests.remember(study, state)
+
+    async def _by_manifest(self, study: StudyRef, settled: Settled) -> Pulled:
         run = self._replica.workers.run
         for _ in range(_ATTEMPTS):
             encoded = await self._upstream.manifest(study)
@@ -130,7 +193,7 @@ class StudyPuller:
             except NotFound:
                 continue
             old = await self._held_manifest(study)
-            self._replica.manifests.remember(study, await run(_commit, self._replica, study, old, new, mark))
+            self._remember(study, await run(_commit, self._replica, study, old, new, settled, mark))
             return Pulled.MANIFEST
         raise UpstreamError("the study changed each time its headers were asked for")
 
@@ -167,9 +230,23 @@ def _held_root(catalogue: Catalogue, study: StudyRef) -> Digest | None:
         return None
 
 
-def _follow(replica: Replica, study: StudyRef, old: Manifest, encoded: bytes) -> StudyState:
-    """Apply a delta and take over what it leads to."""
+def _last_shown(catalogue: Catalogue, study: StudyRef) -> Manifest | None:
+    """Return what the upstream showed when it was last followed; None if that is what is in view here."""
+    instances = catalogue.replica(study)
+    return None if instances is None else manifest_of(study, instances)
+
+
+def _root_of(manifest: Manifest) -> Digest | None:
+    return manifest.root if manifest.entries else None
+
+
+def _follow(
+    replica: Replica, study: StudyRef, old: Manifest, encoded: bytes | None, settled: Settled
+) -> StudyState | None:
+    """Apply a delta, if there is one, and take over what it leads to."""
     mark = replica.store.mark()
+    if encoded is None:
+        return _commit(replica, study, old, old, settled, mark)
     made: list[Digest] = []
 
     def keep(hdr: Digest, header: bytes) -> None:
@@ -179,54 +256,80 @@ def _follow(replica: Replica, study: StudyRef, old: Manifest, encoded: bytes) ->
     try:
         new = apply_delta(old, decode_delta(encoded), lambda hdr: replica.store.read(study, hdr), replica.codec, keep)
     except (IntegrityError, RequestError):
-        # Nothing refers to them: what a false delta made goes with the next compaction.
-        held = {entry.hdr for entry in old.entries}
-        replica.store.release(study, [hdr for hdr in made if hdr not in held])
+        _let_go(replica, study, [hdr for hdr in made if hdr not in {entry.hdr for entry in old.entries}])
         raise
-    return _commit(replica, study, old, new, mark)
+    return _commit(replica, study, old, new, settled, mark)
 
 
-def _commit(replica: Replica, study: StudyRef, old: Manifest, new: Manifest, mark: int) -> StudyState:
-    """Make everything durable, then show it: the last step is one transaction."""
+def _commit(
+    replica: Replica, study: StudyRef, old: Manifest, new: Manifest, settled: Settled, mark: int
+) -> StudyState | None:
+    """Make everything durable, then show it: the last step is one transaction.
+
+    Returns the study's state, None where it is not the upstream's since something local is in it.
+    """
     pieces = [digest for entry in new.entries for digest in _pieces(entry)]
     replica.store.adopt(study, pieces)
     replica.store.sync(mark)
+    decided = {uid for uid, _ in settled}
     before = {entry.place: _without_pix(entry) for entry in old.entries}
-    changed = [entry for entry in new.entries if before.get(entry.place) != _without_pix(entry)]
+    changed = [
+        entry
+        for entry in new.entries
+        if entry.identity.sop_instance_uid in decided or before.get(entry.place) != _without_pix(entry)
+    ]
     kept = {entry.identity.sop_instance_uid for entry in new.entries}
-    dropped = [entry.identity.sop_instance_uid for entry in old.entries]
+    gone = {entry.identity.sop_instance_uid for entry in old.entries} | decided
     replica.catalogue.replicate(
         [(_version(replica, study, entry), entry.version, True) for entry in changed],
-        [(study, uid) for uid in dropped if uid not in kept],
+        [(study, uid) for uid in sorted(gone - kept)],
+        {study.tenant: settled},
     )
+    if not new.entries:
+        return None
     seq = replica.catalogue.state(study)
+    # Asked after the sequence: what is taken in later is not in the state of then.
+    if replica.catalogue.holds_local(study):
+        return None
     replica.catalogue.save_root(study, seq, new.root)
     return StudyState(seq, new)
 
 
 def _remove(replica: Replica, study: StudyRef) -> None:
-    try:
-        gone = replica.catalogue.delete(study, None, None)
-    except NotFound:
-        return
-    for record in gone:
-        frames = [enc for enc, _ in record.frames]
-        replica.store.release(study, [record.hdr, *frames, *(bulk.digest for bulk in record.bulk)])
+    records = replica.catalogue.list_instances(study)
+    versions = [
+        version
+        for record in records
+        for version in replica.catalogue.list_versions(study.tenant, record.identity.sop_instance_uid)
+        if version.study == study
+    ]
+    replica.catalogue.replicate([], [(study, record.identity.sop_instance_uid) for record in records])
+    _let_go(replica, study, [digest for version in versions for digest in _contents_of(version)])
+
+
+def _let_go(replica: Replica, study: StudyRef, digests: list[Digest]) -> None:
+    """Release contents that nothing refers to any more, unless something local might."""
+    with suppress(Busy), replica.in_use.alone(study):
+        if not replica.catalogue.holds_local(study):
+            replica.store.release(study, digests)
+
+
+def _contents_of(record: InstanceRecord) -> Iterator[Digest]:
+    yield record.hdr
+    yield from (enc for enc, _ in record.frames)
+    yield from (bulk.digest for bulk in record.bulk)
 
 
 def _version(replica: Replica, study: StudyRef, entry: InstanceEntry) -> NewVersion:
     """Return an instance as the catalogue takes it."""
     header = replica.store.read(study, entry.hdr)
-    metadata = dump_json(entry.metadata)
     return NewVersion(
         tenant=study.tenant,
         identity=entry.identity,
         transfer_syntax_uid=entry.transfer_syntax_uid,
         hdr=entry.hdr,
         header_bytes=len(header),
-        # The file's own digest is not known here: that would take every frame. This one
-        # changes whenever the file does, and says so to caches and to the catalogue.
-        file=sha256_of([b"replica", entry.hdr, *_pieces(entry), metadata]),
+        file=file_digest(entry.hdr, _in_file_order(entry)),
         file_bytes=HeaderBlob.decode(header).file_bytes,
         frames=entry.frames,
         bulk=bulk_entries(entry),
@@ -234,10 +337,15 @@ def _version(replica: Replica, study: StudyRef, entry: InstanceEntry) -> NewVers
         pixel=pixel_description(entry),
         metadata=entry.metadata,
         attributes=attributes_of(entry.metadata),
-        source=SOURCE,
+        source=UPSTREAM,
         received_at=replica.clock.now(),
         notes=entry.notes,
     )
+
+
+def _in_file_order(entry: InstanceEntry) -> Iterator[Digest]:
+    for place in entry.pieces:
+        yield entry.frames.enc_of(place) if place >= 0 else entry.bulk[-1 - place].digest
 
 
 def _pieces(entry: InstanceEntry) -> Iterator[Digest]:

@@ -21,6 +21,7 @@ from nearframe.edge.routes import RouteTable
 from nearframe.edge.studyindex import StudyIndexes
 from nearframe.edge.tiers import FILE_NAME, Consult, StudyTier, TierFile
 from nearframe.errors import NearframeError, NotFound
+from nearframe.intake.inuse import StudiesInUse
 from nearframe.metrics import EDGE_BUDGET_BYTES, EDGE_CONSULTS, EDGE_STUDIES, Metrics
 from nearframe.query.manifests import Manifests
 from nearframe.query.status import TierCounts, Tiers
@@ -41,6 +42,8 @@ class Tiering:
     ----------
     is_upstream
         Whether everything of a study is known to be upstream: what is not is never let go.
+    in_use
+        Studies of which something is being taken in.
     """
 
     def __init__(
@@ -54,7 +57,8 @@ class Tiering:
         disk: Workers,
         metrics: Metrics,
         clock: Clock,
-        is_upstream: Callable[[StudyRef], bool] = lambda _study: True,
+        is_upstream: Callable[[StudyRef], bool],
+        in_use: StudiesInUse,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -73,7 +77,7 @@ class Tiering:
         )
         self.evictor = Evictor(
             self.keeper, store, catalogue, disk, metrics,
-            budget=lambda: budget_bytes(settings, store), is_upstream=is_upstream,
+            budget=lambda: budget_bytes(settings, store), is_upstream=is_upstream, in_use=in_use,
         )  # fmt: skip
         self.prefetch: Prefetch | None = None
         self.keeper.on_open = self._opened

@@ -24,7 +24,7 @@ from nearframe.clock import Clock
 from nearframe.context import Urgency
 from nearframe.edge.breaker import Breaker
 from nearframe.edge.line import Line, Transfer
-from nearframe.edge.turns import User
+from nearframe.edge.turns import Direction, User
 from nearframe.errors import (
     ConfigurationError,
     Gone,
@@ -38,12 +38,13 @@ from nearframe.errors import (
 )
 from nearframe.ids import Digest
 from nearframe.metrics import UPSTREAM_BYTES, UPSTREAM_ITEMS, Metrics
-from nearframe.storage.ports import FeedCursor, StudyRef
+from nearframe.storage.ports import ContentKind, FeedCursor, StudyRef
 from nearframe.sync.asked import MAX_UID_CHARS
 from nearframe.units import KIB, MIB
 from nearframe.wire import contentstream, headerstream
 from nearframe.wire.delta import Runs
 from nearframe.wire.document import MAX_DOCUMENT_BYTES, load_json
+from nearframe.wire.offer import Offer, OfferAnswer, encode_offer, read_answer
 from nearframe.wire.via import with_via
 
 TENANT_HEADER = "Nearframe-Tenant"
@@ -55,6 +56,7 @@ _MAX_HEADER_BYTES = 64 * MIB
 _PULL_BYTES = 32 * KIB
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-[0-9]{1,19}/([0-9]{1,19})")
 _LENGTH = re.compile(r"[0-9]{1,19}")
+_LEVEL = 9  # of compression: a header of a series costs some 100 bytes
 
 #: ``Via`` of the request on whose behalf this one is made, so that a loop is found wherever it closes.
 inbound_via: ContextVar[tuple[str, ...]] = ContextVar("inbound_via", default=())
@@ -62,12 +64,16 @@ inbound_via: ContextVar[tuple[str, ...]] = ContextVar("inbound_via", default=())
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds: to connect; to the first byte of an answer; between two of its bytes; in all."""
+    """Seconds: to connect; to the first byte of an answer; between two of its bytes; in all.
+
+    `recorded_s`: to the answer to an offer, which records up to some hundred instances first.
+    """
 
     connect_s: float = 2.0
     first_byte_s: float = 10.0
     stall_s: float = 10.0
     total_s: float = 3600.0
+    recorded_s: float = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +288,56 @@ class Upstream:
         except MalformedRequest as error:
             raise UpstreamError("the upstream's stream of contents cannot be read") from error
 
+    # -- what was taken in here -------------------------------------------------------------
+
+    async def offer(self, study: StudyRef, offered: Offer, urgency: Urgency) -> OfferAnswer:
+        """Offer instances of a study; what is complete upstream is recorded by that.
+
+        Raises
+        ------
+        UpstreamError
+            If it cannot be asked, or takes nothing in.
+        """
+        body = encode_offer(offered)
+        headers = {TENANT_HEADER: study.tenant, "Content-Type": "application/json"}
+        async with self.line.transfer(User.FORWARD, urgency, len(body), Direction.UP).turn():
+            pass  # recording takes the upstream longer than the offer takes the line: others need not wait for that
+        async with self._exchange(
+            "POST", "/api/offers", headers=headers, content=body, first_byte_s=self.timeouts.recorded_s
+        ) as opened:
+            _raise_for_status(opened.status)
+            answer = await self._read(opened, "offer", 1, MAX_DOCUMENT_BYTES)
+        try:
+            return read_answer(load_json(answer))
+        except MalformedRequest as error:
+            raise UpstreamError("the upstream's answer to an offer cannot be read") from error
+
+    async def send(self, study: StudyRef, kind: ContentKind, stream: AsyncIterator[bytes], urgency: Urgency) -> None:
+        """Send contents of one kind, framed as in `wire.contentstream`; on return they are durable upstream.
+
+        Headers are compressed on the way: each is much like those before.
+        """
+        headers = {TENANT_HEADER: study.tenant, "Content-Type": contentstream.MEDIA_TYPE}
+        if kind is ContentKind.HEADER:
+            headers["Content-Encoding"] = "zstd"
+            stream = _compressed(stream)
+        path, params = _path(study, "contents"), {"kind": kind.name.lower()}
+        body = self._in_turns(stream, urgency)
+        async with self._exchange("PUT", path, headers=headers, params=params, content=body, first_byte_s=None) as sent:
+            _raise_for_status(sent.status)
+            await self._read(sent, "offer", 0, MAX_DOCUMENT_BYTES)
+
+    async def _in_turns(self, stream: AsyncIterator[bytes], urgency: Urgency) -> AsyncIterator[bytes]:
+        """Yield a stream in pieces, each when it is its turn on the line."""
+        async for chunk in stream:
+            piece_bytes = self.line.piece_bytes(urgency, Direction.UP) or len(chunk)
+            for start in range(0, len(chunk), piece_bytes):
+                piece = chunk[start : start + piece_bytes]
+                transfer = self.line.transfer(User.FORWARD, urgency, len(piece), Direction.UP)
+                async with transfer.turn():
+                    yield piece
+                    transfer.moved(len(piece))
+
     # -- passing on ------------------------------------------------------------------------
 
     @asynccontextmanager
@@ -428,6 +484,14 @@ async def _part(chunks: AsyncIterator[bytes], start: int, stop: int | None) -> A
         at += len(chunk)
         if stop is not None and at >= stop:
             return
+
+
+async def _compressed(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    compressor = zstandard.ZstdCompressor(level=_LEVEL).compressobj()
+    async for chunk in chunks:
+        if compressed := compressor.compress(chunk):
+            yield compressed
+    yield compressor.flush()
 
 
 def _feed_entry(entry: Any) -> FeedEntry:

@@ -14,19 +14,21 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Protocol
 
 from nearframe import log
 from nearframe.clock import Clock, SystemClock
 from nearframe.context import Context
 from nearframe.dicom.limits import Limits
+from nearframe.dicom.model import Source
 from nearframe.dicom.split import split
 from nearframe.dicomweb.ports import StoredInstance
-from nearframe.errors import BackendFailed, MismatchedIdentifier, NearframeError
-from nearframe.ids import Identity
+from nearframe.errors import BackendFailed, MalformedDICOM, MismatchedIdentifier, NearframeError
+from nearframe.ids import Digest, Identity
 from nearframe.intake.commit import GroupCommit
+from nearframe.intake.inuse import StudiesInUse
 from nearframe.intake.prepare import Arrival, append_contents
 from nearframe.intake.settle import Settler
-from nearframe.intake.spool import Spooled
 from nearframe.metrics import (
     INGEST_BYTES,
     INGEST_COMMITS,
@@ -35,7 +37,7 @@ from nearframe.metrics import (
     INGEST_SECONDS,
     Metrics,
 )
-from nearframe.storage.ports import Catalogue, ContentStore, Outcome, Recorded
+from nearframe.storage.ports import Catalogue, ContentStore, Outcome, Recorded, StudyRef
 
 #: Warning Reason of an instance that was stored and is not current, since its pixels are not
 #: those of the instance held under its UID. PS3.18 section 10.5.3.1.2 names three codes, for
@@ -60,11 +62,48 @@ class NotTaken:
         self.error.__traceback__ = None
 
 
+class Received(Source, Protocol):
+    """An object that arrived in full; closing it gives its room back."""
+
+    def close(self) -> None: ...
+
+
 @dataclass(slots=True)
 class _Attempt:
     """What is known of an object while it is taken in: filled in as far as it gets."""
 
     identity: Identity | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What the sender says an object is.
+
+    Attributes
+    ----------
+    study, instance
+        UIDs; None for any.
+    file
+        Digest that identifies the whole file, None if it is not known.
+    """
+
+    study: str | None = None
+    instance: str | None = None
+    file: Digest | None = None
+
+    def check_identity(self, identity: Identity) -> None:
+        """Refuse an object that is another one."""
+        if self.study not in (None, identity.study_instance_uid):
+            raise MismatchedIdentifier("StudyInstanceUID")
+        if self.instance not in (None, identity.sop_instance_uid):
+            raise MismatchedIdentifier("SOPInstanceUID")
+
+    def check_file(self, file: Digest) -> None:
+        """Refuse an object that comes out otherwise when it is taken apart here."""
+        if self.file not in (None, file):
+            raise MalformedDICOM(
+                "the file is not the one that was offered, or this release takes it apart in another way"
+            )
 
 
 class Ingest:
@@ -76,6 +115,8 @@ class Ingest:
         Objects taken apart at the same time.
     on_commit
         Called on a thread of its own after each group that became durable. Must not block.
+    in_use
+        Told of each study while an object of it is taken in.
     """
 
     def __init__(
@@ -88,8 +129,10 @@ class Ingest:
         threads: int = 2,
         clock: Clock | None = None,
         on_commit: Callable[[], None] = lambda: None,
+        in_use: StudiesInUse | None = None,
     ) -> None:
         self._contents = contents
+        self.in_use = in_use or StudiesInUse()
         self._metrics = metrics
         self._limits = limits or Limits()
         self._clock = clock or SystemClock()
@@ -102,20 +145,20 @@ class Ingest:
             on_commit=lambda size: self._committed(on_commit),
         )
 
-    async def take(self, ctx: Context, spooled: Spooled, study: str | None, way: str) -> StoredInstance | NotTaken:
+    async def take(self, ctx: Context, received: Received, expected: Expected, way: str) -> StoredInstance | NotTaken:
         """Take in one object, and close it. If it is stored, it is durable.
 
         Parameters
         ----------
-        study
-            If given, an instance of another study is refused.
+        expected
+            An object that is another one is refused.
         way
-            How it came: ``"stow"``.
+            How it came: ``"stow"``, ``"offer"``.
         """
         attempt = _Attempt()
         began_s = self._clock.monotonic()
         try:
-            recorded = await self._recorded(ctx, spooled, study, way, attempt)
+            recorded = await self._recorded(ctx, received, expected, way, attempt)
         except NearframeError as error:
             return self._not_taken(error, attempt)
         except Exception as error:  # noqa: BLE001 - where the work on one instance ends: the others go on
@@ -130,28 +173,31 @@ class Ingest:
         self._commit.close()
 
     async def _recorded(
-        self, ctx: Context, spooled: Spooled, study: str | None, way: str, attempt: _Attempt
+        self, ctx: Context, received: Received, expected: Expected, way: str, attempt: _Attempt
     ) -> Recorded:
         arrival = Arrival(ctx.tenant, f"{way} {ctx.principal}", self._clock.now())
         # One future all the way: the loop is woken once, not after each stage.
         future: Future[Recorded] = Future()
         future.set_running_or_notify_cancel()  # a caller that gives up must not stop what others wait for
         try:
-            self._workers.submit(self._work, spooled, arrival, study, attempt, future)
+            self._workers.submit(self._work, received, arrival, expected, attempt, future)
             return await asyncio.wrap_future(future)
         finally:
-            spooled.close()
+            received.close()
 
     def _work(
-        self, spooled: Spooled, arrival: Arrival, study: str | None, attempt: _Attempt, future: Future[Recorded]
+        self, received: Received, arrival: Arrival, expected: Expected, attempt: _Attempt, future: Future[Recorded]
     ) -> None:
         try:
-            instance = split(spooled, self._limits)
+            instance = split(received, self._limits)
             attempt.identity = instance.identity
-            if study is not None and study != instance.identity.study_instance_uid:
-                raise MismatchedIdentifier("StudyInstanceUID")
+            expected.check_identity(instance.identity)
+            study = StudyRef(arrival.tenant, instance.identity.study_instance_uid)
+            self.in_use.begin(study)
+            future.add_done_callback(lambda _: self.in_use.end(study))
             since = self._contents.mark()
-            version = append_contents(self._contents, spooled, instance, arrival)
+            version = append_contents(self._contents, received, instance, arrival)
+            expected.check_file(version.file)
             self._metrics.add(INGEST_BYTES, version.file_bytes)
             self._commit.submit(version, since, future)
         except BaseException as error:  # noqa: BLE001 - whoever waits gets it

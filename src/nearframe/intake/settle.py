@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from nearframe.dicom.frames import pix_of_frame
 from nearframe.dicom.model import PixelDescription
-from nearframe.errors import LimitExceeded, MalformedDICOM, NotAcceptable
+from nearframe.errors import LimitExceeded, MalformedDICOM, NotAcceptable, NotFound
 from nearframe.ids import Digest
 from nearframe.storage.ports import Catalogue, ContentStore, NewVersion, StudyRef, Undecided
 from nearframe.wire.frametable import FrameTable
@@ -43,6 +43,7 @@ class Settler:
         )
 
     def _pix(self, study: StudyRef, enc: Digest, transfer_syntax_uid: str, pixel: PixelDescription) -> Digest | None:
-        with suppress(MalformedDICOM, LimitExceeded, NotAcceptable):
+        # Not found: an edge need not hold what it compares with. Its upstream decides.
+        with suppress(MalformedDICOM, LimitExceeded, NotAcceptable, NotFound):
             return pix_of_frame(self._contents.read(study, enc), transfer_syntax_uid, pixel, enc)
         return None

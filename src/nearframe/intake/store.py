@@ -13,7 +13,7 @@ from nearframe.dicom.limits import Limits
 from nearframe.dicomweb.ports import FailedInstance, IncomingPart, StoredInstance, StoreReport
 from nearframe.errors import Busy, LimitExceeded, NearframeError, NoSpace, StorageError, UnsupportedMedia
 from nearframe.intake.assemble import JSON_TYPES, XML_TYPES, Assembly, NotAssembled
-from nearframe.intake.ingest import Ingest, NotTaken
+from nearframe.intake.ingest import Expected, Ingest, NotTaken
 from nearframe.intake.spool import Spool, Spooled
 
 #: Parts of one request in work at the same time; then its sender waits.
@@ -125,7 +125,7 @@ class _Request:
 
     async def _take(self, spooled: Spooled) -> StoredInstance | NotTaken:
         try:
-            return await self._ingest.take(self._ctx, spooled, self._study, "stow")
+            return await self._ingest.take(self._ctx, spooled, Expected(self._study), "stow")
         finally:
             self._room.release()
 

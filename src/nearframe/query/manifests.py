@@ -8,6 +8,7 @@ that a later delta can start from it.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from nearframe.cache.singleflight import SingleFlight
@@ -107,10 +108,12 @@ def build_manifest(catalogue: Catalogue, study: StudyRef, at_seq: int) -> Manife
     """Return the manifest of a study as it was at a sequence of the catalogue."""
     records = catalogue.list_instances(study, at_seq=at_seq)
     metadata = catalogue.metadata(study, at_seq=at_seq)
-    return Manifest.of(
-        study.study_instance_uid,
-        [_entry(record, text) for record, (_, text) in zip(records, metadata, strict=True)],
-    )
+    return manifest_of(study, [(record, text) for record, (_, text) in zip(records, metadata, strict=True)])
+
+
+def manifest_of(study: StudyRef, instances: Sequence[tuple[InstanceRecord, bytes]]) -> Manifest:
+    """Return the manifest of a study that consists of these instances, each with its metadata."""
+    return Manifest.of(study.study_instance_uid, [_entry(record, text) for record, text in instances])
 
 
 def bulk_entries(entry: InstanceEntry) -> tuple[BulkEntry, ...]:

@@ -1,7 +1,7 @@
 """What a node says of itself at ``GET /api/status``: the one shape that pages, commands and the demonstration read.
 
 The origin fills `counts`, `feed`, `store` and `background`; an edge fills the same about
-itself, and `upstream` and `moved` besides.
+itself, and `upstream`, `moved` and `outbox` besides.
 """
 
 from __future__ import annotations
@@ -96,6 +96,19 @@ class Tiers(TypedDict):
     prefetching: int
 
 
+class OutboxStatus(TypedDict):
+    """What an edge has taken in: instances by how far they are on their way upstream.
+
+    `verified` counts all that ever were. `oldest_s`: how long the oldest has waited that is not.
+    """
+
+    spooled: int
+    sent: int
+    verified: int
+    refused: int
+    oldest_s: float | None
+
+
 class NodeStatus(TypedDict):
     """The whole answer."""
 
@@ -108,6 +121,7 @@ class NodeStatus(TypedDict):
     upstream: NotRequired[Upstream]
     moved: NotRequired[Moved]
     tiers: NotRequired[Tiers]
+    outbox: NotRequired[OutboxStatus]
 
 
 def node_status(role: str, home: Path, catalogue: Catalogue, stats: PackStats) -> NodeStatus:

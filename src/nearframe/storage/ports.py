@@ -7,11 +7,11 @@ changes, in transactions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from nearframe.dicom.model import DICOMJSON, Attributes, PixelDescription
 from nearframe.ids import Digest, Identity
@@ -151,6 +151,13 @@ class BulkEntry:
     length: int
 
 
+#: The source of a version that was taken over from an upstream. Any other was taken in here: it is *local*.
+UPSTREAM: Final = "upstream"
+
+#: By SOP Instance UID and digest of the file: the number that the upstream gave a version it was sent.
+Settled: TypeAlias = Mapping[tuple[str, Digest], int]
+
+
 @dataclass(frozen=True, slots=True)
 class NewVersion:
     """One instance as ingest hands it to the catalogue; its contents are in the store by then.
@@ -228,6 +235,17 @@ class InstanceRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class TakenIn:
+    """A version that was taken in here; `id` grows in the order they came."""
+
+    id: int
+    tenant: str
+    identity: Identity
+    file: Digest
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Undecided:
     """An instance that digests cannot compare with the current version, and that was not recorded.
 
@@ -290,8 +308,9 @@ class FeedCursor:
 class OutboxEvent:
     """A fact that consumers act on, written in the transaction that stored it.
 
-    `kind` is ``durable`` (a version was stored; `detail` has its ``outcome``), ``received``
-    (it was held already) or ``series_end``; `detail` is small JSON.
+    `kind` is ``durable`` (a version was stored; `detail` has its ``outcome``, ``source`` and, unless it was
+    taken over from an upstream, ``file``), ``received`` (it was held already) or ``series_end``;
+    `detail` is small JSON.
     """
 
     id: int
@@ -379,10 +398,27 @@ class Catalogue(Protocol):
         """Store instances as `record` does, except those for which it takes decoding to decide."""
         ...
 
-    def replicate(self, batch: Sequence[tuple[NewVersion, int, bool]], dropped: Sequence[tuple[StudyRef, str]]) -> int:
-        """Take over what an upstream decided: ``(version, number, is_current)`` and instances no longer in a study.
+    def replicate(
+        self,
+        batch: Sequence[tuple[NewVersion, int, bool]],
+        dropped: Sequence[tuple[StudyRef, str]],
+        settled: Mapping[str, Settled] | None = None,
+    ) -> int:
+        """Take over what an upstream decided; returns the local feed sequence.
 
-        Returns the local feed sequence.
+        What was taken in here and is not settled stays: in view, unless the upstream shows other
+        pixels under its UID. If it stands at a number that the upstream gave to something else,
+        it gets another.
+
+        Parameters
+        ----------
+        batch
+            ``(version, number, is_current)``.
+        dropped
+            Instances that are no longer in a study.
+        settled
+            By tenant: local versions that the upstream has recorded. They take its numbers, and from
+            now on they are the upstream's.
         """
         ...
 
@@ -441,6 +477,21 @@ class Catalogue(Protocol):
         Ordered by Series Instance UID, Instance Number (none last) and SOP Instance UID: by
         nothing that a later version can change for an earlier state. Empty if there are none.
         """
+        ...
+
+    def replica(self, study: StudyRef) -> list[tuple[InstanceRecord, bytes]] | None:
+        """Return what the upstream showed of a study when it was last followed, with metadata as `metadata` has it.
+
+        In the order of `list_instances`. None if nothing local is in the study: then it is what is in view.
+        """
+        ...
+
+    def holds_local(self, study: StudyRef) -> bool:
+        """Return whether anything of a study was taken in here and is not settled with the upstream."""
+        ...
+
+    def taken_in(self, after: int, limit: int) -> list[TakenIn]:
+        """Return versions that are still local, of all tenants, with an id beyond `after`."""
         ...
 
     def list_versions(self, tenant: str, sop_instance_uid: str) -> list[InstanceRecord]:

@@ -17,7 +17,7 @@ from nearframe.context import Context
 from nearframe.dicomweb.boundary import Answerer, PathApp
 from nearframe.dicomweb.call import Gate
 from nearframe.errors import LoopDetected
-from nearframe.sync import contents, stream, studies
+from nearframe.sync import contents, offers, stream, studies
 from nearframe.sync.services import SyncServices
 from nearframe.wire.via import names_in_via
 
@@ -37,6 +37,8 @@ ROUTES: Final[tuple[tuple[str, str, str, Handler], ...]] = (
     ("sync_contents", "POST", _STUDY + "/contents", contents.contents),
     ("sync_study", "GET", _STUDY + "/sync", stream.sync),
     ("sync_study_lacking", "POST", _STUDY + "/sync", stream.sync_lacking),
+    ("sync_put_contents", "PUT", _STUDY + "/contents", offers.put_contents),
+    ("sync_offer", "POST", "/api/offers", offers.offer),
 )
 
 

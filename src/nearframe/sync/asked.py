@@ -50,13 +50,13 @@ def natural(text: str | None, default: int, most: int) -> int:
     return min(int(text), most)
 
 
-async def json_body(request: Request) -> dict[str, Any]:
+async def json_body(request: Request, max_bytes: int = MAX_BODY_BYTES) -> dict[str, Any]:
     """Read a small JSON object."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise LimitExceeded("bytes of a request between nodes", MAX_BODY_BYTES)
+        if len(body) > max_bytes:
+            raise LimitExceeded("bytes of a request between nodes", max_bytes)
     try:
         document = json.loads(bytes(body))
     except (ValueError, RecursionError) as error:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from nearframe.intake.ingest import Ingest
+from nearframe.intake.spool import Spool
 from nearframe.metrics import SYNC_SENT, SYNC_SENT_BYTES, Metrics
 from nearframe.query.contents import ContentReader
 from nearframe.query.deltas import Deltas
 from nearframe.query.feedwatch import FeedWatch
+from nearframe.query.freshness import Freshness
 from nearframe.query.manifests import Manifests
 from nearframe.query.workers import Workers
 from nearframe.storage.ports import Catalogue, ContentStore, StudyRef
@@ -22,6 +25,16 @@ async def not_told(study: StudyRef) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class TakesIn:
+    """How a node takes in what other nodes offer."""
+
+    ingest: Ingest
+    spool: Spool
+    freshness: Freshness
+    max_header_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class SyncServices:
     """What a node lets other nodes do.
 
@@ -31,6 +44,8 @@ class SyncServices:
         Holds every header of the node's studies, at an origin as at an edge.
     contents
         Frames and bulk data: an edge fetches what it does not hold.
+    takes
+        None at a node that takes nothing in.
     node_name
         What this node writes into ``Via``: unique, and no name of a place or person.
     opened
@@ -47,6 +62,7 @@ class SyncServices:
     metrics: Metrics
     node_name: str
     opened: Callable[[StudyRef], Awaitable[None]] = not_told
+    takes: TakesIn | None = None
 
     def sent(self, kind: str, items: int, size: int) -> None:
         """Count what goes out."""

@@ -76,12 +76,13 @@ class ContentStreamReader:
     Parameters
     ----------
     digests
-        What was asked for: records in another order, or of other contents, are refused.
+        What was asked for: records in another order, or of other contents, are refused. None where
+        the sender chooses; then nothing may be absent.
     max_length
         Longest content taken.
     """
 
-    def __init__(self, digests: Sequence[Digest], *, max_length: int) -> None:
+    def __init__(self, digests: Sequence[Digest] | None, *, max_length: int) -> None:
         self._expected = digests
         self._max_length = max_length
         self._seen = 0
@@ -120,14 +121,14 @@ class ContentStreamReader:
         if self._ended:
             raise MalformedRequest("bytes follow the end of the stream of contents")
         if digest == _END:
-            if not length == self._seen == len(self._expected):
+            if length != self._seen or (self._expected is not None and self._seen != len(self._expected)):
                 raise MalformedRequest("the stream of contents ends before all were sent")
             self._ended = True
             return
-        if self._seen == len(self._expected) or digest != self._expected[self._seen]:
+        if not self._is_next(digest):
             raise MalformedRequest("the stream holds another content than was asked for")
         self._seen += 1
-        if length == _ABSENT:
+        if length == _ABSENT and self._expected is not None:
             yield Absent(digest)
             return
         if length > self._max_length:
@@ -136,3 +137,8 @@ class ContentStreamReader:
         yield Opened(digest, length)
         if length == 0:
             yield Data(b"", last=True)
+
+    def _is_next(self, digest: Digest) -> bool:
+        if self._expected is None:
+            return True
+        return self._seen < len(self._expected) and digest == self._expected[self._seen]

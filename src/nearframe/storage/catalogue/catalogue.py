@@ -7,7 +7,7 @@ returns after the database has synced its log (SQLite: `sqlite.py`; PostgreSQL: 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from nearframe.storage.catalogue.changes import Changes
 from nearframe.storage.catalogue.database import Database
 from nearframe.storage.catalogue.migrations import migrate, new_epoch
 from nearframe.storage.catalogue.postgres import open_postgres
+from nearframe.storage.catalogue.replicating import Replication
 from nearframe.storage.catalogue.searching import Result, Search
 from nearframe.storage.catalogue.sqlite import open_sqlite
 from nearframe.storage.catalogue.values import microseconds
@@ -36,7 +37,9 @@ from nearframe.storage.ports import (
     PerceptualRow,
     Recorded,
     Rendition,
+    Settled,
     StudyRef,
+    TakenIn,
     Totals,
     Undecided,
     nothing,
@@ -110,15 +113,24 @@ class SQLCatalogue:
             durable()
         return answer
 
-    def replicate(self, batch: Sequence[tuple[NewVersion, int, bool]], dropped: Sequence[tuple[StudyRef, str]]) -> int:
+    def replicate(
+        self,
+        batch: Sequence[tuple[NewVersion, int, bool]],
+        dropped: Sequence[tuple[StudyRef, str]],
+        settled: Mapping[str, Settled] | None = None,
+    ) -> int:
         drafts = [(recording.Draft(new), number, is_current) for new, number, is_current in batch]
         with self._changing() as changes:
             recording.load_for(changes, [new for new, _, _ in batch])
+            replication = Replication(changes)
+            for tenant, numbers in (settled or {}).items():
+                changes.load(tenant, {uid for uid, _ in numbers}, [])
+                replication.settle(tenant, numbers)
             for study, sop_instance_uid in dropped:
                 changes.load(study.tenant, [sop_instance_uid], [])
-                recording.drop(changes, study, sop_instance_uid)
+                replication.drop(study, sop_instance_uid)
             for draft, number, is_current in drafts:
-                recording.replicate(changes, draft, number, is_current)
+                replication.take(draft, number, is_current)
             changes.write()
             self._close_removed(changes)
             return changes.seq
@@ -193,6 +205,18 @@ class SQLCatalogue:
     def list_versions(self, tenant: str, sop_instance_uid: str) -> list[InstanceRecord]:
         with self.database.read() as connection:
             return reading.list_versions(connection, tenant, sop_instance_uid)
+
+    def replica(self, study: StudyRef) -> list[tuple[InstanceRecord, bytes]] | None:
+        with self.database.read() as connection:
+            return reading.replica(connection, study) if reading.holds_local(connection, study) else None
+
+    def holds_local(self, study: StudyRef) -> bool:
+        with self.database.read() as connection:
+            return reading.holds_local(connection, study)
+
+    def taken_in(self, after: int, limit: int) -> list[TakenIn]:
+        with self.database.read() as connection:
+            return reading.taken_in(connection, after, limit)
 
     def metadata(
         self,

@@ -31,6 +31,7 @@ _VERSION_COLUMNS: Final = (
     "instance_number",
     "sop_class_uid",
     "transfer_syntax_uid",
+    "source",
     "file",
     "bulk",
     "frames",

@@ -13,7 +13,7 @@ from nearframe.ids import Identity
 from nearframe.storage.catalogue import schema
 from nearframe.storage.catalogue.prepared import Prepared
 from nearframe.storage.catalogue.values import moment, unpack_bulk, unpack_metadata, unpack_pieces, unpack_pixel
-from nearframe.storage.ports import InstanceRecord, StudyRef
+from nearframe.storage.ports import UPSTREAM, InstanceRecord, StudyRef, TakenIn
 from nearframe.wire.frametable import FrameTable
 
 _study, _series, _instance, _version = schema.study.c, schema.series.c, schema.instance.c, schema.version.c
@@ -75,6 +75,37 @@ _SERIES_STATE = (
         _series.series_instance_uid == sa.bindparam("series_instance_uid"),
         _series.listed == sa.true(),
     )
+)
+
+_OF_STUDY = (
+    _study.tenant == sa.bindparam("tenant"),
+    _study.study_instance_uid == sa.bindparam("study_instance_uid"),
+    _version.removed == sa.false(),
+)
+_LOCAL = (
+    sa.select(_version.id)
+    .join_from(schema.version, schema.study, _version.study_id == _study.id)
+    .where(*_OF_STUDY, _version.source != UPSTREAM)
+    .limit(1)
+)
+_CURRENT = schema.version.alias("shown")
+_SHOWN_UPSTREAM = (
+    sa.select(_version.id, _version.instance_id, _instance.current_id, _CURRENT.c.source.label("current_source"))
+    .select_from(_PLACED.join(_CURRENT, _CURRENT.c.id == _instance.current_id))
+    .where(*_OF_STUDY, _version.source == UPSTREAM, _version.current_from_seq.is_not(None))
+    .order_by(_version.current_from_seq, _version.number)
+)
+_REPLICA = (
+    sa.select(*RECORD_COLUMNS, _version.id.label("version_id"), _version.metadata)
+    .select_from(_PLACED)
+    .where(*_OF_STUDY, _version.source == UPSTREAM)
+)
+_TAKEN_IN = (
+    sa.select(*_IDENTITY, _version.id, _version.file, _version.received_at)
+    .select_from(_PLACED)
+    .where(_version.source != UPSTREAM, _version.removed == sa.false(), _version.id > sa.bindparam("after"))
+    .order_by(_version.id)
+    .limit(sa.bindparam("limit"))
 )
 
 
@@ -146,6 +177,28 @@ def list_versions(connection: sa.Connection, tenant: str, sop_instance_uid: str)
     return [to_record(row) for row in rows]
 
 
+def holds_local(connection: sa.Connection, study: StudyRef) -> bool:
+    """Return whether a study has a version that was taken in here and that its upstream has not decided on."""
+    return connection.execute(_LOCAL, _named(study)).first() is not None
+
+
+def replica(connection: sa.Connection, study: StudyRef) -> list[tuple[InstanceRecord, bytes]]:
+    """Return what the upstream showed of a study when it was last followed; see `Catalogue.replica`."""
+    latest: dict[int, Any] = {}
+    for row in connection.execute(_SHOWN_UPSTREAM, _named(study)):
+        if row.current_source != UPSTREAM or row.current_id == row.id:
+            latest[row.instance_id] = row
+    chosen = {row.id for row in latest.values()}
+    rows = [row for row in connection.execute(_REPLICA, _named(study)) if row.version_id in chosen]
+    return [(to_record(row[: len(RECORD_COLUMNS)]), unpack_metadata(row.metadata)) for row in sorted(rows, key=_order)]
+
+
+def taken_in(connection: sa.Connection, after: int, limit: int) -> list[TakenIn]:
+    """Return local versions, in the order they came; see `Catalogue.taken_in`."""
+    rows = connection.execute(_TAKEN_IN, {"after": after, "limit": limit})
+    return [TakenIn(row.id, row.tenant, _identity(row), row.file, moment(row.received_at)) for row in rows]
+
+
 def metadata(
     connection: sa.Connection,
     study: StudyRef,
@@ -162,7 +215,7 @@ def metadata(
 
 def state(connection: sa.Connection, study: StudyRef, series_instance_uid: str | None) -> int:
     """Return the sequence of the last change of a study or series in view."""
-    named = {"tenant": study.tenant, "study_instance_uid": study.study_instance_uid}
+    named = _named(study)
     if series_instance_uid is None:
         seq: int | None = connection.execute(_STUDY_STATE, named).scalar()
     else:
@@ -219,6 +272,10 @@ def _statement(columns: sa.Select[Any], given: frozenset[str]) -> sa.Select[Any]
 def _order(row: Any) -> tuple[str, bool, int, str]:
     number = row.instance_number
     return row.series_instance_uid, number is None, number or 0, row.sop_instance_uid
+
+
+def _named(study: StudyRef) -> dict[str, str]:
+    return {"tenant": study.tenant, "study_instance_uid": study.study_instance_uid}
 
 
 def _identity(row: Any) -> Identity:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from nearframe.dicom.model import DICOMJSON
 from nearframe.storage.catalogue.changes import Changes
 from nearframe.storage.catalogue.columns import version_columns
 from nearframe.storage.catalogue.outcome import Pixels, compare_pixels
 from nearframe.storage.catalogue.states import InstanceState, VersionState
-from nearframe.storage.ports import NewVersion, Outcome, Recorded, StudyRef
+from nearframe.storage.ports import NewVersion, Outcome, Recorded
 
 
 class Draft:
@@ -66,7 +67,7 @@ def _record(
     new = draft.new
     identity = new.identity
     if outcome is Outcome.REPEATED and existing is not None:
-        detail = {"outcome": outcome.name.lower(), "source": new.source}
+        detail = _detail(outcome, new)
         changes.event("received", new.tenant, identity, existing.number, detail)
         return Recorded(outcome, existing.number, 0)
     version = changes.file(instance, changes.place(new.tenant, identity), draft.columns)
@@ -75,35 +76,13 @@ def _record(
         seq = 0
     else:
         seq = changes.make_current(instance, version, new.attributes)
-    detail = {"outcome": outcome.name.lower(), "source": new.source}
+    detail = _detail(outcome, new)
     changes.event("durable", new.tenant, identity, version.number, detail)
     return Recorded(outcome, version.number, seq)
 
 
-def replicate(changes: Changes, draft: Draft, number: int, is_current: bool) -> None:
-    """Store a version under the number its upstream gave it; its UIDs are loaded."""
-    new = draft.new
-    instance = changes.instance(new.tenant, new.identity.sop_instance_uid)
-    version = instance.versions.get(number)
-    if version is None:
-        series = changes.place(new.tenant, new.identity)
-        version = changes.file(instance, series, draft.columns, number)
-        changes.event("durable", new.tenant, new.identity, number, {"outcome": "replicated", "source": new.source})
-    elif version.file != new.file or version.is_removed:
-        changes.replace(instance, version, changes.place(new.tenant, new.identity), draft.columns)
-    if is_current and instance.current is not version:
-        changes.make_current(instance, version, new.attributes)
-    elif not is_current and instance.current is version:
-        changes.withdraw(instance)
-
-
-def drop(changes: Changes, study: StudyRef, sop_instance_uid: str) -> None:
-    """Take an instance out of a study that its upstream no longer has there; elsewhere it stays."""
-    instance = changes.instances.get((study.tenant, sop_instance_uid))
-    if instance is None or instance.current is None:
-        return
-    if instance.current.series.study.uid == study.study_instance_uid:
-        remove(changes, instance)
+def _detail(outcome: Outcome, new: NewVersion) -> DICOMJSON:
+    return {"outcome": outcome.name.lower(), "source": new.source, "file": new.file.hex()}
 
 
 def remove(changes: Changes, instance: InstanceState) -> None:

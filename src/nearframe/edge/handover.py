@@ -1,0 +1,32 @@
+"""What a pull has to know of the outbox: which local versions the upstream has decided on."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from nearframe.storage.ports import Settled, StudyRef
+
+
+class Handover(Protocol):
+    """Says what the upstream has recorded of what was taken in here. Sync; callers bring threads."""
+
+    def settled(self, study: StudyRef) -> Settled:
+        """Return the versions that the upstream has recorded and that are not handed over yet.
+
+        To be asked before the upstream is asked how the study stands: its answer then counts for these.
+        """
+        ...
+
+    def handed_over(self, study: StudyRef, settled: Settled) -> None:
+        """Say that what is shown here is what the upstream shows, as far as these are concerned."""
+        ...
+
+
+class NothingTakenIn:
+    """The `Handover` of a node that takes nothing in."""
+
+    def settled(self, study: StudyRef) -> Settled:
+        return {}
+
+    def handed_over(self, study: StudyRef, settled: Settled) -> None:
+        pass
