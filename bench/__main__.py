@@ -2,7 +2,7 @@
 
 Each part also runs alone: ``python -m bench.archive``, ``bench.resend``, ``bench.memory``,
 ``bench.catalogue``, ``bench.scale``, ``bench.codecs``, ``bench.perceptual``, ``bench.listener``,
-``bench.network``, ``bench.wan``, ``bench.edge``, ``bench.recipes``.
+``bench.network``, ``bench.wan``, ``bench.edge``, ``bench.consult``, ``bench.recipes``.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ PARTS = (
     ("the listener alone, against nginx", ["bench.listener"]),
     ("an edge beside nginx and Varnish", ["bench.edge"]),
     ("behind a thin line", ["bench.wan"]),
+    ("a consultation", ["bench.consult"]),
     ("what a re-send moves", ["bench.resend"]),
     ("memory while taking in 1 GB", ["bench.memory"]),
     ("catalogue: cost of an operation", ["bench.catalogue"]),
@@ -28,6 +29,7 @@ _QUICK = {
     "bench.listener": ["--pairs", "3"],
     "bench.edge": ["--quick"],
     "bench.wan": ["--quick"],
+    "bench.consult": ["--quick"],
     "bench.resend": ["--slices", "20"],
     "bench.memory": ["--frames", "100"],
 }

@@ -13,17 +13,25 @@ from bench.peers import HERE, Place, Server, free_port, running
 
 
 @contextlib.contextmanager
-def nginx_cache(home: Path, upstream: Server, tls: tuple[Path, Path] | None = None) -> Iterator[Server]:
+def nginx_cache(
+    home: Path, upstream: Server, tls: tuple[Path, Path] | None = None, fresh: str = "7d"
+) -> Iterator[Server]:
     """nginx with ``proxy_cache``: kept connections to the upstream, one fetch at a time for a key.
 
-    The header ``X-Cache`` of an answer says whether it was a hit. It keeps what the
-    upstream says must be revalidated, which nobody may do who needs corrections to show;
-    so it is faster here than it could be in a clinic.
+    The header ``X-Cache`` of an answer says whether it was a hit.
+
+    Parameters
+    ----------
+    fresh
+        For how long an answer is shown without asking the upstream whether it still holds.
+        As it comes for longer than a consultation, which nobody may do who needs
+        corrections to show; with ``1s`` they show, for a round trip each.
     """
     (home / "cache").mkdir(parents=True, exist_ok=True)
     path = f"proxy_cache_path {home}/cache levels=1:2 keys_zone=frames:128m max_size=50g inactive=7d use_temp_path=off;"
-    caching = """
-      proxy_cache frames; proxy_cache_key $request_uri$http_accept; proxy_cache_valid 200 7d;
+    caching = f"""
+      proxy_cache frames; proxy_cache_valid 200 {fresh}; proxy_cache_revalidate on;
+      proxy_cache_key $request_uri$http_accept$http_accept_encoding;
       proxy_ignore_headers Cache-Control Expires Vary Set-Cookie;
       proxy_cache_lock on; proxy_cache_lock_timeout 60s; add_header X-Cache $upstream_cache_status;"""
     with _nginx(home, upstream, tls, HERE, path, caching) as server:
@@ -34,7 +42,10 @@ def nginx_cache(home: Path, upstream: Server, tls: tuple[Path, Path] | None = No
 def nginx_tls(home: Path, upstream: Server, tls: tuple[Path, Path], place: Place) -> Iterator[Server]:
     """nginx that gives a server TLS and keeps nothing: Debian's Orthanc ends with SIGSEGV when it does TLS itself."""
     home.mkdir(parents=True, exist_ok=True)
-    with _nginx(home, upstream, tls, place, "", "client_max_body_size 0; proxy_request_buffering off;") as server:
+    # What browsers take compressed is sent so, as our own nodes do.
+    more = """client_max_body_size 0; proxy_request_buffering off;
+      gzip on; gzip_proxied any; gzip_types application/json application/dicom+json;"""
+    with _nginx(home, upstream, tls, place, "", more) as server:
         yield server
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import json
 import socket
@@ -64,8 +65,9 @@ class Reader:
         prefix_bytes
             Bytes of the payload whose arrival is noted; 0 for all.
         """
+        headers = {"Accept": accept, **({"Accept-Encoding": "gzip"} if accept == JSON else {}), **(headers or {})}
         start = time.perf_counter()
-        self.connection.request("GET", self.root + path, headers={"Accept": accept, **(headers or {})})
+        self.connection.request("GET", self.root + path, headers=headers)
         answer = self.connection.getresponse()
         body, first_s, prefix_s = bytearray(), 0.0, 0.0
         payload_at = None if answer.headers.get_content_type() == "multipart/related" else 0
@@ -80,6 +82,8 @@ class Reader:
         whole_s = time.perf_counter() - start
         answer.close()  # read1 leaves it open at its end
         received = len(body)
+        if answer.headers.get("Content-Encoding") == "gzip":
+            body = bytearray(gzip.decompress(body))
         if payload_at:
             boundary = answer.headers.get_boundary() or ""
             body = body[payload_at : body.rindex(b"\r\n--" + boundary.encode())]
