@@ -21,7 +21,7 @@ FLOORS = (
     ("dicomweb",),
     ("intake",),
     ("sync", "upkeep"),
-    ("origin", "edge", "importer", "demo"),
+    ("origin", "edge", "importer", "client", "demo"),
     ("web",),
     ("app",),
     ("cli",),

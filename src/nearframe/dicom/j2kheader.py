@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from nearframe.dicom.codestream import Codestream
@@ -111,6 +112,28 @@ def resolution_offsets(frame: bytes) -> tuple[int, ...]:
     """
     _, _, body = _main_header(frame)
     return tuple(part.stop for part in tile_parts(frame, body))
+
+
+def complete_resolutions(beginning: bytes) -> tuple[bytes, int]:
+    """Return a stream of the resolutions that the beginning of one holds whole, and how often its picture is halved.
+
+    For streams as in `resolution_offsets`.
+
+    Raises
+    ------
+    MalformedDICOM
+        If not even the lowest resolution is whole.
+    """
+    _, segments, body = _main_header(beginning)
+    levels = max((style.levels for style in _styles(segments)), default=0)
+    whole: list[TilePart] = []
+    # What is missing shows as a missing end marker.
+    with suppress(MalformedDICOM):
+        for part in tile_parts(beginning, body):
+            whole.append(part)  # noqa: PERF402 - what came before the end is wanted
+    if not whole:
+        raise MalformedDICOM("too little of the frame has come to show anything")
+    return beginning[: whole[-1].stop] + _EOC.to_bytes(2, "big"), max(0, levels + 1 - len(whole))
 
 
 def tile_parts(frame: bytes, at: int) -> Iterator[TilePart]:

@@ -43,7 +43,7 @@ async def read_ahead(
             while upcoming is not None and (
                 not waiting or (len(waiting) < most_jobs and held + upcoming.size <= most_bytes)
             ):
-                waiting.append((upcoming, tasks.spawn(_result(read(upcoming)), name="read ahead")))
+                waiting.append((upcoming, tasks.spawn(_result(read, upcoming), name="read ahead")))
                 held += upcoming.size
                 upcoming = next(source, None)
             job, task = waiting[0]
@@ -55,8 +55,8 @@ async def read_ahead(
         await tasks.cancel(task for _, task in waiting)
 
 
-async def _result(reading: Awaitable[bytes]) -> bytes | NearframeError:
+async def _result(read: Callable[[Job], Awaitable[bytes]], job: Job) -> bytes | NearframeError:
     try:
-        return await reading
+        return await read(job)
     except NearframeError as error:
         return error

@@ -20,7 +20,8 @@ from contextlib import aclosing
 from typing import Final
 
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from nearframe.context import Context
 from nearframe.errors import NotFound
@@ -70,8 +71,7 @@ async def _answer(services: SyncServices, context: Context, study: StudyRef, wan
         make_plan, services.catalogue, study.tenant, manifest, old, wanted, headers=not makes_headers
     )
     records = _Records(services, context, study, plan)
-    stream = records.stream(syncstream.opening(epoch) + says)
-    return StreamingResponse(stream, headers=headers, media_type=syncstream.MEDIA_TYPE)
+    return _Streamed(records.stream(syncstream.opening(epoch) + says), headers)
 
 
 async def _how_it_stands(
@@ -104,6 +104,25 @@ async def _state_of_client(services: SyncServices, study: StudyRef, root: Digest
         return (await services.manifests.with_root(study, root)).manifest
     except NotFound:
         return None
+
+
+class _Streamed(Response):
+    """Sends records as they are taken; whatever ends the sending ends the reading.
+
+    It does not listen for the client: the listener does, and says so when something is sent.
+    """
+
+    def __init__(self, records: AsyncGenerator[bytes, None], headers: dict[str, str]) -> None:
+        super().__init__(None, 200, headers, syncstream.MEDIA_TYPE)
+        del self.headers["content-length"]
+        self._records = records
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(self._records) as records:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            async for record in records:
+                await send({"type": "http.response.body", "body": record, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 class _Records:

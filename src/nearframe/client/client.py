@@ -1,0 +1,339 @@
+"""Studies from the nearest node that has them, kept in a folder: each byte once, each byte proved.
+
+A plain, blocking client. It asks one node at a time, in the order given; when one fails in
+the middle of a study it goes on at the next, from where it is.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+from urllib.parse import quote
+
+import httpx
+
+from nearframe.client.folder import Folder
+from nearframe.client.progress import Progress
+from nearframe.client.receiver import AskAgain, Receiver
+from nearframe.client.study import Study
+from nearframe.dicom.model import DICOMJSON
+from nearframe.errors import (
+    AccessError,
+    ConfigurationError,
+    IntegrityError,
+    NearframeError,
+    NotFound,
+    RequestError,
+    UpstreamError,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
+from nearframe.query.headeredits import Part10Edits
+from nearframe.wire.syncrequest import SyncRequest
+from nearframe.wire.syncstream import MEDIA_TYPE, SyncStreamReader
+
+#: How many of the lowest resolutions come of every picture before the rest of any: a quarter of rows and columns.
+LEVELS: Final = 4
+TENANT_HEADER: Final = "nearframe-tenant"
+#: The first answer about a large study may have to be computed.
+_TIMEOUT = httpx.Timeout(connect=5, read=60, write=30, pool=5)
+# A node that brought nothing so often in a row is not asked again.
+_FRUITLESS: Final = 2
+#: More than any node gets by failing.
+_BARRED: Final = 1000
+_MAX_CORRECTIONS: Final = 8  # how often a node is told anew what is lacking
+
+
+@dataclass(slots=True)
+class SyncReport:
+    """How a sync went.
+
+    Attributes
+    ----------
+    how
+        ``unchanged``, ``delta`` or ``manifest``: how the node said how the study stands.
+    requests
+        Round trips.
+    moved_bytes
+        Of requests' and answers' bodies.
+    study_bytes
+        All files of the study together.
+    problems
+        What went wrong on the way, each with the node's URL.
+    """
+
+    how: str = ""
+    requests: int = 0
+    moved_bytes: int = 0
+    study_bytes: int = 0
+    problems: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def saved_bytes(self) -> int:
+        """What retrieving the files would have moved beyond what was."""
+        return max(0, self.study_bytes - self.moved_bytes)
+
+
+class _Edge:
+    """A node that may be asked."""
+
+    def __init__(self, url: str, client: httpx.Client) -> None:
+        self.url = url
+        self.client = client
+        self.fruitless = 0
+
+
+class Client:
+    """Studies of a tenant, from one or more nodes.
+
+    Parameters
+    ----------
+    folder
+        Where everything is kept; other clients may read there, one at a time may write.
+    edges
+        URLs of nodes, nearest first: edges, or the origin itself.
+    tenant
+        Asked about instead of each node's own.
+    ca_cert
+        PEM file of certificates to trust; None for the system's.
+
+    Examples
+    --------
+    >>> with Client("studies", ["http://edge.example:8043", "http://origin.example:8042"]) as client:  # doctest: +SKIP
+    ...     study = client.sync("1.2.840.113619.2.1")
+    ...     for instance in study.instances:
+    ...         print(instance.transfer_syntax_uid, len(study.file(instance)))
+    """
+
+    def __init__(
+        self,
+        folder: Path | str,
+        edges: Sequence[str],
+        *,
+        tenant: str = "",
+        ca_cert: Path | None = None,
+        timeout: httpx.Timeout = _TIMEOUT,
+    ) -> None:
+        if not edges:
+            raise ConfigurationError("a client needs the URL of a node to ask")
+        self.folder = Folder(Path(folder))
+        self.tenant = tenant
+        headers = {"Accept-Encoding": "identity"} | ({TENANT_HEADER: tenant} if tenant else {})
+        trust = _trust(ca_cert)
+        self._edges = [
+            _Edge(url, httpx.Client(base_url=_base_url(url), headers=headers, verify=trust, timeout=timeout))
+            for url in dict.fromkeys(edges)
+        ]
+        self.report = SyncReport()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every connection."""
+        for edge in self._edges:
+            edge.client.close()
+
+    def search(self, filters: Mapping[str, str] | None = None) -> list[DICOMJSON]:
+        """Return the studies that match, as the first node that answers finds them (QIDO-RS, PS3.18 section 10.6).
+
+        Parameters
+        ----------
+        filters
+            By keyword or tag: ``{"PatientName": "doe*", "StudyDate": "20240101-"}``.
+
+        Raises
+        ------
+        RequestError
+            If a node cannot search like that.
+        UpstreamError
+            If no node answers.
+        """
+        problem: NearframeError = UpstreamUnavailable("no node answers")
+        for edge in self._edges:
+            try:
+                with _translated(edge.url):
+                    answer = edge.client.get(
+                        "/dicomweb/studies", params=dict(filters or {}), headers={"Accept": "application/dicom+json"}
+                    )
+                    _raise_for_status(answer, edge.url)
+                    return [] if answer.status_code == httpx.codes.NO_CONTENT else list(answer.json())
+            except UpstreamError as error:
+                problem = error
+        raise problem
+
+    def study(self, study_instance_uid: str) -> Study:
+        """Return a study as it is held, without asking anybody; raises `NotFound` if nothing of it is."""
+        manifest = self.folder.study(self.tenant, study_instance_uid).manifest()
+        if manifest is None:
+            raise NotFound("study in the folder; sync it first")
+        return Study(self.folder, self.folder.study(self.tenant, study_instance_uid), manifest)
+
+    def sync(self, study_instance_uid: str, *, levels: int | None = LEVELS, progress: Progress | None = None) -> Study:
+        """Bring a study to where the nodes have it, and return it whole; `report` says what that took.
+
+        Whatever stops it, all that has come is kept: call it again.
+
+        Parameters
+        ----------
+        levels
+            How many of the lowest resolutions of every picture come before the rest of any;
+            None to have frames only as they are stored, for a machine that is quicker to
+            receive than to decode.
+
+        Raises
+        ------
+        NotFound
+            If no node has such a study.
+        AccessError
+            If they refuse to show it.
+        UpstreamError
+            If no node, or all of them together, could give everything.
+        Busy
+            If another client writes to the folder.
+        """
+        progress = progress or Progress()
+        self.report = SyncReport()
+        with self.folder.locked():
+            place = self.folder.study(self.tenant, study_instance_uid)
+            receiver = Receiver(self.folder, place, Part10Edits(), progress)
+            self._receive(study_instance_uid, receiver, levels, progress)
+            place.drop_parts()
+        study = self.study(study_instance_uid)
+        self.report.study_bytes = study.size_bytes
+        return study
+
+    def _receive(self, uid: str, receiver: Receiver, levels: int | None, progress: Progress) -> None:
+        for one in self._edges:
+            one.fruitless = 0
+        problem: NearframeError | None = None
+        while (edge := self._next_edge()) is not None:
+            before = self._marker(receiver)
+            try:
+                self._ask(edge, uid, receiver, levels, progress)
+                if receiver.is_whole:
+                    return
+                error: NearframeError = UpstreamError(f"{edge.url} lacks a part of the study just now")
+            except (UpstreamError, RequestError, AccessError, IntegrityError) as raised:
+                error = raised
+            problem = _graver(problem, error)
+            if self._is_final(error, receiver, levels):
+                edge.fruitless = _BARRED
+            else:
+                edge.fruitless = edge.fruitless + 1 if self._marker(receiver) == before else 1
+            self.report.problems.append((edge.url, str(error)))
+            progress.failed(edge.url, str(error))
+        if isinstance(problem, IntegrityError):
+            raise UpstreamError(
+                f"no node gave the whole study; the last one sent what is false: {problem}"
+            ) from problem
+        raise problem or UpstreamUnavailable("no node answers")
+
+    def _next_edge(self) -> _Edge | None:
+        """Return the nearest node that is worth asking, those that failed least first."""
+        worth = [edge for edge in self._edges if edge.fruitless < _FRUITLESS]
+        return min(worth, key=lambda edge: edge.fruitless, default=None)
+
+    def _ask(self, edge: _Edge, uid: str, receiver: Receiver, levels: int | None, progress: Progress) -> None:
+        """Make requests to one node until it has said all it can."""
+        for _ in range(_MAX_CORRECTIONS):
+            try:
+                with _translated(edge.url):
+                    self._exchange(edge, uid, receiver, receiver.request(levels), progress)
+                return
+            except AskAgain:
+                continue
+        raise UpstreamError(f"{edge.url} does not take up what it is told is lacking")
+
+    def _exchange(self, edge: _Edge, uid: str, receiver: Receiver, wanted: SyncRequest, progress: Progress) -> None:
+        path = f"/api/studies/{quote(uid, safe='')}/sync"
+        more: dict[str, Any] = {"params": wanted.to_query()} if wanted.is_plain else {"json": wanted.to_json()}
+        reader = SyncStreamReader()
+        self.report.requests += 1
+        receiver.begin()
+        with edge.client.stream(
+            "GET" if wanted.is_plain else "POST", path, headers={"Accept": MEDIA_TYPE}, **more
+        ) as answer:
+            self.report.moved_bytes += len(answer.request.content)
+            _raise_for_status(answer, edge.url)
+            try:
+                for chunk in answer.iter_raw():
+                    self.report.moved_bytes += len(chunk)
+                    progress.received(len(chunk))
+                    for event in reader.feed(chunk):
+                        receiver.take(event)
+                reader.close()
+            finally:
+                receiver.cut()
+                self.report.how = self.report.how or receiver.how
+
+    @staticmethod
+    def _is_final(error: NearframeError, receiver: Receiver, levels: int | None) -> bool:
+        """Return whether a node is not worth asking again: it refused, or sent what is false."""
+        if isinstance(error, IntegrityError):
+            return receiver.rebuilds or levels is None  # else the stored frames are asked for next
+        return isinstance(error, RequestError | AccessError)
+
+    @staticmethod
+    def _marker(receiver: Receiver) -> tuple[bytes | None, int]:
+        root = None if receiver.manifest is None else receiver.manifest.root
+        return root, receiver.kept_bytes
+
+
+def _graver(before: NearframeError | None, now: NearframeError) -> NearframeError:
+    """Return what to tell if all fail: that one node has no such study says less than that another is away."""
+    return before if before is not None and isinstance(now, NotFound) and not isinstance(before, NotFound) else now
+
+
+@contextmanager
+def _translated(url: str) -> Iterator[None]:
+    """Turn what the HTTP client raises into our errors, with a remedy."""
+    try:
+        yield
+    except httpx.TimeoutException as error:
+        raise UpstreamTimeout(f"{url} did not answer in time; try again") from error
+    except httpx.ConnectError as error:
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            raise UpstreamError(f"the certificate of {url} is not trusted") from error
+        raise UpstreamUnavailable(f"cannot connect to {url} ({error}); is the node running?") from error
+    except httpx.TransportError as error:
+        raise UpstreamUnavailable(f"{url} broke off ({error}); try again") from error
+
+
+def _raise_for_status(answer: httpx.Response, url: str) -> None:
+    status = answer.status_code
+    if status < httpx.codes.MULTIPLE_CHOICES:
+        return
+    if status == httpx.codes.NOT_FOUND:
+        raise NotFound(f"study at {url}")
+    if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+        raise AccessError(f"{url} does not show this study")
+    if status in (httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.GATEWAY_TIMEOUT):
+        raise UpstreamUnavailable(f"{url} cannot answer just now ({status}); try again")
+    if httpx.codes.BAD_REQUEST <= status < httpx.codes.INTERNAL_SERVER_ERROR:
+        raise RequestError(f"{url} refused the request ({status} {answer.reason_phrase})")
+    raise UpstreamError(f"{url} answered {status} {answer.reason_phrase}, which no healthy node says")
+
+
+def _base_url(url: str) -> str:
+    if not url.startswith(("http://", "https://")):
+        raise ConfigurationError(f"{url}: expected http:// or https://")
+    return url.rstrip("/")
+
+
+def _trust(ca_cert: Path | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=os.fspath(ca_cert) if ca_cert else None)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(f"{ca_cert}: not readable as PEM certificates") from error
