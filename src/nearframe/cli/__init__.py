@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from nearframe import __version__, log
-from nearframe.cli import conflicts, demo, edge, import_, origin, report, scrub, study, tls, version, viewer
+from nearframe.cli import conflicts, demo, edge, import_, origin, report, scrub, study, sync, tls, version, viewer
 from nearframe.errors import NearframeError
 
 _COMMANDS = (
@@ -20,6 +20,7 @@ _COMMANDS = (
     edge,
     import_,
     study,
+    sync,
     conflicts,
     report,
     scrub,
