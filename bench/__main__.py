@@ -2,7 +2,8 @@
 
 Each part also runs alone: ``python -m bench.archive``, ``bench.resend``, ``bench.memory``,
 ``bench.catalogue``, ``bench.scale``, ``bench.codecs``, ``bench.perceptual``, ``bench.listener``,
-``bench.network``, ``bench.wan``, ``bench.edge``, ``bench.consult``, ``bench.recipes``.
+``bench.network``, ``bench.wan``, ``bench.edge``, ``bench.consult``, ``bench.recipes``,
+``bench.sync``.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ PARTS = (
     ("behind a thin line", ["bench.wan"]),
     ("a consultation", ["bench.consult"]),
     ("what a re-send moves", ["bench.resend"]),
+    ("what a client's question costs", ["bench.sync"]),
     ("memory while taking in 1 GB", ["bench.memory"]),
     ("catalogue: cost of an operation", ["bench.catalogue"]),
     ("catalogue: a million instances against ten thousand", ["bench.scale"]),
@@ -32,6 +34,7 @@ _QUICK = {
     "bench.consult": ["--quick"],
     "bench.resend": ["--slices", "20"],
     "bench.memory": ["--frames", "100"],
+    "bench.sync": ["--slices", "20"],
 }
 
 
