@@ -50,7 +50,7 @@ class Row:
     recipes: int = 0
     choose_ms: float = 0.0
     make_ms: float = 0.0
-    operations: Counter[str] = field(default_factory=Counter)
+    operations: dict[str, int] = field(default_factory=dict)
 
     @property
     def saved(self) -> float:
@@ -81,6 +81,7 @@ def measure(work: Workload, rates: Rates) -> Row:
     index = BaseIndex(work.held)
     likeness = PatientIndex(recipesets.hashed(work, work.held)) if work.by_likeness else None
     hashes = {one.enc: one for one in recipesets.hashed(work, work.sent)} if likeness else {}
+    operations: Counter[str] = Counter()
     for known in work.sent:
         form = known.form
         alike = likeness.candidates(hashes[form.enc]) if likeness else ()
@@ -99,9 +100,10 @@ def measure(work: Workload, rates: Rates) -> Row:
         row.recipes += len(encoded)
         row.choose_ms += 1000 * (chosen_at - started)
         row.make_ms += 1000 * (made_at - chosen_at)
-        row.operations[chosen.recipe.operation.name.lower()] += 1
+        operations[chosen.recipe.operation.name.lower()] += 1
     row.choose_ms /= row.frames
     row.make_ms /= row.frames
+    row.operations = dict(operations.most_common())
     return row
 
 
@@ -133,13 +135,17 @@ def _print_table(rows: Iterable[Row]) -> None:
         f"{'choose ms':>11}{'make ms':>9}  operations"
     )
     for row in rows:
-        used = ", ".join(f"{name} {count}" for name, count in row.operations.most_common())
+        used = ", ".join(f"{name} {count}" for name, count in row.operations.items())
         name = f"{row.name} *" if row.made_here else row.name
         print(
-            f"{name:<49}{row.frames:>7}{row.stored:>13,}{row.htj2k:>12,}{row.recipes:>12,}{row.saved:>8.1%}"
+            f"{name:<49}{row.frames:>7}{row.stored:>13,}{row.htj2k:>12,}{row.recipes:>12,}{_percent(row.saved):>8}"
             f"{row.choose_ms:>11.1f}{row.make_ms:>9.1f}  {used}",
             flush=True,
         )
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}".replace("-0.0%", "0.0%")
 
 
 def _measured(data: Path, rates: Rates, only: str) -> Iterator[Row]:

@@ -1,0 +1,74 @@
+"""Samples come back exactly, by whichever codec; the line decides which."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import zstandard
+
+from nearframe.delta.coding import Coding, decode_samples, described, encode_samples, inflate
+from nearframe.delta.rates import Rates
+from nearframe.dicom.model import PixelDescription
+from nearframe.dicom.native import Samples
+from nearframe.errors import LimitExceeded, MalformedDICOM, MalformedRequest
+from tests.unit.delta.held import SLOW, picture, rgb
+
+
+def form(samples: Samples) -> PixelDescription:
+    colours = samples.shape[2] if samples.ndim == 3 else 1
+    photometric = "RGB" if colours == 3 else "MONOCHROME2"
+    return described(*samples.shape[:2], colours, 8 * samples.itemsize, photometric)
+
+
+NOISE = np.random.default_rng(1).integers(0, 65536, (33, 47)).astype("<u2")
+
+
+@pytest.mark.parametrize("samples", [picture(), rgb(), NOISE, NOISE[:1, :1], np.zeros((200, 200), "u1")])
+@pytest.mark.parametrize("rates", [SLOW, Rates.of_megabits(200), Rates.of_megabits(10, cores=2)])
+def test_round_trip(samples: Samples, rates: Rates) -> None:
+    coding, data = encode_samples(samples, form(samples), rates)
+    assert np.array_equal(decode_samples(coding, data, form(samples)), samples)
+
+
+def test_what_is_nearly_empty_takes_a_few_bytes() -> None:
+    samples = np.zeros((300, 300), "<u2")
+    samples[100, 100] = 7
+    coding, data = encode_samples(samples, form(samples), SLOW)
+    assert coding in (Coding.ZSTD, Coding.JPEG_LS)
+    assert len(data) < 80
+
+
+def test_fast_line_takes_the_codec_that_decodes_fast() -> None:
+    samples = picture(rows=300, columns=300)
+    chosen = [encode_samples(samples, form(samples), Rates.of_megabits(rate))[0] for rate in (5, 500)]
+    assert chosen == [Coding.JPEG_LS, Coding.HTJ2K]
+
+
+def test_progressive_is_htj2k_whatever_the_size() -> None:
+    samples = np.zeros((300, 300), "<u2")
+    assert encode_samples(samples, form(samples), SLOW, progressive=True)[0] is Coding.HTJ2K
+
+
+@pytest.mark.parametrize("coding", [-1, 3, 1 << 60])
+def test_unknown_coding_is_named(coding: int) -> None:
+    with pytest.raises(MalformedRequest, match="coding"):
+        decode_samples(coding, b"", form(picture()))
+
+
+@pytest.mark.parametrize("coding", list(Coding))
+def test_other_shape_is_refused(coding: Coding) -> None:
+    _, data = encode_samples(picture(), form(picture()), SLOW, progressive=True)
+    with pytest.raises((MalformedRequest, MalformedDICOM)):
+        decode_samples(coding, data, form(picture(rows=95)))
+    with pytest.raises(LimitExceeded):
+        decode_samples(coding, data, described(1 << 16, 1 << 16, 1, 16, "MONOCHROME2"))
+
+
+@pytest.mark.parametrize("data", [b"", b"junk", zstandard.ZstdCompressor().compress(bytes(9))])
+def test_inflate_gives_the_expected_length_or_nothing(data: bytes) -> None:
+    with pytest.raises(MalformedRequest):
+        inflate(data, 8)
+    unknown = zstandard.ZstdCompressor(write_content_size=False).compress(bytes(8))
+    with pytest.raises(MalformedRequest):
+        inflate(unknown, 8)
+    assert inflate(zstandard.ZstdCompressor().compress(bytes(8)), 8) == bytes(8)
