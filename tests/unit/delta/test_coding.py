@@ -17,7 +17,7 @@ from tests.unit.delta.held import SLOW, picture, rgb
 def form(samples: Samples) -> PixelDescription:
     colours = samples.shape[2] if samples.ndim == 3 else 1
     photometric = "RGB" if colours == 3 else "MONOCHROME2"
-    return described(*samples.shape[:2], colours, 8 * samples.itemsize, photometric)
+    return described(samples.shape[0], samples.shape[1], colours, 8 * samples.itemsize, photometric)
 
 
 NOISE = np.random.default_rng(1).integers(0, 65536, (33, 47)).astype("<u2")
