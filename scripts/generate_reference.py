@@ -16,6 +16,7 @@ from nearframe.cli import build_parser  # noqa: E402
 from nearframe.config import SETTINGS  # noqa: E402
 from nearframe.dicom import notes  # noqa: E402
 from nearframe.dicom.limits import bounds  # noqa: E402
+from nearframe.edge import api as edge_api  # noqa: E402
 from nearframe.metrics import METRICS  # noqa: E402
 from nearframe.origin.api import endpoints  # noqa: E402
 from nearframe.sync.app import ROUTES  # noqa: E402
@@ -79,8 +80,10 @@ def http_api_page() -> Iterator[str]:
     yield "in [errors.md](errors.md). HEAD works wherever GET does. The header `nearframe-tenant` names a tenant other"
     yield "than the node's own."
     yield from ("", "## Every node", "", *_route_table(_NODE_ROUTES))
-    yield from ("", "## Looking after an archive", "", "At an origin; an edge answers `/api/status` only.", "")
+    yield from ("", "## Looking after an archive", "", "At an origin; of these an edge answers `/api/status` only.", "")
     yield from _route_table((one.method, f"/api{one.path}", one.prose) for one in endpoints())
+    yield from ("", "## Urgency at an edge", "", "[Urgency](../guide/urgency.md) says what it means.", "")
+    yield from _route_table((one.method, one.path, _summary(one.handler)) for one in edge_api.ROUTES)
     yield from (
         "",
         "## Between nodes",

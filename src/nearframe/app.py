@@ -35,6 +35,7 @@ from nearframe.dicomweb.boundary import unknown
 from nearframe.dicomweb.ports import RemoveService, StoreService
 from nearframe.dicomweb.problems import problem
 from nearframe.dicomweb.services import Services, services
+from nearframe.edge.api import edge_routes
 from nearframe.edge.keptstore import KeptStore
 from nearframe.edge.node import Edge, Kept
 from nearframe.edge.outbox import Outbox
@@ -424,6 +425,7 @@ async def open_edge(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Metrics]
         }
         routes = [
             edge_status(core, edge, outbox),
+            *edge_routes(edge.tiering, core.gate),
             *outbox_routes(outbox, core.sql, gate, edge.forwarder.try_now),
             *sync_routes(sync, gate),
             *node_routes(core, "edge", checks),

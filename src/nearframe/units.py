@@ -42,8 +42,9 @@ def format_size(size_bytes: float) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """Write a count with its noun: ``"1 instance"``, ``"28 instances"``."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    """Write a count with its noun: ``"1 instance"``, ``"28 instances"``, ``"2 studies"``."""
+    many = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{count} {noun}" if count == 1 else f"{count} {many}"
 
 
 def format_size_exact(size_bytes: int) -> str:

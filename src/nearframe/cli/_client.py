@@ -71,6 +71,14 @@ class Node:
         answer = self._ask("POST", path, json=body)
         return None if answer.status_code == httpx.codes.NO_CONTENT else answer.json()
 
+    def put(self, path: str, body: object = None) -> Any:
+        """Send JSON in place of what is there, and return the JSON of the answer."""
+        return self._ask("PUT", path, json=body).json()
+
+    def delete(self, path: str) -> Any:
+        """Remove what is there, and return the JSON of the answer."""
+        return self._ask("DELETE", path).json()
+
     def _ask(self, method: str, path: str, **more: Any) -> httpx.Response:
         base = self._client.base_url
         try:

@@ -1,13 +1,178 @@
-"""``nearframe edge``: run an edge."""
+"""``nearframe edge``: run an edge, and look after one that runs."""
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
 from nearframe.app import open_edge
+from nearframe.cli import _studies as studies
+from nearframe.cli._client import Node, add_node_options, node_of
 from nearframe.cli._node import add_node_parser
-from nearframe.cli._output import Subparsers
+from nearframe.cli._output import Subparsers, add_json_option, add_parser, print_json, print_table
+from nearframe.context import Urgency
+from nearframe.errors import ConfigurationError
+from nearframe.units import counted, format_size
 
 _GROUPS = ("node", "network", "edge", "storage", "limits", "work", "search", "caches")
+_CLASSES = tuple(urgency.name.lower() for urgency in Urgency)
+
+Run: TypeAlias = Callable[[argparse.Namespace], int]
 
 
 def add_subparser(subparsers: Subparsers) -> None:
-    add_node_parser(subparsers, "edge", "run an edge: follows its upstream, serves what it holds", _GROUPS, open_edge)
+    what = "run an edge: follows its upstream, serves what it holds"
+    parser = add_node_parser(subparsers, "edge", what, _GROUPS, open_edge)
+    commands = parser.add_subparsers(title="looking after a running edge", metavar="COMMAND")
+    _add(commands, "status", "what an edge holds, by class", run_status)
+    route = _add(commands, "route", "the route table, or which rule decides a study's class, and why", run_route)
+    route.add_argument("--explain", metavar="STUDY", help="Study Instance UID, or the beginning of one")
+    urgency = _add(commands, "urgency", "see how urgent a study is, or give it a class", run_urgency, study=True)
+    urgency.add_argument("urgency", nargs="?", metavar="CLASS", choices=(*_CLASSES, "none"), help="|".join(_CLASSES))
+    urgency.add_argument("--reason", default="", metavar="TEXT", help="why")
+    urgency.add_argument("--until", metavar="TIME", help="for how long (2 h), or until when (2026-11-22T18:00:00Z)")
+    _add(commands, "pin", "keep a study whatever room is needed", _pinning("PUT"), study=True)
+    _add(commands, "unpin", "let a pinned study loose", _pinning("DELETE"), study=True)
+    purge = _add(commands, "purge", "drop frames at this edge; metadata stays, and the archive has them", run_purge)
+    purge.add_argument("study", nargs="?", metavar="STUDY", help="Study Instance UID, or the beginning of one")
+    purge.add_argument("--series", metavar="UID", help="of this series only")
+    purge.add_argument("--patient", action="store_true", help="of every study of the study's patient")
+    purge.add_argument("--all", action="store_true", help="of every study")
+
+
+def _add(commands: Subparsers, name: str, what: str, run: Run, *, study: bool = False) -> argparse.ArgumentParser:
+    parser = add_parser(commands, name, what)
+    if study:
+        parser.add_argument("study", metavar="STUDY", help="Study Instance UID, or the beginning of one")
+    add_node_options(parser)
+    add_json_option(parser)
+    parser.set_defaults(run=run)
+    return parser
+
+
+# -- status and routes -------------------------------------------------------------------------
+
+
+def run_status(options: argparse.Namespace) -> int:
+    with node_of(options) as node:
+        status: dict[str, Any] = node.json("/api/status")
+    tiers = status.get("tiers")
+    if tiers is None:
+        raise ConfigurationError(f"{options.url} is no edge; --url names the node to ask")
+    upstream = status["upstream"]
+    if options.json:
+        print_json({"upstream": upstream, "store": status["store"], "tiers": tiers})
+        return 0
+    line = "reachable" if upstream["reachable"] else "away"
+    print(f"upstream     {line}, {counted(upstream['lag'], 'changed study')} to follow")
+    print(f"holds        {format_size(status['store']['stored_bytes'])} of {format_size(tiers['budget_bytes'])}")
+    print(f"pinned       {tiers['pinned']}, {counted(tiers['consults'], 'open consult')}")
+    print(f"prefetching  {tiers['prefetching']}")
+    print()
+    rows = (
+        (name, found["studies"], found["held"], format_size(found["held_bytes"]))
+        for name, found in tiers["classes"].items()
+    )
+    print_table(None, ("class", "studies>", "with frames here>", "bytes>"), rows)
+    return 0
+
+
+def run_route(options: argparse.Namespace) -> int:
+    with node_of(options) as node:
+        if options.explain is None:
+            found = node.json("/api/routes")["routes"]
+        else:
+            found = node.json(f"{_path(node, options.explain)}/urgency", {"explain": "true"})
+    if options.json:
+        print_json(found)
+    elif options.explain is None:
+        print_table(
+            None, ("rule>", "class", "when"), ((one["rule"] or "-", one["class"], one["when"]) for one in found)
+        )
+    else:
+        _print_explanation(found)
+    return 0
+
+
+def _print_explanation(found: dict[str, Any]) -> None:
+    for trial in found["explanation"]:
+        mark = "→" if trial["decides"] else " "
+        print(f"{mark} {trial['rule'] or '-':>3}  {trial['class']:8} {trial['when']}")
+        for one in trial["conditions"]:
+            print(f"         {'holds ' if one['held'] else 'not so'}  {one['condition']} = {one['is']}")
+    print(f"class  {_class_line(found)}")
+
+
+def _class_line(found: dict[str, Any]) -> str:
+    why = {"consult": "by an open consult", "route": f"by the rule: {found['route']['rule']}"}
+    given = found["given"]
+    if found["why"] == "given":
+        until = f", until {given['until']}" if given["until"] else ""
+        why["given"] = f"given{': ' if given['reason'] else ''}{given['reason']}{until}"
+    return f"{found['class']}, {why[found['why']]}"
+
+
+# -- one study -------------------------------------------------------------------------------------
+
+
+def run_urgency(options: argparse.Namespace) -> int:
+    with node_of(options) as node:
+        path = f"{_path(node, options.study)}/urgency"
+        if options.urgency is None:
+            found = node.json(path)
+        else:
+            word = None if options.urgency == "none" else options.urgency
+            found = node.put(path, {"class": word, "reason": options.reason, "until": options.until})
+    _print_study(options, found)
+    return 0
+
+
+def _pinning(method: str) -> Run:
+    def run(options: argparse.Namespace) -> int:
+        with node_of(options) as node:
+            path = f"{_path(node, options.study)}/pin"
+            found = node.put(path) if method == "PUT" else node.delete(path)
+        _print_study(options, found)
+        return 0
+
+    return run
+
+
+def _print_study(options: argparse.Namespace, found: dict[str, Any]) -> None:
+    if options.json:
+        print_json(found)
+        return
+    print(f"class        {_class_line(found)}")
+    print(f"pinned       {'yes' if found['pinned'] else 'no'}, {counted(len(found['consults']), 'open consult')}")
+    print(f"last used    {found['used_at']}, fresh until {found['fresh_until']}")
+    print(f"holds        {format_size(found['held_bytes'])}; all frames are {format_size(found['frame_bytes'])}")
+
+
+def run_purge(options: argparse.Namespace) -> int:
+    if (
+        options.all == (options.study is not None)
+        or (options.series and options.patient)
+        or (options.all and (options.series or options.patient))
+    ):
+        raise ConfigurationError("name a STUDY, with --series UID or --patient if you like, or --all")
+    with node_of(options) as node:
+        wanted: dict[str, object] = {"all": True}
+        if not options.all:
+            wanted = {"patient_of" if options.patient else "study": _uid(node, options.study)}
+            if options.series:
+                wanted["series"] = options.series
+        found = node.post("/api/purge", wanted)
+    if options.json:
+        print_json(found)
+    else:
+        print(f"{counted(found['studies'], 'study')}, {format_size(found['bytes'])} dropped.")
+    return 0
+
+
+def _uid(node: Node, beginning: str) -> str:
+    return studies.text(studies.find(node, beginning), "StudyInstanceUID")
+
+
+def _path(node: Node, beginning: str) -> str:
+    return f"/api/studies/{_uid(node, beginning)}"

@@ -31,6 +31,7 @@ from typing import Final, TypeAlias
 from nearframe.context import Urgency
 from nearframe.edge.facts import StudyFacts
 from nearframe.errors import ConfigurationError
+from nearframe.query.urgency import read_urgency
 from nearframe.units import parse_duration
 
 #: Age from which a study that no rule names is historical.
@@ -178,14 +179,6 @@ def _rule(number: int, table: Mapping[str, object]) -> Rule:
         except (ValueError, TypeError) as error:
             raise ConfigurationError(f"{place}: {key} cannot be {value!r}: {error}") from error
     return Rule(number, urgency, tuple(conditions), name)
-
-
-def read_urgency(word: object) -> Urgency:
-    """Read the name of a class; raises `ValueError`."""
-    names = [urgency.name.lower() for urgency in Urgency]
-    if not isinstance(word, str) or word.lower() not in names:
-        raise ValueError(f"expected one of {', '.join(names)}")
-    return Urgency[word.upper()]
 
 
 def _urgency(value: object, place: str) -> Urgency:
