@@ -3,7 +3,7 @@
 Each part also runs alone: ``python -m bench.archive``, ``bench.resend``, ``bench.memory``,
 ``bench.catalogue``, ``bench.scale``, ``bench.codecs``, ``bench.perceptual``, ``bench.listener``,
 ``bench.network``, ``bench.wan``, ``bench.edge``, ``bench.consult``, ``bench.recipes``,
-``bench.sync``.
+``bench.sync``, ``bench.policy``.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ PARTS = (
     ("an edge beside nginx and Varnish", ["bench.edge"]),
     ("behind a thin line", ["bench.wan"]),
     ("a consultation", ["bench.consult"]),
+    ("what an edge keeps, against other policies", ["bench.policy"]),
     ("what a re-send moves", ["bench.resend"]),
     ("what a client's question costs", ["bench.sync"]),
     ("memory while taking in 1 GB", ["bench.memory"]),
@@ -32,6 +33,7 @@ _QUICK = {
     "bench.edge": ["--quick"],
     "bench.wan": ["--quick"],
     "bench.consult": ["--quick"],
+    "bench.policy": ["--seeds", "1", "--studies", "100"],
     "bench.resend": ["--slices", "20"],
     "bench.memory": ["--frames", "100"],
     "bench.sync": ["--slices", "20"],

@@ -17,6 +17,7 @@ from nearframe.config import SETTINGS  # noqa: E402
 from nearframe.dicom import notes  # noqa: E402
 from nearframe.dicom.limits import bounds  # noqa: E402
 from nearframe.edge import api as edge_api  # noqa: E402
+from nearframe.edge import segments  # noqa: E402
 from nearframe.metrics import METRICS  # noqa: E402
 from nearframe.origin.api import endpoints  # noqa: E402
 from nearframe.sync.app import ROUTES  # noqa: E402
@@ -84,6 +85,8 @@ def http_api_page() -> Iterator[str]:
     yield from _route_table((one.method, f"/api{one.path}", one.prose) for one in endpoints())
     yield from ("", "## Urgency at an edge", "", "[Urgency](../guide/urgency.md) says what it means.", "")
     yield from _route_table((one.method, one.path, _summary(one.handler)) for one in edge_api.ROUTES)
+    yield from ("", "## Live segments at an edge", "")
+    yield from _route_table(segments.DESCRIBED)
     yield from (
         "",
         "## Between nodes",

@@ -25,6 +25,7 @@ from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from nearframe import log, tasks
+from nearframe.cache.segments import Segments
 from nearframe.clock import SystemClock
 from nearframe.config import Settings
 from nearframe.context import Context, Urgency, local_admin
@@ -40,6 +41,7 @@ from nearframe.edge.keptstore import KeptStore
 from nearframe.edge.node import Edge, Kept
 from nearframe.edge.outbox import Outbox
 from nearframe.edge.outbox_http import outbox_check, outbox_routes, outbox_status
+from nearframe.edge.segments import segment_routes
 from nearframe.errors import ConfigurationError, MalformedRequest
 from nearframe.intake.ingest import Ingest
 from nearframe.intake.inuse import StudiesInUse
@@ -427,6 +429,7 @@ async def open_edge(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Metrics]
             edge_status(core, edge, outbox),
             *edge_routes(edge.tiering, core.gate),
             *outbox_routes(outbox, core.sql, gate, edge.forwarder.try_now),
+            *segment_routes(Segments(SystemClock()), core.gate),
             *sync_routes(sync, gate),
             *node_routes(core, "edge", checks),
         ]

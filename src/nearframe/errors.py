@@ -14,6 +14,7 @@
     │   ├── UnsupportedMedia    a request body of a kind we do not take               415
     │   ├── RangeNotSatisfiable                                                       416
     │   ├── Gone                a feed cursor of another epoch: resynchronise         410
+    │   ├── Conflict            another thing is there under this name                409
     │   ├── Refused             policy forbids it (DELETE is off)                     403
     │   ├── LoopDetected        the request has been through this node before         508
     │   └── ConfigurationError  a setting is wrong; names the setting and the remedy  exit 2
@@ -167,6 +168,12 @@ class Gone(RequestError):
     """A cursor of another epoch: the caller must resynchronise."""
 
     http_status = 410
+
+
+class Conflict(RequestError):
+    """Another thing is there under this name."""
+
+    http_status = 409
 
 
 class Refused(RequestError):

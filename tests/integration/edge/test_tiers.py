@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from nearframe import tasks
 from nearframe.metrics import EDGE_EVICTED, EDGE_MISSES, EDGE_PREFETCHED
 from tests.integration.edge.nodes import Node, edge_node, origin_node, until, until_followed
 from tests.syncing import ct_series, instance_uid
@@ -122,3 +123,28 @@ async def test_room_is_made_by_the_study_opened_longest_ago(tmp_path: Path) -> N
         # Whole studies go: none is left in part, except the one that is being read.
         await studies[0].read(edge)
         assert edge.metrics.value(EDGE_MISSES, reason="evicted") + edge.metrics.value(EDGE_MISSES, reason="expired") > 0
+
+
+async def test_live_segments_come_to_who_waits_for_them(tmp_path: Path) -> None:
+    async with origin_node(tmp_path / "origin") as origin, edge_node(tmp_path / "edge", origin.url) as edge:
+        at = "/api/segments/room-1"
+        put = await edge.client.put(f"{at}/1?ttl=20", content=b"first", headers={"Content-Type": "video/mp4"})
+        assert put.status_code == 201
+        waiting = tasks.spawn(edge.client.get(f"{at}/2?wait=20"), name="viewer")
+        await edge.client.get(f"{at}/1")
+        wrong = {"Content-Digest": "sha-256=:" + "A" * 43 + "=:"}
+        assert (await edge.client.put(f"{at}/2", content=b"second", headers=wrong)).status_code == 400
+        await edge.client.put(f"{at}/2", content=b"second")
+        got = await waiting
+        assert (got.content, got.headers["nearframe-segments"], got.headers["priority"]) == (b"second", "1-2", "u=0")
+        again = await edge.client.get(f"{at}/2", headers={"If-None-Match": got.headers["etag"]})
+        assert again.status_code == 304
+        assert (await edge.client.put(f"{at}/2", content=b"other")).status_code == 409
+        assert (await edge.client.get(at)).json() == {"first": 1, "last": 2}
+        for path, status in (
+            (f"{at}/9", 404),
+            (f"{at}/x", 400),
+            ("/api/segments/a b/1", 400),
+            ("/api/segments/b/1", 404),
+        ):
+            assert (await edge.client.get(path)).status_code == status
