@@ -20,7 +20,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from nearframe import log
 from nearframe.cache.budget import Budget
@@ -31,11 +31,11 @@ from nearframe.edge.pieces import Pieces, Wanted
 from nearframe.edge.studyindex import Content
 from nearframe.edge.turns import User
 from nearframe.edge.upstream import Upstream
-from nearframe.errors import IntegrityError, NoSpace, UpstreamError
+from nearframe.errors import IntegrityError, NoSpace, NotAdmitted, UpstreamError
 from nearframe.ids import Digest
 from nearframe.metrics import EDGE_INTEGRITY_FAILURES, EDGE_NOT_KEPT, LINE_RESUMED, Metrics
 from nearframe.query.workers import Workers
-from nearframe.storage.ports import Buffer, ContentKind, ContentStore, StudyRef
+from nearframe.storage.ports import Buffer, ContentKind, StudyRef
 from nearframe.storage.scratch import ScratchFile, ScratchFolder
 from nearframe.units import MIB
 from nearframe.wire.contentstream import Absent, Data, Opened
@@ -84,13 +84,21 @@ class Fetched:
     stored: bool
 
 
+class Keeps(Protocol):
+    """Where what was fetched goes: a `ContentStore`, or one that is asked first."""
+
+    def append(self, study: StudyRef, kind: ContentKind, digest: Digest, size: int, chunks: Iterable[Buffer]) -> bool:
+        """Add a content; raises `NoSpace` if it cannot be kept, and `NotAdmitted` if it is not to be."""
+        ...
+
+
 class Fetcher:
     """Fetches from the upstream into the store. For one event loop."""
 
     def __init__(
         self,
         upstream: Upstream,
-        store: ContentStore,
+        store: Keeps,
         workers: Workers,
         metrics: Metrics,
         scratch: ScratchFolder,
@@ -265,6 +273,8 @@ class Fetcher:
         """Append a proved content to the store; return whether there was room."""
         try:
             await self._workers.run(self._append, study, content, flight)
+        except NotAdmitted:
+            return False
         except NoSpace as error:
             self._metrics.add(EDGE_NOT_KEPT)
             _log.warning("content_not_kept", error=error)

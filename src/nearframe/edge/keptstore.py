@@ -1,4 +1,4 @@
-"""The content store of an edge: it takes what is to be kept, and tells what came, on whose behalf."""
+"""The content store of an edge tells what came, on whose behalf; what is fetched is asked about first."""
 
 from __future__ import annotations
 
@@ -10,12 +10,8 @@ from nearframe.storage.packs import PackStore
 from nearframe.storage.ports import Buffer, ContentKind, StudyRef
 from nearframe.units import MIB
 
-#: Larger contents reach their readers through the store: these are always taken.
+#: Larger contents reach some of their readers through the store: these are always kept.
 _LARGE_BYTES = 8 * MIB
-
-
-def _everything(_study: StudyRef) -> bool:
-    return True
 
 
 def _unheard(_study: StudyRef, _size_bytes: int) -> None:
@@ -23,31 +19,44 @@ def _unheard(_study: StudyRef, _size_bytes: int) -> None:
 
 
 class KeptStore(PackStore):
-    """A `PackStore` that is asked and tells. Headers are always taken, and not told of.
+    """A `PackStore` that tells.
 
     Attributes
     ----------
-    admits
-        Asked, in the thread of the writer, whether frames and values of a study are kept.
     on_growth
-        Told, in that thread, of each frame or value that was written, and its plain bytes.
+        Told, in the thread of the writer, of each frame or value that was written, and its plain bytes.
     """
 
-    admits: Callable[[StudyRef], bool] = staticmethod(_everything)
     on_growth: Callable[[StudyRef, int], None] = staticmethod(_unheard)
 
     def append(self, study: StudyRef, kind: ContentKind, digest: Digest, size: int, chunks: Iterable[Buffer]) -> bool:
-        """Add a content as any store does.
+        written = super().append(study, kind, digest, size, chunks)
+        if written and kind is not ContentKind.HEADER:
+            self.on_growth(study, size)
+        return written
+
+
+class AdmittedContents:
+    """Where what was fetched is kept, if it is to be kept. What an edge takes in itself does not come this way.
+
+    Parameters
+    ----------
+    admits
+        Asked, in the thread of the writer, whether what comes of a study is kept.
+    """
+
+    def __init__(self, store: KeptStore, admits: Callable[[StudyRef], bool]) -> None:
+        self._store = store
+        self._admits = admits
+
+    def append(self, study: StudyRef, kind: ContentKind, digest: Digest, size: int, chunks: Iterable[Buffer]) -> bool:
+        """Add a content as a store does.
 
         Raises
         ------
         NotAdmitted
             If it is not to be kept.
         """
-        is_header = kind is ContentKind.HEADER
-        if not is_header and size <= _LARGE_BYTES and not self.admits(study):
+        if size <= _LARGE_BYTES and not self._admits(study):
             raise NotAdmitted(size)
-        written = super().append(study, kind, digest, size, chunks)
-        if written and not is_header:
-            self.on_growth(study, size)
-        return written
+        return self._store.append(study, kind, digest, size, chunks)

@@ -22,7 +22,7 @@ from nearframe.edge.fetch import Fetcher
 from nearframe.edge.follow import Follower, Pace
 from nearframe.edge.forward import Forwarder, ForwardPace
 from nearframe.edge.front import EdgeFront
-from nearframe.edge.keptstore import KeptStore
+from nearframe.edge.keptstore import AdmittedContents, KeptStore
 from nearframe.edge.outbox import Outbox, State
 from nearframe.edge.packing import Packer
 from nearframe.edge.passthrough import PassStoresOn
@@ -109,14 +109,15 @@ class Edge:
             settings.upstream, node_name=node_name, metrics=kept.metrics, clock=clock, timeouts=timeouts, ca=ca,
             rng=random.Random(),
         )  # fmt: skip
-        fetcher = Fetcher(self.upstream, kept.store, kept.disk, kept.metrics, kept.scratch)
-        self.read_ahead = ReadAhead(fetcher, kept.store, kept.disk) if settings.prefetch else None
         indexes = StudyIndexes(kept.catalogue, kept.freshness, kept.sql)
         self.tiering = Tiering(
             settings, kept.store, kept.catalogue, kept.manifests,
             sql=kept.sql, disk=kept.disk, metrics=kept.metrics, clock=clock,
             is_upstream=lambda study: not kept.outbox.is_waiting(study), in_use=kept.in_use,
         )  # fmt: skip
+        admitted = AdmittedContents(kept.store, self.tiering.evictor.admits)
+        fetcher = Fetcher(self.upstream, admitted, kept.disk, kept.metrics, kept.scratch)
+        self.read_ahead = ReadAhead(fetcher, kept.store, kept.disk) if settings.prefetch else None
         self.tiering.fetching_by(fetcher, indexes)
         self.contents = EdgeContentReader(kept.store, fetcher, indexes, kept.disk, kept.metrics, self.read_ahead)
         self._renditions = UpstreamRenditions(

@@ -128,7 +128,8 @@ class EdgeContentReader:
                         if at == start:
                             took_s = time.perf_counter() - began
                             queued_s = min(flight.queued_s, took_s)
-                            note_fetch(took_s, queued_s, stored=self._fetcher.keeps, collapsed=collapsed)
+                            stored = self._fetcher.keeps and context.urgency is not Urgency.BULK
+                            note_fetch(took_s, queued_s, stored=stored, collapsed=collapsed)
                             self._opened(study, index, content, context.urgency)
                         at += len(chunk)
                         yield chunk

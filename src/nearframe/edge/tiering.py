@@ -81,7 +81,7 @@ class Tiering:
         )  # fmt: skip
         self.prefetch: Prefetch | None = None
         self.keeper.on_open = self._opened
-        store.on_growth, store.admits = self.evictor.grew, self.evictor.admits
+        store.on_growth = self.evictor.grew
         metrics.before_reading(self._measure)
         self._stock: asyncio.Task[None] | None = None
 
