@@ -262,11 +262,15 @@ class Client:
         reader = SyncStreamReader()
         self.report.requests += 1
         receiver.begin()
-        with edge.client.stream(
-            "GET" if wanted.is_plain else "POST", path, headers={"Accept": MEDIA_TYPE}, **more
-        ) as answer:
+        with edge.client.stream("GET" if wanted.is_plain else "POST", path, **more) as answer:
             self.report.moved_bytes += len(answer.request.content)
             _raise_for_status(answer, edge.url)
+            if answer.status_code == httpx.codes.NO_CONTENT:
+                receiver.nothing_new()
+                self.report.how = self.report.how or receiver.how
+                return
+            if answer.headers.get("content-type") != MEDIA_TYPE:
+                raise UpstreamError(f"{edge.url} does not answer as a nearframe node does")
             try:
                 for chunk in answer.iter_raw():
                     self.report.moved_bytes += len(chunk)

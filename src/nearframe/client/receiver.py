@@ -123,6 +123,12 @@ class Receiver:
         self._growing: _Growing | None = None
         self.how = ""
 
+    def nothing_new(self) -> None:
+        """Take an answer without content: the state that was named is the current one, and all of it is held."""
+        if not self.is_whole:
+            raise MalformedRequest("a node says that nothing is lacking, and something is")
+        self._knows("unchanged")
+
     def cut(self) -> None:
         """End a stream, wherever it stopped: what came of a content is kept."""
         self._keep_part()

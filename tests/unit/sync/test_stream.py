@@ -122,13 +122,12 @@ async def test_first_time_everything_comes(origin: Shelves, node: Node) -> None:
     assert (node.sent["frame"], node.sent["header"], node.sent["manifest"]) == (5, 5, 2)
 
 
-async def test_unchanged_is_one_short_answer_from_two_look_ups(origin: Shelves, node: Node) -> None:
+async def test_nothing_new_is_an_answer_without_content(origin: Shelves, node: Node) -> None:
     origin.put(ct_series(3))
     root = (await node.manifest()).root
-    answer = await asked(node, SyncRequest(root))
-    assert answer.all(Unchanged) == [Unchanged(root)]
-    assert answer.size < 200
-    assert not answer.order
+    response = await node.client.get(f"{URL}/sync", params=SyncRequest(root, levels=4).to_query())
+    assert (response.status_code, response.content) == (204, b"")
+    assert response.headers["nearframe-epoch"] == origin.catalogue.head().epoch
 
 
 async def test_a_correction_is_a_delta_and_nothing_else(origin: Shelves, node: Node) -> None:
