@@ -385,7 +385,7 @@ async def _taking_in(
     )
     try:
         await core.disk.run(remove_leftovers, settings.home / "spool")
-        spool = Spool(settings.home / "spool", _spool_limits(settings))
+        spool = Spool(settings.home / "spool", spool_limits(settings))
         yield TakesIn(ingest, spool, core.freshness, settings.max_header_bytes)
     finally:
         await core.disk.run(ingest.close)
@@ -437,7 +437,7 @@ async def open_edge(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Metrics]
         front = edge.wrap(dicomweb, Addresses(settings), gate)
         await edge.start()
         try:
-            yield NodeApp(front, routes, _not_at_an_edge), core.metrics
+            yield NodeApp(front, routes, not_at_an_edge), core.metrics
         finally:
             await edge.stop()
             await feed.close()
@@ -455,7 +455,7 @@ async def _taking_in_at(
     return await stack.enter_async_context(_taking_in(core, committed, in_use))
 
 
-async def _not_at_an_edge(scope: Scope, receive: Receive, send: Send) -> None:
+async def not_at_an_edge(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["path"].startswith("/api/"):
         words = "an edge has no such thing: conflicts, versions and reports are looked after at the origin; ask it"
         await problem(404, "Not Found", words)(scope, receive, send)
@@ -495,7 +495,7 @@ def _kept(core: Core, outbox: Outbox, in_use: StudiesInUse) -> Kept:
     )
 
 
-def _spool_limits(settings: Settings) -> SpoolLimits:
+def spool_limits(settings: Settings) -> SpoolLimits:
     return SpoolLimits(
         threshold_bytes=settings.spool_memory_threshold,
         memory_bytes=settings.ingest_memory_bytes,

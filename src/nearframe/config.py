@@ -129,6 +129,15 @@ class Settings:
     )
 
     upstream: str = _setting(URL, "", "edge", "URL of the node that an edge fetches from and follows.")
+    upstream_kind: str = _setting(
+        choice("nearframe", "dicomweb"),
+        "nearframe",
+        "edge",
+        "What the upstream is: a node of ours, or any archive that speaks DICOMweb (its URL is the DICOMweb root).",
+    )
+    compare_minutes: int = _setting(
+        COUNT, 5, "edge", "Minutes between two comparisons of an opened study with an archive that has no feed."
+    )
     upstream_ca: Path | None = _setting(
         OPTIONAL_PATH, None, "edge", "Authority (PEM) that signed the upstream's certificate, if not a public one."
     )

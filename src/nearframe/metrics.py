@@ -109,6 +109,10 @@ UPSTREAM_BYTES = _counter("upstream_bytes", "bytes", "Their bytes, as received."
 EDGE_PULLS = _counter(
     "edge_pulls", "studies", "Studies brought up to date: unchanged, by delta, by manifest, or removed.", "how"
 )
+PACS_COMPARED = _counter(
+    "pacs_compared", "studies", "Comparisons of a study with an archive that has no feed: same or changed.", "result"
+)
+PACS_INSTANCES = _counter("pacs_instances", "instances", "Files retrieved from such an archive.")
 EDGE_INTEGRITY_FAILURES = _counter(
     "edge_integrity_failures",
     "contents",

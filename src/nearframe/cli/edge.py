@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeAlias
+
+from starlette.types import ASGIApp
 
 from nearframe.app import open_edge
 from nearframe.cli import _studies as studies
 from nearframe.cli._client import Node, add_node_options, node_of
 from nearframe.cli._node import add_node_parser
 from nearframe.cli._output import Subparsers, add_json_option, add_parser, print_json, print_table
+from nearframe.config import Settings
 from nearframe.context import Urgency
 from nearframe.errors import ConfigurationError
+from nearframe.metrics import Metrics
+from nearframe.pacsapp import open_pacs_edge
 from nearframe.units import counted, format_size
 
 _GROUPS = ("node", "network", "edge", "storage", "limits", "work", "search", "caches")
@@ -23,7 +29,7 @@ Run: TypeAlias = Callable[[argparse.Namespace], int]
 
 def add_subparser(subparsers: Subparsers) -> None:
     what = "run an edge: follows its upstream, serves what it holds"
-    parser = add_node_parser(subparsers, "edge", what, _GROUPS, open_edge)
+    parser = add_node_parser(subparsers, "edge", what, _GROUPS, _open)
     commands = parser.add_subparsers(title="looking after a running edge", metavar="COMMAND")
     _add(commands, "status", "what an edge holds, by class", run_status)
     route = _add(commands, "route", "the route table, or which rule decides a study's class, and why", run_route)
@@ -39,6 +45,10 @@ def add_subparser(subparsers: Subparsers) -> None:
     purge.add_argument("--series", metavar="UID", help="of this series only")
     purge.add_argument("--patient", action="store_true", help="of every study of the study's patient")
     purge.add_argument("--all", action="store_true", help="of every study")
+
+
+def _open(settings: Settings) -> AbstractAsyncContextManager[tuple[ASGIApp, Metrics]]:
+    return open_pacs_edge(settings) if settings.upstream_kind == "dicomweb" else open_edge(settings)
 
 
 def _add(commands: Subparsers, name: str, what: str, run: Run, *, study: bool = False) -> argparse.ArgumentParser:

@@ -76,7 +76,8 @@ class EdgeFront:
         if status < 400:
             known_to_be_read = len(kept) < len(headers) or _is_from_catalogue(scope)
             kept += _cache_status(noted, known_to_be_read)
-            kept += self._staleness()
+            said = {name for name, _ in kept}
+            kept += [(name, value) for name, value in self._staleness() if name not in said]
             if noted.urgency is not None:
                 kept.append((HEADER, write_priority(noted.urgency)))
         return kept

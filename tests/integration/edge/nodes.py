@@ -17,7 +17,7 @@ from nearframe.app import open_edge, open_origin
 from nearframe.config import Settings
 from nearframe.listener.testing import running
 from nearframe.metrics import SYNC_SENT, SYNC_SENT_BYTES, UPSTREAM_BYTES, Metrics
-from nearframe.wire import multipart
+from tests.multiparts import store_body
 
 KINDS = ("feed", "manifest", "delta", "header", "frame", "renditions")
 
@@ -59,10 +59,7 @@ class Node:
 
     async def try_to_store(self, files: Iterable[bytes]) -> httpx.Response:
         """Store files by one STOW-RS request."""
-        boundary = "boundary-of-a-test"
-        parts = [multipart.part_head(boundary, "application/dicom", first=i == 0) + f for i, f in enumerate(files)]
-        body = b"".join(parts) + multipart.closing(boundary)
-        content_type = f'multipart/related; type="application/dicom"; boundary={boundary}'
+        content_type, body = store_body(files)
         return await self.client.post("/dicomweb/studies", content=body, headers={"Content-Type": content_type})
 
     async def file(self, study: str, series: str, instance: str) -> bytes:

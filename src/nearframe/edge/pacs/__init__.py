@@ -1,0 +1,1 @@
+"""An edge in front of an archive that speaks DICOMweb and nothing else of ours."""

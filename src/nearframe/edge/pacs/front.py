@@ -1,0 +1,210 @@
+"""What is answered from here and what is passed on, at an edge in front of an archive.
+
+==========================================  =======================================================
+request                                     answered
+==========================================  =======================================================
+search across studies                       by the archive; from here while it is away
+search or metadata within a study           from here once the study is here whole, compared again
+                                            on opening; until then by the archive, while the study
+                                            is being brought here
+an instance, its frames, bulk data          from here; the instance is retrieved first if need be
+a whole study or series                     from here, once all of it is here
+a link of the archive's own (bulk data)     by the archive
+store                                       by the archive, as it comes in
+==========================================  =======================================================
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from nearframe.dicomweb.address import ROOT, Addresses
+from nearframe.dicomweb.boundary import guarded, name_route
+from nearframe.dicomweb.call import Gate
+from nearframe.edge.pacs.archive import Archive, Passed
+from nearframe.edge.pacs.mirror import Mirror
+from nearframe.edge.pacs.shown import with_links_to
+from nearframe.errors import UpstreamError, UpstreamUnavailable
+from nearframe.ids import normalise_uid
+from nearframe.storage.ports import StudyRef
+
+#: A study compared so recently is not compared again when somebody opens it.
+FRESH_S: Final = 5.0
+#: How long an opening waits for the comparison; then what is here is shown, with its age.
+PATIENCE_S: Final = 2.0
+
+#: What is below an instance that our own application answers.
+_OURS: Final = frozenset({"", "metadata", "frames", "rendered", "thumbnail", "bulkdata"})
+_SEARCHES: Final = frozenset({"studies", "series", "instances"})
+_PASSED_ON: Final = ("accept", "content-type", "content-length", "authorization")
+_PASSED_BACK: Final = ("content-type", "warning", "retry-after")
+_AWAY: Final = "the archive behind this edge is away, and this is not here: what was opened before is served"
+_IN_PART: Final = b'299 nearframe "the archive is away: only what was opened before is shown"'
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a path below the DICOMweb root names.
+
+    Attributes
+    ----------
+    rest
+        What follows the UIDs: ``metadata``, ``frames/1``, ``instances``; empty for the thing itself.
+    """
+
+    study: str | None
+    series: str | None
+    instance: str | None
+    rest: str
+
+    @classmethod
+    def of(cls, path: str) -> Place:
+        """Read a path; what is not below a study has no study, and its whole path as `rest`."""
+        parts = [unquote(part) for part in path.removeprefix(ROOT).strip("/").split("/")]
+        uids: list[str | None] = [None, None, None]
+        for level, name in enumerate(("studies", "series", "instances")):
+            if len(parts) < 2 or parts[0] != name:
+                break
+            uids[level] = normalise_uid(parts[1])
+            parts = parts[2:]
+        return cls(uids[0], uids[1], uids[2], "/".join(parts))
+
+
+class PacsFront:
+    """Decides who answers. The outermost layer but for the headers.
+
+    Parameters
+    ----------
+    opened
+        Told of each study of which something is asked for.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        archive: Archive,
+        mirror: Mirror,
+        gate: Gate,
+        addresses: Addresses,
+        opened: Callable[[StudyRef], None],
+    ) -> None:
+        self._app = app
+        self._archive = archive
+        self._mirror = mirror
+        self._gate = gate
+        self._addresses = addresses
+        self._opened = opened
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD", "POST"):
+            await self._app(scope, receive, send)
+            return
+        place = Place.of(scope["path"])
+        request = Request(scope, receive)
+        response = await guarded(request, "pacs", lambda request: self._answer(request, place))
+        if response is _HERE or response is _HERE_ALONE:
+            headers = self._headers(scope, place, is_alone=response is _HERE_ALONE)
+            await self._app(scope, receive, _with_headers(send, headers))
+        else:
+            await response(scope, receive, send)
+
+    async def _answer(self, request: Request, place: Place) -> Response:
+        """Return the archive's answer, or `_HERE` if this edge answers, `_HERE_ALONE` for want of the archive."""
+        if request.method == "POST":
+            return await self._store(request, place)
+        if place.study is None:
+            return await self._search(request) if place.rest in _SEARCHES else _HERE
+        study = StudyRef(self._gate(request.scope).tenant, place.study)
+        self._opened(study)
+        if place.instance is not None and place.rest.partition("/")[0] not in _OURS:
+            return await self._passed(request, "pacs_link")
+        if self._mirror.is_whole(study):
+            await self._reopened(study, place)
+            return _HERE
+        return await self._first_time(request, study, place)
+
+    async def _first_time(self, request: Request, study: StudyRef, place: Place) -> Response:
+        self._mirror.begin(study)
+        try:
+            if place.series is not None and place.instance is not None:
+                await self._mirror.bring_instance(study, place.series, place.instance)
+            elif place.rest in ("metadata", "series", "instances"):
+                return await self._passed(request, "pacs_opened")
+            else:
+                await self._mirror.bring_study(study)
+        except UpstreamUnavailable as error:
+            # A list in part is of use, and says what it is; a study in part is not.
+            if place.rest in ("", "rendered", "thumbnail") or not await self._mirror.holds_some(study):
+                raise UpstreamUnavailable(_AWAY) from error
+            return _HERE_ALONE
+        return _HERE
+
+    async def _reopened(self, study: StudyRef, place: Place) -> None:
+        """Compare a study that somebody opens, and wait a little for the result."""
+        age_s = self._mirror.age_s(study)
+        if place.rest != "metadata" or age_s is None or age_s < FRESH_S:
+            return
+        await asyncio.wait([self._mirror.begin(study)], timeout=PATIENCE_S)
+
+    # -- passing on ------------------------------------------------------------------------
+
+    async def _search(self, request: Request) -> Response:
+        try:
+            return await self._passed(request, "search")
+        except UpstreamError:
+            return _HERE_ALONE  # among what was opened before
+
+    async def _passed(self, request: Request, route: str, body: AsyncIterator[bytes] | None = None) -> Response:
+        name_route(request.scope, route)
+        target = request.scope["raw_path"].decode("ascii").removeprefix(ROOT)
+        if request.url.query:
+            target += f"?{request.url.query}"
+        headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
+        method = "GET" if request.method == "HEAD" else request.method
+        return self._answer_of(request, await self._archive.passed(method, target, headers, body))
+
+    def _answer_of(self, request: Request, passed: Passed) -> Response:
+        back = {name: passed.headers[name] for name in _PASSED_BACK if name in passed.headers}
+        is_text = "json" in back.get("content-type", "") or "xml" in back.get("content-type", "")
+        body = with_links_to(self._addresses.service(request), passed.body) if is_text else passed.body
+        return Response(body, passed.status, {**back, "Cache-Control": "private, no-cache", "Vary": "Accept"})
+
+    async def _store(self, request: Request, place: Place) -> Response:
+        try:
+            answer = await self._passed(request, "store_forwarded", request.stream())
+        except UpstreamUnavailable as error:
+            raise UpstreamUnavailable("the archive is away: nothing was stored, send again when it is back") from error
+        if place.study is not None:
+            study = StudyRef(self._gate(request.scope).tenant, place.study)
+            self._mirror.begin(study)
+        return answer
+
+    def _headers(self, scope: Scope, place: Place, *, is_alone: bool) -> list[tuple[bytes, bytes]]:
+        """Say how old what is shown of a study is, and if it may not be all there is."""
+        age_s = None if place.study is None else self._mirror.age_s(StudyRef(self._gate(scope).tenant, place.study))
+        headers = [] if age_s is None else [(b"age", b"%d" % age_s)]
+        if is_alone:
+            headers += [(b"nearframe-upstream", b"away"), (b"warning", _IN_PART)]
+        return headers
+
+
+#: Stand for: our own application answers, as well as the archive could, or with what there is.
+_HERE: Final = Response()
+_HERE_ALONE: Final = Response()
+
+
+def _with_headers(send: Send, headers: list[tuple[bytes, bytes]]) -> Send:
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message["headers"], *headers]}
+        await send(message)
+
+    return sending if headers else send

@@ -1,0 +1,159 @@
+"""An edge in front of an archive, put together."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from starlette.types import ASGIApp
+
+from nearframe import tasks
+from nearframe.clock import Clock, SystemClock
+from nearframe.config import Settings
+from nearframe.dicom.limits import Limits
+from nearframe.dicomweb.address import Addresses
+from nearframe.dicomweb.call import Gate
+from nearframe.edge.front import EdgeFront
+from nearframe.edge.pacs.archive import Archive
+from nearframe.edge.pacs.contents import MirroredContents
+from nearframe.edge.pacs.front import PacsFront
+from nearframe.edge.pacs.ledger import Ledger
+from nearframe.edge.pacs.mirror import Keeping, Mirror
+from nearframe.edge.upstream import Timeouts, Upstream
+from nearframe.errors import ConfigurationError, NearframeError
+from nearframe.intake.spool import Spool
+from nearframe.metrics import EDGE_READ_BYTES, UPSTREAM_BYTES, Metrics
+from nearframe.query import status
+from nearframe.query.freshness import Freshness
+from nearframe.query.workers import Workers
+from nearframe.storage.ports import Catalogue, ContentStore, StudyRef
+
+#: Studies opened within this time are compared again and again.
+_RECENT_S: Final = 24 * 3600.0
+_RECENT_STUDIES: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class PacsKept:
+    """Where such an edge keeps what it retrieves, and the threads to reach it."""
+
+    home: Path
+    store: ContentStore
+    catalogue: Catalogue
+    freshness: Freshness
+    spool: Spool
+    limits: Limits
+    sql: Workers
+    disk: Workers
+    metrics: Metrics
+
+
+class PacsEdge:
+    """Keeps what was opened of an archive, and passes the rest on. For one event loop.
+
+    Parameters
+    ----------
+    nudge
+        Told that something changed here: wakes those who follow this edge.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        kept: PacsKept,
+        gate: Gate,
+        *,
+        node_name: str,
+        nudge: Callable[[], None],
+        clock: Clock | None = None,
+        timeouts: Timeouts | None = None,
+    ) -> None:
+        if not settings.upstream:
+            raise ConfigurationError("an edge needs an upstream: --upstream URL, the DICOMweb root of the archive")
+        clock = clock or SystemClock()
+        self._kept = kept
+        self._gate = gate
+        self._nudge = nudge
+        self._clock = clock
+        self._every_s = settings.compare_minutes * 60.0
+        ca = None if settings.upstream_ca is None else str(settings.upstream_ca)
+        self.upstream = Upstream(
+            settings.upstream.rstrip("/"), node_name=node_name, metrics=kept.metrics, clock=clock, timeouts=timeouts,
+            ca=ca, rng=random.Random(),
+        )  # fmt: skip
+        self._archive = Archive(self.upstream)
+        self._ledger = Ledger(kept.home)
+        keeping = Keeping(kept.catalogue, kept.store, kept.spool, kept.limits, kept.disk, kept.metrics, clock)
+        self.mirror = Mirror(self._archive, self._ledger, keeping, self._changed)
+        self.contents = MirroredContents(kept.store, kept.disk, kept.catalogue, kept.sql, self.mirror, kept.metrics)
+        #: When somebody last asked for something of a study, by the monotonic clock; the latest last.
+        self._opened_s: OrderedDict[StudyRef, float] = OrderedDict()
+        self._comparing: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to compare what is open, again and again."""
+        self._comparing = tasks.spawn(self._keep_comparing(), name="compare studies")
+
+    async def stop(self) -> None:
+        """Stop; what was being brought is brought another time."""
+        if self._comparing is not None:
+            await tasks.cancel([self._comparing])
+        await self.mirror.stop()
+        await self.upstream.close()
+        for workers in (self._kept.disk, self._kept.sql):
+            await workers.drained()
+        await self._kept.disk.run(self._ledger.close)
+
+    def wrap(self, dicomweb: ASGIApp, addresses: Addresses) -> ASGIApp:
+        """Return the DICOMweb application of this edge, given the one that every node has."""
+        front = PacsFront(dicomweb, self._archive, self.mirror, self._gate, addresses, self._opened)
+        return EdgeFront(front, self.upstream, requested=lambda path: None, answered=lambda noted: None)
+
+    def upstream_status(self) -> status.Upstream:
+        """Return how the line stands; an archive has no feed to be behind of."""
+        return {
+            "reachable": self.upstream.is_reachable,
+            "last_contact_s": self.upstream.last_contact_s,
+            "cursor": "",
+            "lag": 0,
+        }
+
+    def moved(self) -> status.Moved:
+        """Return what came over the line since the start: files and documents, as the archive sends them."""
+        value = self._kept.metrics.value
+        return {
+            "frames": 0,
+            "frame_bytes": int(value(UPSTREAM_BYTES, kind="answer")),
+            "header_bytes": 0,
+            "manifest_bytes": 0,
+            "delta_bytes": 0,
+            "feed_bytes": 0,
+            "saved_bytes": int(value(EDGE_READ_BYTES, how="held")),
+        }
+
+    def _changed(self, study: StudyRef) -> None:
+        self._kept.freshness.changed(study)
+        self._nudge()
+
+    def _opened(self, study: StudyRef) -> None:
+        self._opened_s[study] = self._clock.monotonic()
+        self._opened_s.move_to_end(study)
+        if len(self._opened_s) > _RECENT_STUDIES:
+            self._opened_s.popitem(last=False)
+
+    async def _keep_comparing(self) -> None:
+        while True:
+            await asyncio.sleep(self._every_s * random.uniform(0.9, 1.1))  # many edges must not ask in step
+            for study in self._recent():
+                with suppress(NearframeError):
+                    await self.mirror.bring_study(study)
+
+    def _recent(self) -> list[StudyRef]:
+        since_s = self._clock.monotonic() - _RECENT_S
+        return [study for study, at_s in self._opened_s.items() if at_s >= since_s]

@@ -1,0 +1,62 @@
+"""The composition root of an edge in front of an archive that speaks DICOMweb alone."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from nearframe.app import NodeApp, node_routes, not_at_an_edge, open_core, services_of, spool_limits, sync_services
+from nearframe.config import Settings
+from nearframe.dicomweb.address import Addresses
+from nearframe.dicomweb.app import dicomweb_app
+from nearframe.edge.keptstore import KeptStore
+from nearframe.edge.pacs.node import PacsEdge, PacsKept
+from nearframe.intake.spool import Spool
+from nearframe.metrics import Metrics
+from nearframe.query.feedwatch import FeedWatch
+from nearframe.query.health import upstream_check
+from nearframe.query.status import node_status
+from nearframe.storage.scratch import remove_leftovers
+
+
+@asynccontextmanager
+async def open_pacs_edge(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Metrics]]:
+    """Open an edge that keeps what is opened of an archive. The value is what it answers, and its metrics."""
+    async with open_core(settings, "edge", KeptStore) as core:
+        feed = FeedWatch(core.catalogue, core.sql)
+        await core.disk.run(remove_leftovers, settings.home / "spool")
+        kept = PacsKept(
+            home=settings.home,
+            store=core.packs,
+            catalogue=core.catalogue,
+            freshness=core.freshness,
+            spool=Spool(settings.home / "spool", spool_limits(settings)),
+            limits=core.limits,
+            sql=core.sql,
+            disk=core.disk,
+            metrics=core.metrics,
+        )
+        edge = PacsEdge(settings, kept, core.gate, node_name=core.node_name, nudge=feed.nudge)
+        sync = sync_services(core, edge.contents, feed, None)
+        checks = {"upstream": upstream_check(lambda: edge.upstream.is_reachable)}
+
+        async def status(request: Request) -> Response:
+            stats = await core.disk.run(core.packs.stats)
+            state = await core.sql.run(node_status, "edge", settings.home, core.catalogue, stats)
+            state["upstream"], state["moved"] = edge.upstream_status(), edge.moved()
+            return JSONResponse(state, headers={"Cache-Control": "no-store"})
+
+        own = Route("/api/status", status)
+        routes = [own, *sync_routes(sync, core.gate), *node_routes(core, "edge", checks)]
+        dicomweb = dicomweb_app(services_of(core, edge.contents, None, None), settings, core.gate)
+        edge.start()
+        try:
+            yield NodeApp(edge.wrap(dicomweb, Addresses(settings)), routes, not_at_an_edge), core.metrics
+        finally:
+            await edge.stop()
+            await feed.close()
