@@ -22,6 +22,7 @@ from nearframe.query.feedwatch import FeedWatch
 from nearframe.query.health import upstream_check
 from nearframe.query.status import node_status
 from nearframe.storage.scratch import remove_leftovers
+from nearframe.sync.app import sync_routes
 
 
 @asynccontextmanager
