@@ -36,6 +36,7 @@ _QUICK = {
     "bench.policy": ["--seeds", "1", "--studies", "100"],
     "bench.resend": ["--slices", "20"],
     "bench.memory": ["--frames", "100"],
+    "bench.recipes": ["--only", "NM"],
     "bench.sync": ["--slices", "20"],
 }
 

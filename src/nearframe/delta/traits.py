@@ -41,6 +41,8 @@ _B_VALUES: Final = ("00189087", "0019100C", "20011003", "00431039")
 
 _MILLIMETRES: Final = 2  # decimals
 _COSINES: Final = 4
+#: Millimetres, b-values and counters are far below; sums and products of numbers below stay finite.
+_LARGEST: Final = 1e12
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,19 +118,21 @@ def _layers(metadata: DICOMJSON, frame_index: int) -> list[DICOMJSON]:
     """Return where a frame's attributes may stand: its own functional groups, the shared ones, the instance."""
     layers: list[DICOMJSON] = []
     for tag, index in ((_PER_FRAME_GROUPS, frame_index), (_SHARED_GROUPS, 0)):
-        items = metadata.get(tag, {}).get("Value") or []
+        items = _values_of(metadata.get(tag))
         if index < len(items) and isinstance(items[index], dict):
-            groups = [group.get("Value") for group in items[index].values() if isinstance(group, dict)]
+            groups = [_values_of(group) for group in items[index].values()]
             layers += [group[0] for group in groups if group and isinstance(group[0], dict)]
     return [*layers, metadata]
 
 
+def _values_of(attribute: object) -> list[Any]:
+    """Return the values of a DICOM JSON attribute, none if it is anything else."""
+    values = attribute.get("Value") if isinstance(attribute, dict) else None
+    return values if isinstance(values, list) else []
+
+
 def _values(layers: list[DICOMJSON], tag: str) -> list[Any]:
-    for layer in layers:
-        values = layer.get(tag, {}).get("Value")
-        if isinstance(values, list) and values:
-            return values
-    return []
+    return next((values for layer in layers if (values := _values_of(layer.get(tag)))), [])
 
 
 def _text(layers: list[DICOMJSON], tag: str) -> str:
@@ -145,9 +149,10 @@ def _numbers(layers: list[DICOMJSON], tag: str, count: int) -> list[float]:
     """Return the first `count` values as numbers, or nothing."""
     try:
         numbers = [float(value) for value in _values(layers, tag)[:count]]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return []
-    return numbers if len(numbers) == count and np.isfinite(numbers).all() else []
+    make_sense = len(numbers) == count and all(abs(number) < _LARGEST for number in numbers)
+    return numbers if make_sense else []
 
 
 def _rounded(numbers: list[float], decimals: int) -> tuple[float, ...]:

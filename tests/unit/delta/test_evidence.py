@@ -170,7 +170,9 @@ def test_depth_is_that_of_the_deepest_base() -> None:
     assert candidate.depth == 3
 
 
-@pytest.mark.parametrize("value", [["x"], [None] * 3, [1, 2], "text", [float("nan")] * 3, [{}, {}, {}]])
+@pytest.mark.parametrize(
+    "value", [["x"], [None] * 3, [1, 2], "text", [float("nan")] * 3, [1e300] * 3, [10**400] * 3, [{}, {}, {}]]
+)
 def test_values_that_make_no_sense_are_missing(value: Any) -> None:
     odd = {**metadata(), "00200032": {"vr": "DS", "Value": value}, "52009230": {"vr": "SQ", "Value": value}}
     assert found(known("a", odd), known("b", odd, series="1.8")) == {}
