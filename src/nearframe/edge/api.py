@@ -17,8 +17,8 @@ from nearframe.edge.routes import Asked, Condition, Rule
 from nearframe.edge.tiering import Tiering
 from nearframe.edge.tiers import Consult, StudyTier
 from nearframe.errors import MalformedRequest, UnsupportedMedia
-from nearframe.query.urgency import GivenUrgency, read_reason, read_urgency
-from nearframe.storage.ports import StudyRef
+from nearframe.query.urgency import given_json, read_given, read_reason, read_urgency
+from nearframe.storage.ports import GivenUrgency, StudyRef
 from nearframe.sync.asked import json_body, study_of
 
 _STUDY: Final = "/api/studies/{study}"
@@ -84,8 +84,8 @@ async def get_urgency(tiering: Tiering, context: Context, request: Request) -> A
 async def put_urgency(tiering: Tiering, context: Context, request: Request) -> Any:
     """Give a study a class: `{"class", "reason", "until"}`; null takes it back."""
     study = study_of(context, request)
-    given = GivenUrgency.parse(await _json(request), tiering.keeper.now)
-    return describe(tiering, await tiering.keeper.give(study, given.urgency, given.reason, given.until))
+    given = read_given(await _json(request), tiering.keeper.moment)
+    return describe(tiering, await tiering.keeper.give(study, given))
 
 
 async def open_consult(tiering: Tiering, context: Context, request: Request) -> Any:
@@ -151,7 +151,10 @@ async def purge(tiering: Tiering, context: Context, request: Request) -> Any:
 
 def describe(tiering: Tiering, tier: StudyTier) -> dict[str, Any]:
     """Return how a study stands."""
-    given = None if tier.given is None else GivenUrgency(tier.given, tier.reason, tier.until).as_json()
+    given = None
+    if tier.given is not None:
+        until = None if tier.until is None else datetime.fromtimestamp(tier.until, UTC)
+        given = given_json(GivenUrgency(tier.given, tier.reason, until))
     why = "consult" if tier.consults else "route" if given is None else "given"
     fresh_until = tier.used_at + tiering.keeper.lifetimes.of(tier.urgency)
     return {

@@ -26,7 +26,7 @@ from nearframe.edge.pull import Pulled, StudyPuller
 from nearframe.edge.upstream import FeedEntry, Upstream
 from nearframe.errors import Gone, NearframeError, NotFound, UpstreamError
 from nearframe.query.workers import Workers
-from nearframe.storage.ports import FeedCursor, StudyRef
+from nearframe.storage.ports import FeedCursor, GivenUrgency, StudyRef
 
 _STUDIES_KEPT = 10_000  # of those that are not known to be corrected, the first correction is pulled at once
 _log = log.logger(__name__)
@@ -71,6 +71,8 @@ class Follower:
     ----------
     changed
         Told of each study after it changed here.
+    told
+        Told what the upstream says of a study's urgency, as soon as it says so.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class Follower:
         workers: Workers,
         clock: Clock,
         changed: Callable[[StudyRef], None],
+        told: Callable[[StudyRef, GivenUrgency | None], None] = lambda _study, _given: None,
         pace: Pace | None = None,
     ) -> None:
         self._upstream = upstream
@@ -94,6 +97,7 @@ class Follower:
         self._workers = workers
         self._clock = clock
         self._changed = changed
+        self._told = told
         self._pace = pace or Pace()
         self._rng = random.Random()
         self._slots = asyncio.Semaphore(self._pace.at_once)
@@ -172,6 +176,7 @@ class Follower:
 
     def _mark(self, entry: FeedEntry) -> None:
         uid = entry.study_instance_uid
+        self._told(StudyRef(self._tenant, uid), entry.given)
         self._pending[uid] = entry
         if uid not in self._pulling:
             self._pulling[uid] = tasks.spawn(self._keep_pulling(uid), name="pull study")

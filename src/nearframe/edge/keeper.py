@@ -26,7 +26,7 @@ from nearframe.edge.tiers import Consult, Departed, StudyTier, TierFile
 from nearframe.errors import NearframeError, NotFound
 from nearframe.query.manifests import Manifests
 from nearframe.query.workers import Workers
-from nearframe.storage.ports import StudyRef
+from nearframe.storage.ports import GivenUrgency, StudyRef
 
 #: How exact "last opened" is, and how much of it a crash may lose.
 TICK_S: Final = 5.0
@@ -154,6 +154,11 @@ class Keeper:
         return [one for one in self._consults.values() if one.studies[0] == study]
 
     @property
+    def moment(self) -> datetime:
+        """The time."""
+        return self._clock.now()
+
+    @property
     def local_now(self) -> datetime:
         """The time of day here: DICOM's dates have no zone."""
         return self._clock.now().astimezone().replace(tzinfo=None)
@@ -274,11 +279,14 @@ class Keeper:
 
     # -- what people say -----------------------------------------------------------------------
 
-    async def give(self, study: StudyRef, urgency: Urgency | None, reason: str, until: float | None) -> StudyTier:
+    async def give(self, study: StudyRef, given: GivenUrgency | None) -> StudyTier:
         """Give a study a class, or with None take back what was given; durable on return."""
         tier = self.get(study)
         was = tier.urgency
-        tier.given, tier.reason, tier.until = (None, "", None) if urgency is None else (urgency, reason, until)
+        tier.given, tier.reason, tier.until = None, "", None
+        if given is not None:
+            until = None if given.until is None else given.until.timestamp()
+            tier.given, tier.reason, tier.until = given.urgency, given.reason, until
         if tier.decide(self.now) < was:
             tier.used_at = self.now
             self.on_open(tier)

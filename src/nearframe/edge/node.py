@@ -136,6 +136,7 @@ class Edge:
             workers=kept.disk,
             clock=clock,
             changed=self._changed,
+            told=self.tiering.told,
             pace=pace,
         )
         self.forwarder = Forwarder(

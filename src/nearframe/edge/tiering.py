@@ -26,7 +26,7 @@ from nearframe.metrics import EDGE_BUDGET_BYTES, EDGE_CONSULTS, EDGE_STUDIES, Me
 from nearframe.query.manifests import Manifests
 from nearframe.query.status import TierCounts, Tiers
 from nearframe.query.workers import Workers
-from nearframe.storage.ports import Catalogue, FeedCursor, StudyRef
+from nearframe.storage.ports import Catalogue, FeedCursor, GivenUrgency, StudyRef
 
 #: Of the disk that is free or holds packs, what they may take where no setting says.
 DISK_SHARE: Final = 0.8
@@ -83,6 +83,8 @@ class Tiering:
         self.keeper.on_open = self._opened
         store.on_growth = self.evictor.grew
         metrics.before_reading(self._measure)
+        #: What the upstream said of studies that are not here yet.
+        self._said: dict[StudyRef, GivenUrgency] = {}
         self._stock: asyncio.Task[None] | None = None
 
     def fetching_by(self, fetcher: Fetcher, indexes: StudyIndexes) -> None:
@@ -111,12 +113,34 @@ class Tiering:
         """Take note that a study came, changed or was removed."""
         tasks.spawn(self._take_note(study), name="take note of study")
 
+    def told(self, study: StudyRef, given: GivenUrgency | None) -> None:
+        """Take note of what the upstream says of a study's urgency; of one not here yet, once it is."""
+        if given is None:
+            self._said.pop(study, None)
+        else:
+            self._said[study] = given
+        if self.keeper.find(study) is not None:
+            tasks.spawn(self._take_over(study, given), name="take over urgency")
+
+    async def _take_over(self, study: StudyRef, given: GivenUrgency | None) -> None:
+        # The catalogue keeps what the upstream said last: only news are taken over, so that what a
+        # person says here holds until then, and those who follow this edge are told.
+        try:
+            if await self._sql.run(self._catalogue.give_urgency, study, given):
+                await self.keeper.give(study, given)
+        except NotFound:
+            return  # gone again: the feed will say so
+        self._said.pop(study, None)
+
     async def _take_note(self, study: StudyRef) -> None:
         try:
             tier = await self.keeper.arrived(study)
         except NotFound:
+            self._said.pop(study, None)
             await self.keeper.removed(study)
             return
+        if (given := self._said.get(study)) is not None:
+            await self._take_over(study, given)
         facts = await self.keeper.facts(study)
         push = self._settings.push
         is_due = push == "all" or (push == "today" and facts.is_of_today(self.keeper.local_now))

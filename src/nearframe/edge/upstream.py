@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -38,7 +39,8 @@ from nearframe.errors import (
 )
 from nearframe.ids import Digest
 from nearframe.metrics import UPSTREAM_BYTES, UPSTREAM_ITEMS, Metrics
-from nearframe.storage.ports import ContentKind, FeedCursor, StudyRef
+from nearframe.query.urgency import read_given
+from nearframe.storage.ports import ContentKind, FeedCursor, GivenUrgency, StudyRef
 from nearframe.sync.asked import MAX_UID_CHARS
 from nearframe.units import KIB, MIB
 from nearframe.wire import contentstream, headerstream
@@ -83,6 +85,8 @@ class FeedEntry:
     seq: int
     study_instance_uid: str
     instances: int
+    #: The class of urgency that the upstream gives it.
+    given: GivenUrgency | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -498,7 +502,15 @@ def _feed_entry(entry: Any) -> FeedEntry:
     uid = str(entry["study"])
     if not 0 < len(uid) <= MAX_UID_CHARS:
         raise ValueError("a study UID of the feed is no UID")
-    return FeedEntry(int(entry["seq"]), uid, int(entry["instances"]))
+    return FeedEntry(int(entry["seq"]), uid, int(entry["instances"]), _given(entry.get("urgency")))
+
+
+def _given(document: Any) -> GivenUrgency | None:
+    """Read a class that a feed gives; one that this release cannot read is none: the study is followed all the same."""
+    try:
+        return read_given(document, datetime.now(UTC)) if isinstance(document, dict) else None
+    except MalformedRequest:
+        return None
 
 
 def _path(study: StudyRef, rest: str) -> str:

@@ -11,7 +11,7 @@ from nearframe.origin.background import Background
 from nearframe.perceptual.report import dedupe_report
 from nearframe.query.status import NodeStatus, node_status
 from nearframe.storage.packs import PackStore
-from nearframe.storage.ports import Catalogue, ConflictRecord, InstanceRecord, StudyRef
+from nearframe.storage.ports import Catalogue, ConflictRecord, GivenUrgency, InstanceRecord, StudyRef
 
 #: A report compares frames in memory, at about 600 bytes each.
 MAX_REPORT_FRAMES = 300_000
@@ -76,6 +76,15 @@ class Admin:
         """
         self._catalogue.state(study)
         return proposals.study_proposals(self._catalogue.hashes(study), study.study_instance_uid, limit)
+
+    def given_urgency(self, study: StudyRef) -> GivenUrgency | None:
+        """Return the class of urgency that was given to a study; raises `NotFound` if there is no such study."""
+        self._catalogue.state(study)
+        return self._catalogue.given_urgency(study)
+
+    def give_urgency(self, study: StudyRef, given: GivenUrgency | None) -> None:
+        """Give a study a class, or take it back: the feed tells its edges. Raises `NotFound`."""
+        self._catalogue.give_urgency(study, given)
 
     def versions(self, tenant: str, sop_instance_uid: str) -> list[InstanceRecord]:
         """Return every stored version of an instance, oldest first.

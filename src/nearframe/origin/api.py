@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -19,6 +20,7 @@ from nearframe.dicomweb.endpoint import Endpoint, Parameter
 from nearframe.errors import AccessError, MalformedRequest, UnsupportedMedia
 from nearframe.origin.admin import Admin, version_json
 from nearframe.query.freshness import Freshness
+from nearframe.query.urgency import given_json, read_given
 from nearframe.query.workers import Workers
 from nearframe.storage.ports import StudyRef
 
@@ -72,6 +74,15 @@ def endpoints() -> tuple[Endpoint[ApiServices], ...]:
             json_, (), (limit,),
         ),
         Endpoint(
+            "study_urgency", "GET", "/studies/{study}/urgency", _get_urgency,
+            "The class of urgency that was given to a study: null if none was.", json_,
+        ),
+        Endpoint(
+            "give_urgency", "PUT", "/studies/{study}/urgency", _put_urgency,
+            'Give a study a class, which its edges follow: {"class", "reason", "until"}; null takes it back.',
+            json_, json_,
+        ),
+        Endpoint(
             "instance_versions", "GET", "/instances/{instance}/versions", _versions,
             "Every stored version of an instance, oldest first.", json_,
         ),
@@ -95,7 +106,10 @@ def api_routes(services: ApiServices, gate: Gate, addresses: Addresses) -> list[
         url = addresses.service(request).removesuffix(DICOMWEB) + ROOT
         return Response(openapi(table, url, "nearframe API", "For those who look after an archive."), media_type=_JSON)
 
-    routes = [Route(ROOT + one.path, PathApp({one.method: (one.name, answerer(one))}, describe)) for one in table]
+    by_path: dict[str, dict[str, tuple[str, Answerer]]] = {}
+    for one in table:
+        by_path.setdefault(one.path, {})[one.method] = (one.name, answerer(one))
+    routes = [Route(ROOT + path, PathApp(methods, describe)) for path, methods in by_path.items()]
     return [Route(f"{ROOT}/openapi.json", PathApp({"GET": ("api_openapi", describe)}, describe)), *routes]
 
 
@@ -130,6 +144,24 @@ async def _candidates(services: ApiServices, call: Call) -> Response:
     limit = _natural(call.query("limit"), _CANDIDATES, _MAX_CANDIDATES)
     study = StudyRef(call.context.tenant, call.study)
     return _answer(await services.cpu.run(services.admin.candidates, study, limit))
+
+
+async def _get_urgency(services: ApiServices, call: Call) -> Response:
+    given = await services.sql.run(services.admin.given_urgency, _study(call))
+    return _answer({"study": call.study, "given": None if given is None else given_json(given)})
+
+
+async def _put_urgency(services: ApiServices, call: Call) -> Response:
+    study = _study(call)
+    given = read_given(await _json_body(call.request), datetime.now(UTC))
+    await services.sql.run(services.admin.give_urgency, study, given)
+    return _answer({"study": call.study, "given": None if given is None else given_json(given)})
+
+
+def _study(call: Call) -> StudyRef:
+    if not call.context.scope.admits(call.study):
+        raise AccessError("this study is outside what the session may reach")
+    return StudyRef(call.context.tenant, call.study)
 
 
 async def _versions(services: ApiServices, call: Call) -> Response:

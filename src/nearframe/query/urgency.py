@@ -1,60 +1,44 @@
-"""A class of urgency as people and other nodes give it to a study."""
+"""A class of urgency as people and other nodes give it to a study: JSON read and written."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from nearframe.context import Urgency
 from nearframe.errors import MalformedRequest
+from nearframe.storage.ports import GivenUrgency
 from nearframe.units import parse_duration
 
 MAX_REASON_CHARS: Final = 200
+_SHAPE: Final = 'a class is given as {"class": …, "reason": …, "until": …}; the last two may be left out'
 
 
-@dataclass(frozen=True, slots=True)
-class GivenUrgency:
-    """A class, why, and when it ends.
+def read_given(document: dict[str, Any], now: datetime) -> GivenUrgency | None:
+    """Read ``{"class": "stat", "reason": "fall", "until": "2 h"}``; the end may be an ISO 8601 time too.
 
-    Attributes
-    ----------
-    urgency
-        None takes back what was given.
-    until
-        Seconds since 1970, or None: until something else is given.
+    A class of null is None: what was given is taken back.
+
+    Raises
+    ------
+    MalformedRequest
+        Naming the member, and what is expected.
     """
+    if document.keys() - {"class", "reason", "until"} or "class" not in document:
+        raise MalformedRequest(_SHAPE)
+    reason, until = read_reason(document), _until(document.get("until"), now)
+    if document["class"] is None:
+        return None
+    try:
+        return GivenUrgency(read_urgency(document["class"]), reason, until)
+    except ValueError as error:
+        raise MalformedRequest(f"class: {error}") from error
 
-    urgency: Urgency | None
-    reason: str = ""
-    until: float | None = None
 
-    @classmethod
-    def parse(cls, document: dict[str, Any], now: float) -> GivenUrgency:
-        """Read ``{"class": "stat", "reason": "fall", "until": "2 h"}``; the end may be an ISO 8601 time too.
-
-        Raises
-        ------
-        MalformedRequest
-            Naming the member, and what is expected.
-        """
-        unknown = document.keys() - {"class", "reason", "until"}
-        if unknown or "class" not in document:
-            raise MalformedRequest(
-                'a class is given as {"class": …, "reason": …, "until": …}; the last two may be left out'
-            )
-        word = document["class"]
-        try:
-            urgency = None if word is None else read_urgency(word)
-        except ValueError as error:
-            raise MalformedRequest(f"class: {error}") from error
-        return cls(urgency, read_reason(document), _until(document.get("until"), now))
-
-    def as_json(self) -> dict[str, Any]:
-        """Return what `parse` reads."""
-        word = None if self.urgency is None else self.urgency.name.lower()
-        until = None if self.until is None else datetime.fromtimestamp(self.until, UTC).isoformat()
-        return {"class": word, "reason": self.reason, "until": until}
+def given_json(given: GivenUrgency) -> dict[str, Any]:
+    """Return what `read_given` reads."""
+    until = None if given.until is None else given.until.isoformat()
+    return {"class": given.urgency.name.lower(), "reason": given.reason, "until": until}
 
 
 def read_urgency(word: object) -> Urgency:
@@ -68,12 +52,12 @@ def read_urgency(word: object) -> Urgency:
 def read_reason(document: dict[str, Any]) -> str:
     """Return the reason that a document gives; raises `MalformedRequest`."""
     reason = document.get("reason") or ""
-    if not isinstance(reason, str) or len(reason) > MAX_REASON_CHARS or not (reason.isprintable() or not reason):
+    if not isinstance(reason, str) or len(reason) > MAX_REASON_CHARS or not reason.isprintable():
         raise MalformedRequest(f"reason: a line of at most {MAX_REASON_CHARS} characters")
     return reason
 
 
-def _until(given: object, now: float) -> float | None:
+def _until(given: object, now: datetime) -> datetime | None:
     if given is None:
         return None
     try:
@@ -81,7 +65,7 @@ def _until(given: object, now: float) -> float | None:
             raise ValueError("expected a text")
         if given[:4].isdigit() and "-" in given:
             moment = datetime.fromisoformat(given)
-            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-        return now + parse_duration(given)
+            return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return now + timedelta(seconds=parse_duration(given))
     except (ValueError, OverflowError) as error:
         raise MalformedRequest("until: a time such as 2 h, or a moment such as 2026-11-22T18:00:00Z") from error

@@ -13,6 +13,7 @@ from datetime import datetime
 from enum import IntEnum
 from typing import Final, Protocol, TypeAlias
 
+from nearframe.context import Urgency
 from nearframe.dicom.model import DICOMJSON, Attributes, PixelDescription
 from nearframe.ids import Digest, Identity
 from nearframe.wire.frametable import FrameTable
@@ -264,6 +265,15 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True)
+class GivenUrgency:
+    """A class of urgency given to a study: why, and until when (None: until another is given)."""
+
+    urgency: Urgency
+    reason: str = ""
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class FeedEntry:
     """A study's latest change. A study appears once, at its last sequence."""
 
@@ -272,6 +282,7 @@ class FeedEntry:
     study_instance_uid: str
     #: Current instances. As many as before tells a follower that nothing but headers changed.
     instances: int
+    given: GivenUrgency | None = None
 
     @property
     def deleted(self) -> bool:
@@ -449,7 +460,23 @@ class Catalogue(Protocol):
         """Close a conflict: ``keep="current"`` or ``keep="incoming"`` (which becomes the new current version)."""
         ...
 
+    def give_urgency(self, study: StudyRef, given: GivenUrgency | None) -> bool:
+        """Give a study a class of urgency, or take it back; a change gets the study a new place in the feed.
+
+        Returns False if that is what it has already.
+
+        Raises
+        ------
+        NotFound
+            If there is no such study.
+        """
+        ...
+
     # -- reading ---------------------------------------------------------------------------
+
+    def given_urgency(self, study: StudyRef) -> GivenUrgency | None:
+        """Return the class that was given to a study, or None."""
+        ...
 
     def find_instance(
         self,

@@ -12,7 +12,8 @@ from nearframe.dicomweb.answers import REVALIDATE, etag_matches
 from nearframe.errors import MalformedRequest
 from nearframe.ids import Digest
 from nearframe.listener import STOPPING
-from nearframe.storage.ports import Catalogue, FeedCursor, Rendition, StudyRef
+from nearframe.query.urgency import given_json
+from nearframe.storage.ports import Catalogue, FeedCursor, FeedEntry, Rendition, StudyRef
 from nearframe.sync.asked import digest_of, natural, study_of
 from nearframe.sync.services import DELTA, FEED, MANIFEST, RENDITIONS, SyncServices
 from nearframe.wire.canonical import JSONObject
@@ -37,12 +38,15 @@ async def feed(services: SyncServices, context: Context, request: Request) -> Re
         natural(request.query_params.get("wait"), 0, MAX_WAIT_S),
         request.scope.get(STOPPING),
     )
-    studies: list[JSONObject] = [
-        {"seq": entry.seq, "study": entry.study_instance_uid, "instances": entry.instances} for entry in page.entries
-    ]
+    studies: list[JSONObject] = [_feed_entry(entry) for entry in page.entries]
     body = dump_json({"next": str(page.next), "studies": studies})
     services.sent(FEED, 1, len(body))
     return Response(body, headers={"Cache-Control": "no-store"}, media_type="application/json")
+
+
+def _feed_entry(entry: FeedEntry) -> JSONObject:
+    said: JSONObject = {"seq": entry.seq, "study": entry.study_instance_uid, "instances": entry.instances}
+    return said if entry.given is None else said | {"urgency": given_json(entry.given)}
 
 
 async def manifest(services: SyncServices, context: Context, request: Request) -> Response:

@@ -148,3 +148,32 @@ async def test_live_segments_come_to_who_waits_for_them(tmp_path: Path) -> None:
             ("/api/segments/b/1", 404),
         ):
             assert (await edge.client.get(path)).status_code == status
+
+
+async def test_an_edge_follows_the_class_that_its_archive_gives(tmp_path: Path) -> None:
+    async with (
+        origin_node(tmp_path / "origin") as origin,
+        edge_node(tmp_path / "near", origin.url) as near,
+        edge_node(tmp_path / "far", near.url) as far,
+    ):
+        study = Study(1, slices=1)
+        at = f"/api/studies/{study.uid}/urgency"
+        await origin.store(study.files)
+        await until_followed(near, origin)
+        manifests = origin.sent()["manifest"]
+        given = await origin.client.put(at, json={"class": "stat", "reason": "fall", "until": "2 h"})
+        assert given.status_code == 200
+        assert (await origin.client.get(at)).json()["given"]["class"] == "stat"
+        for edge in (near, far):
+            await _until_class(edge, at, "stat")
+        assert (await near.client.put(at, json={"class": "active"})).status_code == 200
+        await origin.client.put(at, json={"class": None})
+        for edge in (near, far):
+            await _until_class(edge, at, "archive")
+        assert origin.sent()["manifest"] == manifests, "no pixel, header or manifest moves for it"
+
+
+async def _until_class(edge: Node, path: str, word: str) -> None:
+    async with asyncio.timeout(30):
+        while (await edge.client.get(path)).json().get("class") != word:
+            await asyncio.sleep(0.05)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from nearframe.edge.tiers import StudyTier, TierFile
 from nearframe.errors import NotFound
 from nearframe.query.manifests import Manifests
 from nearframe.query.workers import Workers
-from nearframe.storage.ports import StudyRef
+from nearframe.storage.ports import GivenUrgency, StudyRef
 from tests.syncing import Shelves, ct_series
 
 UID, PRIOR_UID, OTHER_UID = "1.2.3.1", "1.2.3.2", "1.2.3.3"
@@ -86,7 +87,8 @@ async def test_use_is_noted_and_bulk_is_not(setup: Setup) -> None:
 
 async def test_given_classes_hold_until_they_end_and_outlive_a_restart(setup: Setup) -> None:
     async with setup.keeper() as keeper:
-        await keeper.give(STUDY, Urgency.STAT, "fall in the ward", keeper.now + 60)
+        until = keeper.moment + timedelta(seconds=60)
+        await keeper.give(STUDY, GivenUrgency(Urgency.STAT, "fall in the ward", until))
         await keeper.pin(PRIOR, pinned=True)
         assert ask(keeper) is Urgency.STAT
     async with setup.keeper() as keeper:
@@ -95,7 +97,7 @@ async def test_given_classes_hold_until_they_end_and_outlive_a_restart(setup: Se
         setup.later(keeper, 60)
         assert ask(keeper) is Urgency.ROUTINE
         with pytest.raises(NotFound):
-            await keeper.give(StudyRef("main", "9.9"), Urgency.STAT, "", None)
+            await keeper.give(StudyRef("main", "9.9"), GivenUrgency(Urgency.STAT))
 
 
 async def test_a_consult_raises_its_study_and_priors_and_holds_them(setup: Setup) -> None:

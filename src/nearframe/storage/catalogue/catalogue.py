@@ -31,6 +31,7 @@ from nearframe.storage.ports import (
     ConflictRecord,
     FeedCursor,
     FeedEntry,
+    GivenUrgency,
     InstanceRecord,
     NewVersion,
     OutboxEvent,
@@ -169,6 +170,12 @@ class SQLCatalogue:
             conflicts.close(changes.connection, this, keep, principal, microseconds(self._clock.now()))
             return conflicts.conflict(changes.connection, conflict_id)
 
+    def give_urgency(self, study: StudyRef, given: GivenUrgency | None) -> bool:
+        if self.given_urgency(study) == given:  # what a feed repeats costs no transaction
+            return False
+        with self.database.write() as connection:
+            return feed.give_urgency(connection, study, given)
+
     def start_epoch(self) -> FeedCursor:
         """Begin a new epoch, as a restore must: every follower of the feed resynchronises."""
         with self.database.write() as connection:
@@ -246,6 +253,10 @@ class SQLCatalogue:
         """
         with self.database.read_within(searching.MAX_SEARCH_S) as connection:
             return searching.run(connection, search)
+
+    def given_urgency(self, study: StudyRef) -> GivenUrgency | None:
+        with self.database.read() as connection:
+            return feed.given_urgency(connection, study)
 
     def totals(self) -> Totals:
         """Return how much is in view, of all tenants; costs the same for any size."""

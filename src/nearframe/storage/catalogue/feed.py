@@ -7,17 +7,29 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from nearframe.errors import Gone
+from nearframe.context import Urgency
+from nearframe.errors import Gone, NotFound
 from nearframe.ids import Digest, Identity
 from nearframe.storage.catalogue import schema
-from nearframe.storage.ports import FeedCursor, FeedEntry, OutboxEvent, StudyRef
+from nearframe.storage.catalogue.values import microseconds, moment
+from nearframe.storage.ports import FeedCursor, FeedEntry, GivenUrgency, OutboxEvent, StudyRef
 
 _study, _root, _outbox, _consumer = schema.study.c, schema.study_root.c, schema.outbox.c, schema.consumer.c
+_given = schema.given_urgency.c
 
 
 _HEAD = sa.select(schema.head.c.epoch, schema.head.c.seq)
 _AFTER = (
-    sa.select(_study.seq, _study.tenant, _study.study_instance_uid, _study.instance_count)
+    sa.select(
+        _study.seq,
+        _study.tenant,
+        _study.study_instance_uid,
+        _study.instance_count,
+        _given.urgency,
+        _given.reason,
+        _given.until,
+    )
+    .outerjoin_from(schema.study, schema.given_urgency, _given.study_id == _study.id)
     .where(_study.seq > sa.bindparam("seq"))
     .order_by(_study.seq)
     .limit(sa.bindparam("count"))
@@ -36,7 +48,42 @@ def feed(connection: sa.Connection, after: FeedCursor | None, limit: int) -> lis
     if after is not None and (after.epoch != end.epoch or after.seq > end.seq):
         raise Gone("the cursor is of another life of this catalogue: list its studies again and start from its head")
     rows = connection.execute(_AFTER, {"seq": 0 if after is None else after.seq, "count": limit})
-    return [FeedEntry(row.seq, row.tenant, row.study_instance_uid, row.instance_count) for row in rows]
+    return [FeedEntry(row.seq, row.tenant, row.study_instance_uid, row.instance_count, _given_of(row)) for row in rows]
+
+
+def given_urgency(connection: sa.Connection, study: StudyRef) -> GivenUrgency | None:
+    """Return the class that was given to a study."""
+    statement = sa.select(schema.given_urgency).where(_given.study_id == _study_id(connection, study))
+    row = connection.execute(statement).first()
+    return None if row is None else _given_of(row)
+
+
+def give_urgency(connection: sa.Connection, study: StudyRef, given: GivenUrgency | None) -> bool:
+    """Give a study a class and a new place in the feed, unless it has that class already."""
+    study_id = _study_id(connection, study)
+    if study_id is None:
+        raise NotFound("study")
+    if given_urgency(connection, study) == given:
+        return False
+    connection.execute(sa.delete(schema.given_urgency).where(_given.study_id == study_id))
+    if given is not None:
+        until = None if given.until is None else microseconds(given.until)
+        values = {"study_id": study_id, "urgency": int(given.urgency), "reason": given.reason, "until": until}
+        connection.execute(sa.insert(schema.given_urgency).values(values))
+    before = connection.execute(sa.select(_study.seq).where(_study.id == study_id)).scalar_one()
+    seq = head(connection).seq + 1
+    connection.execute(sa.update(schema.head).values(seq=seq))
+    connection.execute(sa.update(schema.study).where(_study.id == study_id).values(seq=seq))
+    # What the study consists of stays as it is, and so does its root.
+    same = sa.and_(_root.study_id == study_id, _root.seq == before)
+    connection.execute(sa.update(schema.study_root).where(same).values(seq=seq))
+    return True
+
+
+def _given_of(row: Any) -> GivenUrgency | None:
+    if row.urgency is None:
+        return None
+    return GivenUrgency(Urgency(row.urgency), row.reason, None if row.until is None else moment(row.until))
 
 
 def save_root(connection: sa.Connection, study: StudyRef, seq: int, root: Digest) -> None:

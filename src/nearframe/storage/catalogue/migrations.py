@@ -19,10 +19,12 @@ from nearframe.storage.catalogue import schema
 from nearframe.storage.catalogue.database import Database
 from nearframe.storage.catalogue.values import microseconds
 
-LATEST: Final = 1
+LATEST: Final = 2
 
 #: ``{version: step}``: a step takes a database at the version before to `version`.
-STEPS: Final[Mapping[int, Callable[[sa.Connection], None]]] = {}
+STEPS: Final[Mapping[int, Callable[[sa.Connection], None]]] = {
+    2: lambda connection: schema.given_urgency.create(connection),
+}
 
 
 def migrate(database: Database, now: datetime, *, may_create: bool = True) -> None:

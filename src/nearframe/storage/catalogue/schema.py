@@ -198,6 +198,17 @@ term = Table(
     sqlite_with_rowid=False,
 )
 
+# Since schema 2. A class of urgency that was given to a study: the feed tells those who follow.
+given_urgency = Table(
+    "given_urgency",
+    metadata,
+    Column("study_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("urgency", SmallInteger, nullable=False),
+    Column("reason", _TEXT, nullable=False),
+    # Microseconds since 1970, or None: until another is given.
+    Column("until", BigInteger),
+)
+
 study_root = Table(
     "study_root",
     metadata,

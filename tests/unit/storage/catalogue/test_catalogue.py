@@ -6,12 +6,24 @@ import json
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
+from nearframe.context import Urgency
 from nearframe.errors import Gone, MalformedRequest, NotFound
+from nearframe.ids import sha256
 from nearframe.storage.catalogue import SQLCatalogue
-from nearframe.storage.ports import ContentKind, FeedCursor, Outcome, Recorded, StudyRef, Totals, Undecided
+from nearframe.storage.ports import (
+    ContentKind,
+    FeedCursor,
+    GivenUrgency,
+    Outcome,
+    Recorded,
+    StudyRef,
+    Totals,
+    Undecided,
+)
 from tests.unit.storage.catalogue.objects import (
     EXPLICIT_LE,
     PIXEL,
@@ -497,3 +509,23 @@ class TestReplicate:
         assert names(catalogue, study_ref()) == ["Roe^Jane"]
         [record] = catalogue.list_instances(study_ref(), "1.2.1.5")
         assert (record.version, record.file) == (1, again.file)
+
+
+def test_a_given_class_is_told_by_the_feed_and_changes_nothing_else(catalogue: SQLCatalogue) -> None:
+    catalogue.record([version()])
+    study = study_ref()
+    seq = catalogue.state(study)
+    catalogue.save_root(study, seq, sha256(b"root"))
+    given = GivenUrgency(Urgency.STAT, "fall", datetime(2026, 11, 22, 18, 0, tzinfo=UTC))
+    assert catalogue.give_urgency(study, given)
+    assert not catalogue.give_urgency(study, given)
+    assert catalogue.given_urgency(study) == given
+    assert catalogue.state(study) == seq + 1 == catalogue.head().seq
+    assert catalogue.root_at(study, seq + 1) == sha256(b"root")
+    assert [entry.given for entry in catalogue.feed(None, 10)] == [given]
+    assert catalogue.give_urgency(study, None)
+    assert [entry.given for entry in catalogue.feed(None, 10)] == [None]
+    with pytest.raises(NotFound):
+        catalogue.give_urgency(StudyRef("main", "9.9"), given)
+    catalogue.record([version(header="another")])  # the next change goes on from there
+    assert catalogue.state(study) == catalogue.head().seq
