@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import json
 import os
+import signal
 import socket
 import statistics
 import subprocess
@@ -109,6 +110,8 @@ def _unshare() -> list[str]:
 def move_in(module: str) -> None:
     """Start this program anew in a namespace of its own, unless it is there; ends it where that cannot be."""
     if os.environ.get(_INSIDE):
+        # Ended from outside, it still ends what it started.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         return
     reason = why_not()
     if reason is not None:

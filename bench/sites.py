@@ -24,8 +24,9 @@ from bench.reader import FRAMES, Reader
 JPEG_LS: Final = "1.2.840.10008.1.2.4.80"
 _PATIENCE_S: Final = 600.0
 
-ORIGIN, NGINX, EDGE = "origin direct", "nginx + Orthanc", "edge"
-COLUMNS: Final = (ORIGIN, NGINX, EDGE)
+ORIGIN, NGINX, PLAIN_EDGE, EDGE = "origin direct", "nginx + Orthanc", "edge without delta", "edge"
+COLUMNS: Final = (ORIGIN, NGINX, PLAIN_EDGE, EDGE)
+EDGES: Final = (PLAIN_EDGE, EDGE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,8 @@ class Sites:
             elif name == NGINX:
                 yield stack.enter_context(nginx_cache(home, self.orthanc, self.tls))
             else:
-                edge = stack.enter_context(peers.edge(home, self.origin, tls=self.tls, options=QUIET))
+                options = QUIET if name == EDGE else (*QUIET, "--no-deltas")
+                edge = stack.enter_context(peers.edge(home, self.origin, tls=self.tls, options=options))
                 self.wait_followed(edge)
                 yield edge
 

@@ -34,7 +34,7 @@ from bench.bottleneck import Line
 from bench.harness import median_interval
 from bench.network import WIDE, Network
 from bench.reader import FRAMES, JSON, Export, Reader
-from bench.sites import COLUMNS, EDGE, NGINX, Picture, Sites, two_archives
+from bench.sites import COLUMNS, EDGE, EDGES, NGINX, PLAIN_EDGE, Picture, Sites, two_archives
 
 ROUND_TRIP_S: Final = 0.04
 MEGABITS: Final = (50, 10)
@@ -172,7 +172,7 @@ def correction(bench: Bench, column: str) -> Iterator[Figure]:
         sites.network.shape(bench.line)
         before = sites.network.traffic()
         sites.rename(sites.orthanc if column == NGINX else sites.origin)
-        if column == EDGE:
+        if column in EDGES:
             sites.wait_followed(server)
         _settle(sites.network)
         moved = sites.network.traffic().since(before)
@@ -238,11 +238,15 @@ AT_LEAST: Final = {"export between urgent pictures, of the line": 0.6}
 
 
 def run(bench: Bench, scenario: str, rounds: int) -> dict[str, dict[str, list[float]]]:
-    """Let the columns take turns; return values by row and column."""
+    """Let the columns take turns; return values by row and column.
+
+    Whether deltas are followed matters to a correction only.
+    """
+    columns = COLUMNS if scenario == "correction" else tuple(one for one in COLUMNS if one != PLAIN_EDGE)
     found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for number in range(rounds):
-        turn = number % len(COLUMNS)
-        for column in COLUMNS[turn:] + COLUMNS[:turn]:
+        turn = number % len(columns)
+        for column in columns[turn:] + columns[:turn]:
             for figure in SCENARIOS[scenario](bench, column):
                 found[figure.row][figure.column].append(figure.value)
         print(f"  {scenario}: round {number + 1} of {rounds}", file=sys.stderr, flush=True)
@@ -251,11 +255,12 @@ def run(bench: Bench, scenario: str, rounds: int) -> dict[str, dict[str, list[fl
 
 def tell(megabits: float, found: dict[str, dict[str, list[float]]]) -> bool:
     """Print medians and intervals; return whether every bar holds."""
-    heads = "".join(f"{column:>32}" for column in COLUMNS)
+    shown = [column for column in COLUMNS if column in next(iter(found.values()))]
+    heads = "".join(f"{column:>32}" for column in shown)
     print(f"\n{f'{megabits:g} Mbit/s, {ROUND_TRIP_S * 1e3:g} ms':<60}{heads}  bar of the edge")
     all_hold = True
     for row, columns in found.items():
-        cells = "".join(f"{_cell(columns[column]):>32}" for column in COLUMNS)
+        cells = "".join(f"{_cell(columns[column]):>32}" for column in shown)
         edge = statistics.median(columns[EDGE])
         verdict = ""
         if row in AT_MOST:

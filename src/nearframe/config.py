@@ -154,6 +154,9 @@ class Settings:
         "Age of the oldest object that is here alone, not upstream, from which health is degraded.",
         unit="s",
     )
+    deltas: bool = _setting(
+        FLAG, True, "edge", "When a study changed, ask the upstream for the changes only, not for its whole manifest."
+    )
     prefetch: bool = _setting(
         FLAG, True, "edge", "Once a frame of a series had to be fetched, fetch the rest in the background."
     )

@@ -126,7 +126,7 @@ class Edge:
         replica = Replica(
             kept.catalogue, kept.store, kept.manifests, codec, kept.sync, kept.metrics, clock, kept.outbox, kept.in_use
         )
-        puller = StudyPuller(replica, self.upstream)
+        puller = StudyPuller(replica, self.upstream, deltas=settings.deltas)
         self.follower = Follower(
             self.upstream,
             puller,

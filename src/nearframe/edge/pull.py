@@ -90,11 +90,18 @@ class Replica:
 
 
 class StudyPuller:
-    """Pulls studies; different studies at the same time, each once at a time."""
+    """Pulls studies; different studies at the same time, each once at a time.
 
-    def __init__(self, replica: Replica, upstream: Upstream) -> None:
+    Parameters
+    ----------
+    deltas
+        False to ask for the whole manifest whenever a study changed.
+    """
+
+    def __init__(self, replica: Replica, upstream: Upstream, *, deltas: bool = True) -> None:
         self._replica = replica
         self._upstream = upstream
+        self._deltas = deltas
         self._locks: dict[StudyRef, asyncio.Lock] = {}
 
     async def pull(self, study: StudyRef) -> Pulled:
@@ -155,6 +162,8 @@ class StudyPuller:
 
     async def _by_delta(self, study: StudyRef, settled: Settled) -> Pulled | None:
         """Follow a delta from what is held; None if there is none to follow."""
+        if not self._deltas:
+            return None
         run = self._replica.workers.run
         mixed = await run(_last_shown, self._replica.catalogue, study)
         root = await run(_held_root, self._replica.catalogue, study) if mixed is None else _root_of(mixed)

@@ -82,10 +82,10 @@ class Setup:
         self.archive = Archive(origin, self.workers)
         self.metrics = Metrics()
         self.manifests = Manifests(edge.catalogue, self.workers, 10_000_000)
-        replica = Replica(
+        self.replica = Replica(
             edge.catalogue, edge.store, self.manifests, Part10Edits(), self.workers, self.metrics, ManualClock()
         )
-        self.puller = StudyPuller(replica, cast("Upstream", self.archive))
+        self.puller = StudyPuller(self.replica, cast("Upstream", self.archive))
 
     async def pull(self) -> Pulled:
         self.archive.asked.clear()
@@ -118,6 +118,15 @@ async def test_first_by_manifest_then_by_delta_then_nothing(setup: Setup) -> Non
     assert setup.archive.asked == Counter(delta=1)
     setup.check_same()
     assert await setup.pull() is Pulled.UNCHANGED
+
+
+async def test_without_deltas_the_whole_manifest_is_taken(setup: Setup) -> None:
+    setup.puller = StudyPuller(setup.replica, cast("Upstream", setup.archive), deltas=False)
+    for files in (ct_series(4), ct_series(4, change=rename("Doe^Janet"))):
+        setup.origin.put(files)
+        assert await setup.pull() is Pulled.MANIFEST
+        assert setup.archive.asked == Counter(manifest=1, headers=1)
+        setup.check_same()
 
 
 async def test_a_study_written_anew_in_another_encoding(setup: Setup) -> None:
