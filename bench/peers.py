@@ -86,12 +86,11 @@ def running(command: Sequence[str], url: str, log: Path, env: dict[str, str] | N
             command, stdout=out, stderr=out, env={**os.environ, **(env or {})}, start_new_session=True
         )
     try:
-        try:
-            wait_until_answers(url, process)
-        except RuntimeError as error:
-            end = "\n".join(log.read_text(errors="replace").splitlines()[-12:])
-            raise RuntimeError(f"{error}\n{end}") from None
+        wait_until_answers(url, process)
         yield process.pid
+    except Exception as error:
+        error.add_note(f"{command[0]} ends its log with:\n" + _end_of(log))
+        raise
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
@@ -100,6 +99,10 @@ def running(command: Sequence[str], url: str, log: Path, env: dict[str, str] | N
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+def _end_of(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-12:])
 
 
 @contextlib.contextmanager

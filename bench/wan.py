@@ -247,8 +247,12 @@ def run(bench: Bench, scenario: str, rounds: int) -> dict[str, dict[str, list[fl
     for number in range(rounds):
         turn = number % len(columns)
         for column in columns[turn:] + columns[:turn]:
-            for figure in SCENARIOS[scenario](bench, column):
-                found[figure.row][figure.column].append(figure.value)
+            try:
+                for figure in SCENARIOS[scenario](bench, column):
+                    found[figure.row][figure.column].append(figure.value)
+            except Exception as error:
+                error.add_note(f"in {scenario}, {column}, round {number + 1}")
+                raise
         print(f"  {scenario}: round {number + 1} of {rounds}", file=sys.stderr, flush=True)
     return found
 
