@@ -13,6 +13,7 @@ from nearframe.app import open_edge
 from nearframe.cli import _studies as studies
 from nearframe.cli._client import Node, add_node_options, node_of
 from nearframe.cli._node import add_node_parser
+from nearframe.cli._outbox import add_outbox
 from nearframe.cli._output import Subparsers, add_json_option, add_parser, print_json, print_table
 from nearframe.config import Settings
 from nearframe.context import Urgency
@@ -45,6 +46,7 @@ def add_subparser(subparsers: Subparsers) -> None:
     purge.add_argument("--series", metavar="UID", help="of this series only")
     purge.add_argument("--patient", action="store_true", help="of every study of the study's patient")
     purge.add_argument("--all", action="store_true", help="of every study")
+    add_outbox(commands)
 
 
 def _open(settings: Settings) -> AbstractAsyncContextManager[tuple[ASGIApp, Metrics]]:

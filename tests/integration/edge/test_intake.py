@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ import pydicom
 import pytest
 
 from nearframe import tasks
+from nearframe.cli import main
 from nearframe.metrics import SYNC_TAKEN, SYNC_TAKEN_BYTES
 from tests.archive import sample
 from tests.integration.edge.nodes import Node, edge_node, origin_node, until_shows
@@ -180,6 +182,52 @@ async def test_a_conflict_is_decided_upstream(site: Site) -> None:
                 path = f"/dicomweb/studies/{study}/series/{series}/instances/{instance}?version=2"
                 accept = {"Accept": "application/dicom; transfer-syntax=*"}
                 assert (await node.client.get(path, headers=accept)).content == ours
+
+
+async def test_people_see_what_waits(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    async with site.edge(outbox_patience_s=0.0) as edge:
+        assert await command("outbox", "--url", edge.url) == 0
+        assert "Everything is upstream" in capsys.readouterr().out
+        await edge.store(ct_series(2))
+        assert await command("outbox", "--url", edge.url) == 0
+        printed = capsys.readouterr().out
+        assert "2 waiting" in printed
+        assert STUDY_UID in printed
+        assert await command("outbox", "--json", "--url", edge.url) == 0
+        assert json.loads(capsys.readouterr().out)["spooled"] == 2
+        assert await command("retry", "--url", edge.url) == 0
+        assert "0 instances" in capsys.readouterr().out
+        health = (await edge.client.get("/healthz")).json()
+        assert health["checks"]["outbox"]["state"] == "degraded"
+        assert "2 instances are here alone" in health["checks"]["outbox"]["reason"]
+        assert (await edge.client.get("/api/status")).json()["outbox"]["spooled"] == 2
+        assert 'nearframe_outbox_instances{state="spooled"} 2' in (await edge.client.get("/metrics")).text
+
+
+async def command(*arguments: str) -> int:
+    """Run a command about an edge; return its exit code."""
+    return await asyncio.to_thread(main, ["edge", *arguments])
+
+
+async def test_a_frame_damaged_before_it_was_forwarded(site: Site) -> None:
+    files = ct_series(3)
+    async with site.edge() as edge:
+        await edge.store(files)
+    # The disk spoils the pixels of one while nothing runs.
+    [pack] = (site.folder / "edge" / "packs").glob("*.seg")
+    data = bytearray(pack.read_bytes())
+    data[len(data) // 2] ^= 1
+    pack.write_bytes(data)
+    async with site.edge() as edge, site.origin() as origin:
+        async with asyncio.timeout(60):
+            while (await outbox(edge))["refused"] != 1 or (await outbox(edge))["spooled"]:
+                await asyncio.sleep(0.05)
+        [line] = [one for one in (await outbox(edge))["studies"] if one["state"] == "refused"]
+        assert "damaged" in line["reason"]
+        assert (await edge.client.get("/healthz")).json()["checks"]["outbox"]["state"] == "degraded"
+        await edge.store(files)
+        await until_forwarded(edge, 3)
+        await check_same(edge, origin, files)
 
 
 async def test_through_two_edges(site: Site) -> None:

@@ -427,6 +427,16 @@ async function status() {
       ["Manifests and deltas", size((moved.manifest_bytes ?? 0) + (moved.delta_bytes ?? 0))],
       ["Served from here", size(moved.saved_bytes), moved.saved_bytes ? "good" : ""],
     ]));
+    const outbox = state.outbox;
+    if (outbox) {
+      const waiting = outbox.spooled + outbox.sent;
+      cards.push(card("Taken in here", [
+        ["Waiting for the origin", count(waiting), waiting ? "warn" : ""],
+        ["Oldest", outbox.oldest_s === null ? "none" : ago(outbox.oldest_s)],
+        ["Refused", count(outbox.refused), outbox.refused ? "bad" : ""],
+        ["Forwarded", count(outbox.verified)],
+      ]));
+    }
   } else {
     health.className = "pill good";
     health.textContent = "serving";

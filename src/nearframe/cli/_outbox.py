@@ -1,0 +1,81 @@
+"""``nearframe edge outbox`` and ``nearframe edge retry``: what an edge has taken in and its upstream lacks."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, Final
+
+from nearframe.cli._client import add_node_options, node_of
+from nearframe.cli._output import Subparsers, add_json_option, add_parser, print_json, print_table
+from nearframe.errors import ConfigurationError, NotFound
+from nearframe.units import counted
+
+EXIT_REFUSED: Final = 1
+_MINUTE_S: Final = 60
+_HOUR_S: Final = 3600
+
+
+def add_outbox(commands: Subparsers) -> None:
+    """Add both commands."""
+    parser = add_parser(
+        commands,
+        "outbox",
+        "what was taken in here and is not upstream yet",
+        "By study: how many instances wait, since when, and why any were refused; then the exit code is 1.",
+    )
+    _add_common(parser)
+    parser.set_defaults(run=run_outbox)
+    retry = add_parser(commands, "retry", "offer what was refused again")
+    retry.add_argument("study", nargs="?", metavar="STUDY", help="Study Instance UID (default: every study)")
+    _add_common(retry)
+    retry.set_defaults(run=run_retry)
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    add_node_options(parser)
+    add_json_option(parser)
+
+
+def run_outbox(options: argparse.Namespace) -> int:
+    with node_of(options) as node:
+        try:
+            found: dict[str, Any] = node.json("/api/outbox")
+        except NotFound as error:
+            raise ConfigurationError(f"{options.url} is no edge; --url names the node to ask") from error
+    if options.json:
+        print_json(found)
+    else:
+        _print(found)
+    return EXIT_REFUSED if found["refused"] else 0
+
+
+def run_retry(options: argparse.Namespace) -> int:
+    with node_of(options) as node:
+        found = node.post("/api/outbox/retry", {"study": options.study} if options.study else {})
+    if options.json:
+        print_json(found)
+    else:
+        print(f"{counted(found['tried'], 'instance')} will be offered again.")
+    return 0
+
+
+def _print(found: dict[str, Any]) -> None:
+    waiting = found["spooled"] + found["sent"]
+    if not waiting and not found["refused"]:
+        print(f"Everything is upstream ({counted(found['verified'], 'instance')} so far).")
+    else:
+        print(f"{waiting} waiting, {found['refused']} refused, {found['verified']} upstream so far.")
+    if found["studies"]:
+        columns = ("instances>", "state", "oldest>", "reason", "study instance UID")
+        rows = (
+            (one["instances"], one["state"], age(one["oldest_s"]), one["reason"], one["study"])
+            for one in found["studies"]
+        )
+        print_table(None, columns, rows)
+
+
+def age(seconds: float) -> str:
+    """Write how long something has waited: ``"40 s"``, ``"12 min"``, ``"3.5 h"``."""
+    if seconds < _MINUTE_S:
+        return f"{seconds:.0f} s"
+    return f"{seconds / _MINUTE_S:.0f} min" if seconds < _HOUR_S else f"{seconds / _HOUR_S:.1f} h"
