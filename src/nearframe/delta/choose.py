@@ -39,7 +39,6 @@ OPERATIONS: Final[dict[Evidence, tuple[_Encode, ...]]] = {
     Evidence.SAME_PLACE: (lut.encode, box.encode),
     Evidence.THIN_SLICES: (lincomb.encode,),
     Evidence.PREVIOUS_FRAMES: (residual.encode,),
-    Evidence.PREVIOUS_CINE_FRAMES: (box.encode, residual.encode),
     Evidence.LOOKS_ALIKE: (splice.encode, lut.encode, box.encode),
 }
 

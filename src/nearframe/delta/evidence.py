@@ -43,8 +43,7 @@ class Evidence(IntEnum):
     SAME_PLACE = 5
     THIN_SLICES = 6
     PREVIOUS_FRAMES = 7
-    PREVIOUS_CINE_FRAMES = 8
-    LOOKS_ALIKE = 9
+    LOOKS_ALIKE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +162,7 @@ class BaseIndex:
             yield _single(Evidence.SAME_PLACE, one)
         yield from _several(Evidence.THIN_SLICES, self._thin_slices(frame, traits), at_least=2)
         yield from _several(Evidence.PREVIOUS_FRAMES, self._earlier_moments(frame, traits))
-        yield from _several(Evidence.PREVIOUS_CINE_FRAMES, self._previous_in_cine(frame, traits))
+        yield from _several(Evidence.PREVIOUS_FRAMES, self._previous_in_cine(frame, traits))
         for likeness in look_alikes:
             alike = self._by_enc.get(likeness.other.enc)
             if alike is not None:

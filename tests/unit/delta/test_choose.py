@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from nearframe.delta import box, lut, residual
+from nearframe.delta import box, lut, residual, splice
 from nearframe.delta import choose as choosing
 from nearframe.delta.apply import apply
 from nearframe.delta.choose import MAX_DEPTH, MAX_URGENT_DEPTH, OPERATIONS, Chosen, choose
@@ -61,12 +61,14 @@ def test_strongest_evidence_is_tried_first() -> None:
 
 def test_cheaper_of_two_operations_wins() -> None:
     store = Store()
-    random = np.random.default_rng(1)
-    base = picture(noise=30)
-    moved = base.copy()
-    moved[:40] = (moved[:40] + random.integers(0, 3, moved[:40].shape)).astype("<u2")
-    chosen = sent(store, store.native(moved), Candidate(Evidence.PREVIOUS_CINE_FRAMES, (store.native(base),)))
-    assert chosen.recipe.operation is Operation.RESIDUAL
+    changed = picture(1)
+    changed[10:14] = picture(2)[10:14]
+    base, target = store.native(picture(1)), store.native(changed)
+    by_splice = splice.encode(store.frame(target), [store.frame(base)], SLOW)
+    chosen = sent(store, target, Candidate(Evidence.EARLIER_VERSION, (base,)))
+    assert by_splice is not None
+    assert chosen.recipe.operation is Operation.BOX
+    assert chosen.recipe.size < by_splice.size
 
 
 def test_native_frame_without_a_base_is_coded_for_the_line() -> None:

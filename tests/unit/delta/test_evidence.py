@@ -134,7 +134,7 @@ def test_last_three_moments_of_a_slice_the_latest_first() -> None:
 def test_previous_frame_of_a_cine(modality: str, helps: bool) -> None:
     described = {"00080060": attribute("CS", modality)}
     frames = [known(f"c{n}", described, sop="1.1", frame_index=n) for n in range(4)]
-    expected = {Evidence.PREVIOUS_CINE_FRAMES: [frames[1].form.enc]} if helps else {}
+    expected = {Evidence.PREVIOUS_FRAMES: [frames[1].form.enc]} if helps else {}
     assert found(frames[2], *frames[:2], frames[3]) == expected
     packed = [known(f"j{n}", described, sop="1.1", frame_index=n, syntax=ts.JPEGBaseline8Bit) for n in range(3)]
     assert found(packed[2], *packed[:2]) == {}
