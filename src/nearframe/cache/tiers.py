@@ -21,6 +21,7 @@ from nearframe.context import Urgency
 
 K = TypeVar("K")
 
+_BULK = Urgency.BULK
 _HOUR_S = 3600.0
 
 
@@ -105,4 +106,4 @@ def combined(asked: Urgency, of_study: Urgency) -> Urgency:
 
     The study's class may raise it. A request that says it is bulk is: an export of today's list is still an export.
     """
-    return asked if asked is Urgency.BULK else min(asked, of_study)
+    return asked if asked <= of_study or asked is _BULK else of_study

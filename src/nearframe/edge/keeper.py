@@ -192,7 +192,7 @@ class Keeper:
         if request is not None and self.table.looks_at_requests:
             urgency, of_study = self._by_request(tier, urgency, request)
         decided = combined(urgency, of_study)
-        if is_use and decided is not Urgency.BULK and tier.wanted_at != self.now:
+        if is_use and tier.wanted_at != self.now and decided is not Urgency.BULK:
             self._used(tier)
         return decided
 

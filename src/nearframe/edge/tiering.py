@@ -183,19 +183,18 @@ class Tiering:
 
     def status(self) -> Tiers:
         """Return how the tiers stand."""
-        classes: dict[str, TierCounts] = {}
-        for urgency in Urgency:
-            tiers = [tier for tier in self.keeper if tier.urgency is urgency]
-            held = [tier for tier in tiers if tier.held_bytes]
-            classes[urgency.name.lower()] = {
-                "studies": len(tiers),
-                "held": len(held),
-                "held_bytes": sum(tier.held_bytes for tier in held),
-            }
+        by_class: list[TierCounts] = [{"studies": 0, "held": 0, "held_bytes": 0} for _ in Urgency]
+        pinned = 0
+        for tier in self.keeper:
+            counts = by_class[tier.urgency]
+            counts["studies"] += 1
+            counts["held"] += tier.held_bytes > 0
+            counts["held_bytes"] += tier.held_bytes
+            pinned += tier.is_held
         return {
             "budget_bytes": self.evictor.budget_bytes,
-            "classes": classes,
-            "pinned": sum(tier.is_held for tier in self.keeper),
+            "classes": {urgency.name.lower(): by_class[urgency] for urgency in Urgency},
+            "pinned": pinned,
             "consults": self.keeper.open_consults,
             "prefetching": 0 if self.prefetch is None else len(self.prefetch),
         }

@@ -17,6 +17,7 @@ from nearframe.metrics import EDGE_MISSES, Metrics
 from nearframe.storage.ports import StudyRef
 
 _STUDIES: Final = "/studies/"
+_CONTEXTS_KEPT: Final = 1024
 _SEARCHES: Final = ("series", "instances")
 _MISSED: Final = {
     Departed.NOT: "cold",
@@ -27,12 +28,17 @@ _MISSED: Final = {
 
 
 class UrgencyGate:
-    """A gate that decides the class of each request, and notes which studies are used."""
+    """A gate that decides the class of each request, and notes which studies are used.
+
+    It is on the way of every frame: nothing is made here that was made before.
+    """
 
     def __init__(self, gate: Gate, keeper: Keeper, metrics: Metrics) -> None:
         self._gate = gate
         self._keeper = keeper
         self._metrics = metrics
+        #: A context as it came, and as it is at each class.
+        self._raised: dict[int, tuple[Context, list[Context]]] = {}
 
     def __call__(self, scope: Scope) -> Context:
         context = self._gate(scope)
@@ -47,12 +53,19 @@ class UrgencyGate:
         if self._keeper.table.looks_at_requests:
             client = scope.get("client")
             request = RequestFacts(client[0] if client else "", path)
-        is_use = _reads(path)
-        decided = self._keeper.asked(context.tenant, uid, context.urgency, request, is_use=is_use)
+        decided = self._keeper.asked(context.tenant, uid, context.urgency, request, is_use=_reads(path))
         noted = cachestatus.notes.get()
         if noted is not None:
             noted.urgency, noted.study = decided, (context.tenant, uid)
-        return context if decided is context.urgency else context.at(decided)
+        return context if decided is context.urgency else self._at(context, decided)
+
+    def _at(self, context: Context, urgency: Urgency) -> Context:
+        known = self._raised.get(id(context))
+        if known is None or known[0] is not context:
+            if len(self._raised) >= _CONTEXTS_KEPT:
+                self._raised.clear()
+            known = self._raised[id(context)] = context, [context.at(one) for one in Urgency]
+        return known[1][urgency]
 
     def fetched(self, noted: cachestatus.Notes) -> None:
         """Count what a request found missing, once its answer has ended."""
