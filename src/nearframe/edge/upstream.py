@@ -7,23 +7,24 @@ and in all; bodies are bounded. Bytes are counted by kind as they come over the 
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import re
-import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
-import httpx
 import zstandard
 
 from nearframe.clock import Clock
 from nearframe.context import Urgency
 from nearframe.edge.breaker import Breaker
+from nearframe.edge.http1 import Answer, Client, RequestBody, Requester
 from nearframe.edge.line import Line, Transfer
 from nearframe.edge.turns import Direction, User
 from nearframe.errors import (
@@ -110,7 +111,7 @@ class Upstream:
         PEM file of the authority that signed the upstream's certificate; None for the system's.
     line
         What its requests share; None for a line of its own.
-    transport
+    requester
         What carries requests; None for sockets.
     """
 
@@ -125,7 +126,7 @@ class Upstream:
         ca: str | None = None,
         rng: random.Random | None = None,
         line: Line | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
+        requester: Requester | None = None,
     ) -> None:
         self.url = url
         self.timeouts = timeouts or Timeouts()
@@ -135,20 +136,13 @@ class Upstream:
         self._node_name = node_name
         self._metrics = metrics
         self._contact: float | None = None
-        self._client = httpx.AsyncClient(
-            base_url=url,
-            http2=True,
-            transport=transport,
-            verify=ssl.create_default_context(cafile=ca),
-            trust_env=False,
-            # Reading is timed here: the first byte of a held feed may take longer than any pause after it.
-            timeout=httpx.Timeout(None, connect=self.timeouts.connect_s, write=self.timeouts.stall_s),
-            limits=httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS),
+        self._requester = requester or Client(
+            url, connect_s=self.timeouts.connect_s, max_connections=MAX_CONNECTIONS, ca=ca
         )
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._client.aclose()
+        await self._requester.close()
 
     @property
     def last_contact_s(self) -> float | None:
@@ -172,7 +166,8 @@ class Upstream:
         """
         params = {"wait": str(wait_s)} | ({} if after is None else {"after": after})
         patience_s = wait_s + self.timeouts.first_byte_s
-        async with self._asked("GET", "/api/feed", tenant, params=params, first_byte_s=patience_s) as answer:
+        target = f"/api/feed?{urlencode(params)}"
+        async with self._asked("GET", target, tenant, first_byte_s=patience_s) as answer:
             body = await self._read(answer, "feed", 1, MAX_DOCUMENT_BYTES)
         try:
             page = load_json(body)
@@ -195,8 +190,8 @@ class Upstream:
         NotFound
             If there is no delta from it: take the manifest.
         """
-        async with self._pulled("GET", study, "delta", params={"from": root.hex()}) as answer:
-            if answer.status == httpx.codes.NOT_MODIFIED:
+        async with self._pulled("GET", study, f"delta?from={root.hex()}") as answer:
+            if answer.status == HTTPStatus.NOT_MODIFIED:
                 return None
             return await self._read(answer, "delta", 1, MAX_DOCUMENT_BYTES)
 
@@ -216,9 +211,9 @@ class Upstream:
         NotFound
             If the upstream does not remember the root.
         """
-        body = {"root": root.hex(), "at": at}
+        wanted = json.dumps({"root": root.hex(), "at": at}).encode()
         async with (
-            self._pulled("POST", study, "headers", json=body) as answer,
+            self._pulled("POST", study, "headers", wanted) as answer,
             aclosing(self._headers(answer)) as blobs,
         ):
             yield blobs
@@ -242,10 +237,10 @@ class Upstream:
         path = _path(study, f"contents/{digest.hex()}")
         async with self._asked("GET", path, study.tenant, transfer=transfer, headers=headers) as answer:
             first, length = _extent(answer)
-            if answer.status == httpx.codes.PARTIAL_CONTENT and first != start:
+            if answer.status == HTTPStatus.PARTIAL_CONTENT and first != start:
                 raise UpstreamError("the upstream sent another range than was asked for")
             async with aclosing(self._chunks(answer, "frame")) as chunks:
-                is_whole = answer.status == httpx.codes.OK
+                is_whole = answer.status == HTTPStatus.OK
                 yield length, _part(chunks, start, stop) if is_whole and headers else chunks
             if stop is None or stop >= length:
                 self._metrics.add(UPSTREAM_ITEMS, kind="frame")
@@ -258,10 +253,10 @@ class Upstream:
 
         It is the caller's to wait for the turn of `transfer`.
         """
-        body = {"digests": [digest.hex() for digest in digests]}
+        body = json.dumps({"digests": [digest.hex() for digest in digests]}).encode()
         reader = contentstream.ContentStreamReader(digests, max_length=max_length)
         async with (
-            self._asked("POST", _path(study, "contents"), study.tenant, json=body, transfer=transfer) as answer,
+            self._asked("POST", _path(study, "contents"), study.tenant, body=body, transfer=transfer) as answer,
             aclosing(self._events(answer, reader)) as events,
         ):
             yield events
@@ -350,7 +345,7 @@ class Upstream:
     ) -> AsyncIterator[tuple[int, Mapping[str, str], AsyncIterator[bytes]]]:
         """Pass a request on and open whatever the upstream answers: status, headers, body."""
         async with (
-            self._exchange(method, path, headers=headers, content=body, first_byte_s=None) as answer,
+            self._exchange(method, quote(path), headers=headers, body=body, first_byte_s=None) as answer,
             aclosing(self._chunks(answer, "answer")) as chunks,
         ):
             yield answer.status, answer.response.headers, chunks
@@ -358,12 +353,14 @@ class Upstream:
     # -- one exchange ----------------------------------------------------------------------
 
     @asynccontextmanager
-    async def _pulled(self, method: str, study: StudyRef, what: str, **parts: Any) -> AsyncIterator[_Answer]:
+    async def _pulled(self, method: str, study: StudyRef, what: str, body: RequestBody = b"") -> AsyncIterator[_Answer]:
         """Open a compressed answer about how a study stands, when it is its turn on the line."""
         transfer = self.line.transfer(User.PULL, Urgency.ROUTINE, _PULL_BYTES)
         async with (
             transfer.turn(),
-            self._asked(method, _path(study, what), study.tenant, transfer=transfer, coding="zstd", **parts) as answer,
+            self._asked(
+                method, _path(study, what), study.tenant, transfer=transfer, coding="zstd", body=body
+            ) as answer,
         ):
             yield answer
 
@@ -378,17 +375,17 @@ class Upstream:
         headers: Mapping[str, str] | None = None,
         coding: str = "identity",
         first_byte_s: float | None = None,
-        **parts: Any,
+        body: RequestBody = b"",
     ) -> AsyncIterator[_Answer]:
         """Open an answer that is a success, or raise what its status means."""
         headers = {TENANT_HEADER: tenant, "Accept-Encoding": coding, **(headers or {})}
         patience_s = first_byte_s or self.timeouts.first_byte_s
         async with self._exchange(
-            method, path, headers=headers, first_byte_s=patience_s, transfer=transfer, **parts
+            method, path, headers=headers, first_byte_s=patience_s, transfer=transfer, body=body
         ) as answer:
             _raise_for_status(answer.status)
             came_in = answer.response.headers.get("content-encoding", "identity")
-            if came_in != coding and answer.status != httpx.codes.NOT_MODIFIED:
+            if came_in != coding and answer.status != HTTPStatus.NOT_MODIFIED:
                 raise UpstreamError("the upstream answers in another coding than was asked for")
             yield answer
 
@@ -396,33 +393,40 @@ class Upstream:
     async def _exchange(
         self,
         method: str,
-        path: str,
+        target: str,
         *,
         headers: dict[str, str],
         first_byte_s: float | None,
         transfer: Transfer | None = None,
-        **parts: Any,
+        body: RequestBody = b"",
     ) -> AsyncIterator[_Answer]:
         self.breaker.check()
         headers = headers | {"Via": with_via(inbound_via.get(), self._node_name)}
-        request = self._client.build_request(method, path, headers=headers, **parts)
         try:
             async with asyncio.timeout(self.timeouts.total_s):
                 if transfer is not None:
                     transfer.asked()
                 async with asyncio.timeout(first_byte_s):
-                    response = await self._client.send(request, stream=True)
+                    with self._broken_line():
+                        response = await self._requester.send(method, target, headers, body)
                 self._answered()
                 if transfer is not None:
                     transfer.answered()
                 try:
                     yield _Answer(response, transfer)
                 finally:
-                    await response.aclose()
-        except (httpx.TimeoutException, TimeoutError) as error:
+                    await response.close()
+        except TimeoutError as error:
             self.breaker.failed()
             raise UpstreamTimeout("the upstream did not answer in time") from error
-        except httpx.TransportError as error:
+
+    @contextmanager
+    def _broken_line(self) -> Iterator[None]:
+        try:
+            yield
+        except TimeoutError:
+            raise
+        except OSError as error:
             self.breaker.failed()
             raise UpstreamUnavailable("the upstream cannot be reached, or went away in the middle") from error
 
@@ -431,16 +435,17 @@ class Upstream:
         self.breaker.succeeded()
 
     async def _chunks(self, answer: _Answer, kind: str) -> AsyncGenerator[bytes, None]:
-        chunks = answer.response.aiter_raw()
-        while True:
-            async with asyncio.timeout(self.timeouts.stall_s):
-                chunk = await anext(chunks, None)
-            if chunk is None:
-                return
-            self._metrics.add(UPSTREAM_BYTES, len(chunk), kind=kind)
-            if answer.transfer is not None:
-                answer.transfer.moved(len(chunk))
-            yield chunk
+        async with aclosing(answer.response.chunks()) as chunks:
+            while True:
+                async with asyncio.timeout(self.timeouts.stall_s):
+                    with self._broken_line():
+                        chunk = await anext(chunks, None)
+                if chunk is None:
+                    return
+                self._metrics.add(UPSTREAM_BYTES, len(chunk), kind=kind)
+                if answer.transfer is not None:
+                    answer.transfer.moved(len(chunk))
+                yield chunk
 
     async def _read(self, answer: _Answer, kind: str, items: int, limit: int) -> bytes:
         body = bytearray()
@@ -456,18 +461,18 @@ class Upstream:
 class _Answer:
     """An answer whose head has come, and the transfer that counts its bytes; the feed has none, it is held."""
 
-    response: httpx.Response
+    response: Answer
     transfer: Transfer | None
 
     @property
     def status(self) -> int:
-        return self.response.status_code
+        return self.response.status
 
 
 def _extent(answer: _Answer) -> tuple[int, int]:
     """Return the first byte of what an answer holds, and the length of the whole content."""
     headers = answer.response.headers
-    if answer.status == httpx.codes.PARTIAL_CONTENT:
+    if answer.status == HTTPStatus.PARTIAL_CONTENT:
         found = _CONTENT_RANGE.fullmatch(headers.get("content-range", ""))
         if found is None:
             raise UpstreamError("the upstream does not say which range it sends")
@@ -518,16 +523,16 @@ def _path(study: StudyRef, rest: str) -> str:
 
 
 def _raise_for_status(status: int) -> None:
-    if status in (httpx.codes.OK, httpx.codes.PARTIAL_CONTENT, httpx.codes.NOT_MODIFIED):
+    if status in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT, HTTPStatus.NOT_MODIFIED):
         return
-    if status == httpx.codes.NOT_FOUND:
+    if status == HTTPStatus.NOT_FOUND:
         raise NotFound("such thing upstream")
-    if status == httpx.codes.GONE:
+    if status == HTTPStatus.GONE:
         raise Gone("the upstream's change feed began anew")
     if status == LoopDetected.http_status:
         raise ConfigurationError("upstream leads back to this node: correct the upstream of one of them")
-    if status == httpx.codes.SERVICE_UNAVAILABLE:
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
         raise UpstreamUnavailable("the upstream is busy, or its own upstream is away")
-    if status == httpx.codes.GATEWAY_TIMEOUT:
+    if status == HTTPStatus.GATEWAY_TIMEOUT:
         raise UpstreamTimeout("the upstream's own upstream did not answer in time")
     raise UpstreamError(f"the upstream answered {status}")

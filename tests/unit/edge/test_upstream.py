@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 import httpx
 import pytest
@@ -13,6 +15,7 @@ import pytest
 from nearframe.clock import ManualClock
 from nearframe.context import Urgency
 from nearframe.edge.breaker import FAILURES_TO_OPEN
+from nearframe.edge.http1 import RequestBody
 from nearframe.edge.line import Transfer
 from nearframe.edge.turns import User
 from nearframe.edge.upstream import FeedEntry, Timeouts, Upstream, inbound_via
@@ -43,12 +46,42 @@ def upstream(handler: Handler, **timeouts: float) -> Upstream:
         clock=ManualClock(),
         timeouts=Timeouts(**timeouts),
         rng=random.Random(1),
-        transport=httpx.MockTransport(handler),
+        requester=Answering(handler),
     )
 
 
 def zstd(body: bytes) -> httpx.Response:
     return httpx.Response(200, stream=Bytes(body), headers={"content-encoding": "zstd"})
+
+
+class Answering:
+    """Carries requests to a function, as `http1.Requester`."""
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+
+    async def send(self, method: str, target: str, headers: Mapping[str, str], body: RequestBody = b"") -> Answered:
+        request = httpx.Request(method, f"http://origin{target}", headers=dict(headers), content=body)
+        answer: Any = self._handler(request)
+        return Answered(await answer if inspect.isawaitable(answer) else answer)
+
+    async def close(self) -> None:
+        return
+
+
+class Answered:
+    """An answer of such a function, as `http1.Answer`."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self.status, self.headers, self._stream = response.status_code, response.headers, response.stream
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        assert isinstance(self._stream, httpx.AsyncByteStream)
+        async for chunk in self._stream:
+            yield chunk
+
+    async def close(self) -> None:
+        return
 
 
 class Bytes(httpx.AsyncByteStream):
@@ -143,7 +176,7 @@ async def test_one_that_cannot_be_reached_is_asked_less_and_less() -> None:
     def refuse(_: httpx.Request) -> httpx.Response:
         nonlocal tries
         tries += 1
-        raise httpx.ConnectError("refused")
+        raise ConnectionRefusedError("refused")
 
     asked = upstream(refuse)
     for _ in range(10):
@@ -171,7 +204,7 @@ async def test_silence_before_the_first_byte_and_after_it() -> None:
 
 
 async def test_one_that_goes_away_in_the_middle() -> None:
-    cut = Bytes(b"x", then=httpx.ReadError("reset"))
+    cut = Bytes(b"x", then=ConnectionResetError("reset"))
     asked = upstream(lambda _: httpx.Response(200, stream=cut, headers={"content-encoding": "zstd"}))
     with pytest.raises(UpstreamUnavailable):
         await asked.manifest(STUDY)
