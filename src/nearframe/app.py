@@ -422,7 +422,7 @@ async def open_edge(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Metrics]
         store = None if takes is None else Store(takes.ingest, takes.spool, core.limits)
         sync = sync_services(core, edge.contents, feed, takes, edge.study_opened)
         checks = {
-            "upstream": upstream_check(lambda: edge.upstream.is_reachable),
+            "upstream": upstream_check(lambda: edge.upstream.is_reachable, lambda: edge.follower.is_refused),
             "outbox": outbox_check(outbox, core.sql, settings.outbox_patience_s),
         }
         routes = [

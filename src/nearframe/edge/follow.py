@@ -24,7 +24,7 @@ from nearframe.clock import Clock
 from nearframe.edge.cursor import CursorFile, Followed
 from nearframe.edge.pull import Pulled, StudyPuller
 from nearframe.edge.upstream import FeedEntry, Upstream
-from nearframe.errors import Gone, NearframeError, NotFound, UpstreamError
+from nearframe.errors import Gone, NearframeError, NotFound, UpstreamError, UpstreamTimeout, UpstreamUnavailable
 from nearframe.query.workers import Workers
 from nearframe.storage.ports import FeedCursor, GivenUrgency, StudyRef
 
@@ -111,6 +111,8 @@ class Follower:
         self._save_wanted = asyncio.Event()
         self._running: list[asyncio.Task[None]] = []
         self.resyncs = 0
+        #: Whether the upstream answered last that it gives no feed, or something that is none.
+        self.is_refused = False
 
     # -- state -----------------------------------------------------------------------------
 
@@ -146,7 +148,7 @@ class Follower:
         while True:
             try:
                 page = await self._upstream.feed(self._tenant, self._read, self._pace.wait_s)
-                failures = 0
+                failures, self.is_refused = 0, False
             except Gone:
                 # A restored upstream: read its feed from the beginning. Roots tell what is
                 # held, so nothing that is held moves; what only this edge has stays.
@@ -157,8 +159,9 @@ class Follower:
                 continue
             except NearframeError as error:
                 failures += 1
+                self.is_refused = not isinstance(error, UpstreamUnavailable | UpstreamTimeout)
                 if failures == 1:
-                    _log.warning("feed_unreachable", error=error)
+                    _log.warning("feed_refused" if self.is_refused else "feed_unreachable", error=error)
                 await asyncio.sleep(max(self._upstream.breaker.pause_s, self._backoff_s(failures)))
                 continue
             for entry in page.entries:

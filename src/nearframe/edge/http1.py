@@ -203,9 +203,11 @@ class _Connection:
         self.has_heard = False
         if isinstance(body, bytes):
             self._writer.write(head + body)
+            await self._writer.drain()
         else:
-            await self._upload(head, body)
-        await self._writer.drain()
+            with suppress(ConnectionError):  # it may have answered before it had everything
+                await self._upload(head, body)
+                await self._writer.drain()
         status = 100
         while 100 <= status < 200:
             try:

@@ -302,7 +302,7 @@ class Upstream:
         async with self.line.transfer(User.FORWARD, urgency, len(body), Direction.UP).turn():
             pass  # recording takes the upstream longer than the offer takes the line: others need not wait for that
         async with self._exchange(
-            "POST", "/api/offers", headers=headers, content=body, first_byte_s=self.timeouts.recorded_s
+            "POST", "/api/offers", headers=headers, body=body, first_byte_s=self.timeouts.recorded_s
         ) as opened:
             _raise_for_status(opened.status)
             answer = await self._read(opened, "offer", 1, MAX_DOCUMENT_BYTES)
@@ -320,9 +320,9 @@ class Upstream:
         if kind is ContentKind.HEADER:
             headers["Content-Encoding"] = "zstd"
             stream = _compressed(stream)
-        path, params = _path(study, "contents"), {"kind": kind.name.lower()}
+        target = f"{_path(study, 'contents')}?kind={kind.name.lower()}"
         body = self._in_turns(stream, urgency)
-        async with self._exchange("PUT", path, headers=headers, params=params, content=body, first_byte_s=None) as sent:
+        async with self._exchange("PUT", target, headers=headers, body=body, first_byte_s=None) as sent:
             _raise_for_status(sent.status)
             await self._read(sent, "offer", 0, MAX_DOCUMENT_BYTES)
 

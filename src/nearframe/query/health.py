@@ -122,12 +122,24 @@ def disk_check(home: Path, reserve_bytes: int, disk: Workers) -> Check:
     return check
 
 
-def upstream_check(is_reachable: Callable[[], bool]) -> Check:
-    """Check that the upstream answers."""
+def upstream_check(is_reachable: Callable[[], bool], refuses: Callable[[], bool] = lambda: False) -> Check:
+    """Check that the upstream answers, and says how its studies stand.
+
+    Parameters
+    ----------
+    refuses
+        Whether it answered last that it does not: one that is reached and not followed is not well.
+    """
 
     async def check() -> Finding:
-        if is_reachable():
-            return WELL
-        return Finding(State.DEGRADED, "the upstream does not answer: what is held here is served, nothing else")
+        if not is_reachable():
+            return Finding(State.DEGRADED, "the upstream does not answer: what is held here is served, nothing else")
+        if refuses():
+            return Finding(
+                State.DEGRADED,
+                "the upstream answers but refuses its change feed: nothing new is followed; the log says with what, "
+                "see that its URL names a node and that it lets this one in",
+            )
+        return WELL
 
     return check

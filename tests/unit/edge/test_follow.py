@@ -14,7 +14,7 @@ from nearframe.edge.cursor import CursorFile
 from nearframe.edge.follow import Follower, Pace
 from nearframe.edge.pull import Pulled, StudyPuller
 from nearframe.edge.upstream import FeedAnswer, FeedEntry, Upstream
-from nearframe.errors import Gone, IntegrityError, NearframeError, NotFound, UpstreamUnavailable
+from nearframe.errors import Gone, IntegrityError, NearframeError, NotFound, UpstreamError, UpstreamUnavailable
 from nearframe.query.workers import Workers
 from nearframe.storage.ports import StudyRef
 from tests.unit.edge.fakes import FakeUpstream
@@ -228,6 +228,16 @@ async def test_an_upstream_that_is_away_is_asked_again(setup: Setup) -> None:
     setup.feed.write(("1.1", 1))
     setup.follower.start()
     await until(lambda: setup.follower.cursor == "e:1")
+
+
+async def test_a_feed_that_is_refused_is_told_from_an_upstream_that_is_away(setup: Setup) -> None:
+    setup.feed.errors = [UpstreamUnavailable("away"), *[UpstreamError("the upstream answered 403")] * 1000]
+    setup.follower.start()
+    await until(lambda: setup.follower.is_refused)
+    setup.feed.errors.clear()
+    setup.feed.write(("1.1", 1))
+    await until(lambda: setup.follower.cursor == "e:1")
+    assert not setup.follower.is_refused
 
 
 async def test_a_correction_is_pulled_when_it_has_come_to_a_pause(setup: Setup) -> None:

@@ -60,3 +60,6 @@ async def test_disk(tmp_path: Path) -> None:
 async def test_upstream() -> None:
     assert await upstream_check(lambda: True)() == WELL
     assert (await upstream_check(lambda: False)()).state is State.DEGRADED
+    refused = await upstream_check(lambda: True, lambda: True)()
+    assert refused.state is State.DEGRADED
+    assert "refuses" in refused.reason
