@@ -20,7 +20,7 @@ from typing import Final
 
 from nearframe.clock import Clock
 from nearframe.context import Urgency
-from nearframe.edge.linemeter import RateMeter, RoundTripMeter
+from nearframe.edge.linemeter import Mark, RateMeter, RoundTripMeter
 from nearframe.edge.turns import Claim, Direction, Turns, User
 from nearframe.errors import Busy
 from nearframe.metrics import (
@@ -42,10 +42,12 @@ CHUNK_S: Final = 0.02
 CHUNK_BYTES: Final = 64 * KIB
 #: On a quick line 64 KB pass in less time than asking for them takes; 5 ms of it delay nobody.
 QUICK_CHUNK_S: Final = 0.005
+#: A little more than the line holds: only so does it show that it could carry more than was found until now.
+WINDOW_GAIN: Final = 1.25
 PIECE_S: Final = 0.04
 LEAST_BYTES: Final = 8 * KIB
 MOST_BYTES: Final = MIB
-MAX_WAITING: Final = 2000
+MAX_WAITING: Final = 1000
 
 
 class Transfer:
@@ -60,7 +62,7 @@ class Transfer:
     def __init__(self, line: Line, claim: Claim) -> None:
         self._line = line
         self._claim = claim
-        self._asked_at = 0.0
+        self._mark = Mark(0.0, 0)
         self._flows = False
         self.waited_s = 0.0
 
@@ -83,21 +85,23 @@ class Transfer:
             If too many wait already.
         """
         await self._line.begin(self, self._claim)
+        self.asked()
         try:
             yield
         finally:
             if self._flows:
-                self._line.rates[self._claim.direction].flow_ended()
+                now = self._line.clock.monotonic()
+                self._line.rates[self._claim.direction].flow_ended(now, self._mark)
             self._line.end(self._claim)
 
     def asked(self) -> None:
         """Say that the request goes out now."""
-        self._asked_at = self._line.clock.monotonic()
+        self._mark = self._line.rates[self._claim.direction].asked(self._line.clock.monotonic())
 
     def answered(self) -> None:
         """Say that the head of the answer came, to a request that was small and was not held."""
         now = self._line.clock.monotonic()
-        self._line.round_trip.answered(now, now - self._asked_at)
+        self._line.round_trip.answered(now, now - self._mark.at)
 
     def moved(self, size_bytes: int) -> None:
         """Say that bytes of it passed."""
@@ -141,7 +145,7 @@ class Line:
         """Return how much may be under way: what the line holds, and one chunk to be at hand when it is through."""
         round_trip_s = self.round_trip.seconds or ASSUMED_ROUND_TRIP_S
         chunk = self.piece_bytes(Urgency.BULK, direction) or 0
-        return int(self.rate_bytes_s(direction) * round_trip_s) + chunk
+        return int(WINDOW_GAIN * self.rate_bytes_s(direction) * round_trip_s) + chunk
 
     # -- turns -----------------------------------------------------------------------------
 

@@ -77,6 +77,7 @@ class Turns:
         self._open: set[Claim] = set()
         #: Bytes that each user has begun. One that comes back is not owed what it did not ask for.
         self._begun: Counter[User] = Counter()
+        self._present: Counter[User] = Counter()
         self._numbers = 0
 
     @property
@@ -95,25 +96,31 @@ class Turns:
         """Put a claim in the queue."""
         self._numbers += 1
         claim.number = self._numbers
-        present = {other.user for other in (*self._waiting, *self._open)}
-        if claim.user not in present and present:
-            self._begun[claim.user] = max(self._begun[claim.user], min(self._begun[user] for user in present))
+        if self._present and claim.user not in self._present:
+            self._begun[claim.user] = max(self._begun[claim.user], min(self._begun[user] for user in self._present))
+        self._present[claim.user] += 1
         self._waiting.append(claim)
 
     def next(self) -> Claim | None:
         """Open the claim whose turn it is and return it; None if it is nobody's now."""
-        blocked: set[Direction] = set()
-        for claim in sorted(self._waiting, key=self._order):
-            if claim.direction in blocked and not claim.is_urgent:
-                continue
-            if self._may_begin(claim):
-                self._waiting.remove(claim)
-                self._open.add(claim)
-                self._begun[claim.user] += claim.size_bytes
-                return claim
-            if not claim.is_urgent:
-                blocked.add(claim.direction)  # what comes after it must not overtake it
-        return None
+        urgent = [claim for claim in self._waiting if claim.is_urgent]
+        found = min(urgent, key=self._order, default=None)
+        if found is None or not self._may_begin(found):
+            if urgent or any(claim.is_urgent for claim in self._open) or len(self._open) >= OTHERS_AT_ONCE:
+                return None
+            # The first of each direction: what comes after it must not overtake it.
+            firsts = (self._first(direction) for direction in Direction)
+            found = next((claim for claim in firsts if claim is not None and self._may_begin(claim)), None)
+        if found is not None:
+            self._waiting.remove(found)
+            self._open.add(found)
+            self._begun[found.user] += found.size_bytes
+        return found
+
+    def _first(self, direction: Direction) -> Claim | None:
+        if self.under_way_bytes(direction) > self._window_bytes(direction):
+            return None  # the usual case while much waits: nobody need be looked at
+        return min((one for one in self._waiting if one.direction is direction), key=self._order, default=None)
 
     def moved(self, claim: Claim, size_bytes: int) -> None:
         """Say that bytes of an open claim have passed."""
@@ -125,6 +132,9 @@ class Turns:
             self._open.remove(claim)
         else:
             self._waiting.remove(claim)
+        self._present[claim.user] -= 1
+        if not self._present[claim.user]:
+            del self._present[claim.user]
 
     def _order(self, claim: Claim) -> tuple[int, int, int]:
         begun = 0 if claim.is_urgent else self._begun[claim.user]
@@ -133,11 +143,8 @@ class Turns:
     def _may_begin(self, claim: Claim) -> bool:
         if claim.urgency is Urgency.STAT:
             return True
-        urgent = sum(other.is_urgent for other in self._open)
         if claim.is_urgent:
-            return urgent < ACTIVE_AT_ONCE
-        if urgent or len(self._open) >= OTHERS_AT_ONCE:
-            return False
+            return sum(other.is_urgent for other in self._open) < ACTIVE_AT_ONCE
         under_way = self.under_way_bytes(claim.direction)
         if not under_way:
             return True
