@@ -127,6 +127,12 @@ class Settings:
     cors_origins: tuple[str, ...] = _setting(
         LIST, (), "network", "Web origins whose pages may read from this node; * for any."
     )
+    dictionaries: bool = _setting(
+        FLAG,
+        False,
+        "network",
+        "Offer metadata of a named version to browsers as compression dictionary (RFC 9842) for the next one.",
+    )
 
     upstream: str = _setting(URL, "", "edge", "URL of the node that an edge fetches from and follows.")
     upstream_kind: str = _setting(

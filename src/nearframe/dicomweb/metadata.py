@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from nearframe.dicom.dicomxml import to_xml
 from nearframe.dicomweb import negotiation
-from nearframe.dicomweb.answers import Resource, answer
+from nearframe.dicomweb.answers import IMMUTABLE, REVALIDATE, Resource, answer
 from nearframe.dicomweb.call import Call
 from nearframe.dicomweb.services import Services
 from nearframe.errors import NotAcceptable
@@ -18,6 +18,7 @@ from nearframe.query.retrieve_metadata import MetadataScope
 from nearframe.wire import multipart
 from nearframe.wire.accept import Representation
 from nearframe.wire.contentcoding import CODINGS, IDENTITY, choose_coding
+from nearframe.wire.dictionarycoding import AVAILABLE, DCZ, USE_AS, available_dictionary, use_for
 
 
 async def retrieve_metadata(services: Services, call: Call) -> Response:
@@ -29,6 +30,8 @@ async def retrieve_metadata(services: Services, call: Call) -> Response:
     address = sha256(call.service_url.encode()).hex()[:8]
     if chosen.offer is negotiation.XML_OFFER:
         return await answer(call.request, _xml(services, call, scope, chosen, f"{state}-{address}"))
+    if services.dictionaries:
+        return await answer(call.request, await _with_dictionaries(services, call, scope, state, chosen, address))
     coding = choose_coding(call.request.headers.get("accept-encoding"), CODINGS)
 
     async def body() -> Body:
@@ -44,6 +47,42 @@ async def retrieve_metadata(services: Services, call: Call) -> Response:
             vary="Accept, Accept-Encoding",
         ),
     )
+
+
+async def _with_dictionaries(
+    services: Services, call: Call, scope: MetadataScope, state: str, chosen: Representation, address: str
+) -> Resource:
+    """Return the metadata compressed against an earlier version that the client has, and offer what it may keep.
+
+    Only a version that was named never changes, so only that may be kept and be a dictionary.
+    """
+    headers = call.request.headers
+    cache_control, offer = REVALIDATE, {}
+    if call.version is not None:
+        cache_control = IMMUTABLE
+        pattern = use_for(call.request.url.path)
+        if pattern is not None and await services.metadata.offer(scope, state, call.service_url):
+            offer = {USE_AS: pattern}
+    vary = f"Accept, Accept-Encoding, {AVAILABLE}"
+    dictionary = available_dictionary(headers.get(AVAILABLE), headers.get("accept-encoding"))
+    if dictionary is not None:
+        made = await services.metadata.against(scope, state, call.service_url, dictionary)
+        if made is not None:
+            small = Body.of(made)
+
+            async def ready() -> Body:
+                return small
+
+            etag = f'"{state}-{address}-json-dcz-{dictionary.hex()[:16]}"'
+            coded = {"Content-Encoding": DCZ, **offer}
+            return Resource(etag, chosen.part_type, ready, coded, cache_control, vary)
+    coding = choose_coding(headers.get("accept-encoding"), CODINGS)
+
+    async def body() -> Body:
+        return Body.of(await services.metadata.json(scope, state, call.service_url, coding))
+
+    coded = offer if coding == IDENTITY else {"Content-Encoding": coding, **offer}
+    return Resource(f'"{state}-{address}-json-{coding}"', chosen.part_type, body, coded, cache_control, vary)
 
 
 def _scope(services: Services, call: Call) -> MetadataScope:

@@ -34,6 +34,8 @@ class Services:
         For work of the routes themselves: XML.
     store, remove
         None on a node that only reads.
+    dictionaries
+        Whether metadata is offered as compression dictionary.
     """
 
     records: InstanceRecords
@@ -48,6 +50,7 @@ class Services:
     cpu: Workers
     store: StoreService | None = None
     remove: RemoveService | None = None
+    dictionaries: bool = False
 
 
 def services(
@@ -91,4 +94,5 @@ def services(
         cpu=cpu,
         store=store,
         remove=remove,
+        dictionaries=settings.dictionaries,
     )

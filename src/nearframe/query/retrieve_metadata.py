@@ -11,13 +11,15 @@ from typing import Final
 from nearframe.cache.singleflight import SingleFlight
 from nearframe.cache.sizedlru import SizedLRU
 from nearframe.errors import NotFound
-from nearframe.ids import Identity
+from nearframe.ids import Digest, Identity, sha256
 from nearframe.query.freshness import Freshness, Stamp
 from nearframe.query.workers import Workers
 from nearframe.storage.ports import Catalogue, FeedCursor, StudyRef
-from nearframe.wire.contentcoding import encode
+from nearframe.wire.contentcoding import IDENTITY, encode
+from nearframe.wire.dictionarycoding import DCZ, MAX_DICTIONARY_BYTES, compress_against
 
 _STATES_KEPT: Final = 10_000
+_OFFERED_KEPT: Final = 100_000  # some 300 bytes each
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,8 @@ class MetadataService:
         self._states: SizedLRU[tuple[StudyRef, str | None], tuple[Stamp, FeedCursor]] = SizedLRU(_STATES_KEPT)
         self._documents: SizedLRU[_Key, bytes] = SizedLRU(cache_bytes)
         self._building: SingleFlight[_Key, bytes] = SingleFlight("metadata")
+        #: Documents that clients may have kept, by digest: each can be built again.
+        self._offered: SizedLRU[Digest, _Key] = SizedLRU(_OFFERED_KEPT)
         self.built = 0
 
     async def state(self, scope: MetadataScope) -> str:
@@ -122,6 +126,37 @@ class MetadataService:
         key = _Key(scope, state, service_url, coding)
         held = self._documents.get(key)
         return held if held is not None else await self._building.run(key, partial(self._build, key))
+
+    async def offer(self, scope: MetadataScope, state: str, service_url: str) -> bool:
+        """Remember that a client may keep this document as a dictionary; False if it is too large for one."""
+        plain = await self.json(scope, state, service_url, IDENTITY)
+        if len(plain) > MAX_DICTIONARY_BYTES:
+            return False
+        digest = await self._cpu.run(sha256, plain)
+        self._offered.put(digest, _Key(scope, state, service_url, IDENTITY), 1)
+        return True
+
+    async def against(self, scope: MetadataScope, state: str, service_url: str, dictionary: Digest) -> bytes | None:
+        """Return the metadata compressed against a document that a client has kept.
+
+        None if it was not offered for this study, or nothing is gained.
+        """
+        offered = self._offered.get(dictionary)
+        # How well something compresses against another study's metadata would tell of that.
+        if offered is None or offered.scope.study != scope.study:
+            return None
+        key = _Key(scope, state, service_url, f"{DCZ}-{dictionary.hex()}")
+        held = self._documents.get(key)
+        if held is None:
+            before = await self.json(offered.scope, offered.state, offered.service_url, IDENTITY)
+            plain = await self.json(scope, state, service_url, IDENTITY)
+            if sha256(before) != dictionary:  # versions of that time were purged
+                return None
+            held = await self._cpu.run(compress_against, plain, before)
+            if len(held) >= len(await self.json(scope, state, service_url, "zstd")):
+                return None
+            self._documents.put(key, held, len(held))
+        return held
 
     async def instances(self, scope: MetadataScope, service_url: str) -> list[bytes]:
         """Return the metadata of each instance as a DICOM JSON object."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
@@ -14,8 +16,11 @@ import pytest
 import zstandard
 from pydicom.uid import UID
 
-from tests.archive import FILES, TEST_FILES, Stocked, path_of, rewritten
+from nearframe.ids import sha256
+from nearframe.wire.dictionarycoding import decompress_against
+from tests.archive import FILES, TEST_FILES, Stocked, open_archive, path_of, rewritten
 from tests.multiparts import split_parts
+from tests.syncing import ct_series, rename
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -161,3 +166,51 @@ async def test_head(stocked: Stocked) -> None:
     assert head.headers["content-length"] == str(len((await stocked.get(path)).content))
     assert head.content == b""
     assert json.loads((await stocked.get(path)).content)
+
+
+class TestDictionaries:
+    """RFC 9842: what was offered for a study helps that study, and nobody else."""
+
+    async def test_a_named_version_is_a_dictionary_for_the_next(self, tmp_path: Path) -> None:
+        async with open_archive(tmp_path, dictionaries=True) as archive, archive.client() as client:
+            first = (await archive.add(*ct_series(20)))[0]
+            path = path_of(first).split("/series")[0] + "/metadata"
+            seq = archive.catalogue.head().seq
+            kept = await client.get(f"{path}?version={seq}")
+            assert kept.headers["use-as-dictionary"] == f'match="{path}*"'
+            assert kept.headers["cache-control"] == "private, max-age=31536000, immutable"
+            await archive.add(*ct_series(20, change=rename("Doe^Janet")))
+
+            asking = {
+                "Accept-Encoding": "gzip, br, zstd, dcb, dcz",
+                "Available-Dictionary": f":{base64.b64encode(sha256(kept.content)).decode()}:",
+            }
+            answer = await client.get(path, headers=asking)
+            assert answer.headers["content-encoding"] == "dcz"
+            assert answer.headers["vary"] == "Accept, Accept-Encoding, Available-Dictionary"
+            assert answer.headers["cache-control"] == "private, no-cache"
+            assert "use-as-dictionary" not in answer.headers
+            assert len(answer.content) < 400
+            plain = (await client.get(path)).content
+            assert decompress_against(answer.content, kept.content, len(plain)) == plain
+            assert b"Doe^Janet" in plain
+            again = await client.get(path, headers={**asking, "If-None-Match": answer.headers["etag"]})
+            assert again.status_code == 304
+
+            # A dictionary that was never offered, and another study's, are of no use.
+            for headers in (
+                {**asking, "Available-Dictionary": f":{base64.b64encode(bytes(32)).decode()}:"},
+                {**asking, "Accept-Encoding": "zstd"},
+            ):
+                assert (await client.get(path, headers=headers)).headers["content-encoding"] == "zstd"
+            other = (await archive.add(*ct_series(20, study="1.2.3")))[0]
+            path = path_of(other).split("/series")[0] + "/metadata"
+            assert (await client.get(path, headers=asking)).headers["content-encoding"] == "zstd"
+
+    async def test_where_nothing_is_gained_nothing_is_tried(self, tmp_path: Path) -> None:
+        async with open_archive(tmp_path) as archive, archive.client() as client:
+            first = (await archive.add(*ct_series(1)))[0]
+            path = path_of(first).split("/series")[0] + "/metadata"
+            answer = await client.get(f"{path}?version={archive.catalogue.head().seq}")
+            assert "use-as-dictionary" not in answer.headers
+            assert "Available-Dictionary" not in answer.headers["vary"]
