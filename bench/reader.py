@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from email.message import Message
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -34,7 +35,7 @@ class Taken:
     """
 
     status: int
-    headers: Mapping[str, str]
+    headers: Message
     body: bytes
     received_bytes: int
     first_s: float
@@ -87,7 +88,7 @@ class Reader:
         if payload_at:
             boundary = answer.headers.get_boundary() or ""
             body = body[payload_at : body.rindex(b"\r\n--" + boundary.encode())]
-        return Taken(answer.status, dict(answer.headers), bytes(body), received, first_s, prefix_s or whole_s, whole_s)
+        return Taken(answer.status, answer.headers, bytes(body), received, first_s, prefix_s or whole_s, whole_s)
 
     def ok(self, path: str, accept: str, **options: Any) -> Taken:
         """Ask as `get` does; raise unless the answer is 200."""

@@ -13,6 +13,7 @@ urgent
     exported at ``Priority: u=7`` over four connections.
 correction
     The patient is renamed in every slice, at the archive; the reader opens the series again.
+    *Sync* is one request to the origin itself, by a client that holds the state before.
 """
 
 from __future__ import annotations
@@ -168,6 +169,7 @@ def correction(bench: Bench, column: str) -> Iterator[Figure]:
     sites.network.shape(WIDE)
     with sites.column(column) as server:
         etags = _read_everything(bench, server, {})
+        root = _root_of(bench)
         _settle(sites.network)
         sites.network.shape(bench.line)
         before = sites.network.traffic()
@@ -179,6 +181,8 @@ def correction(bench: Bench, column: str) -> Iterator[Figure]:
         yield Figure("correction: bytes over the line until it is known", column, moved.bytes)
         if column != NGINX:
             yield from _open_again(bench, column, server, etags)
+        if column == EDGE:
+            yield from _sync(bench, root)
     if column == NGINX:
         # What it holds is wrong now and it cannot know: it has to begin with nothing.
         with sites.column(column) as server:
@@ -199,6 +203,29 @@ def _open_again(bench: Bench, column: str, server: peers.Server, etags: dict[str
     yield Figure("re-open: bytes over the line", column, bench.sites.network.traffic().since(before).bytes)
     _read_everything(bench, server, etags)
     yield Figure("re-open, all of it: bytes over the line", column, bench.sites.network.traffic().since(before).bytes)
+
+
+def _sync(bench: Bench, root: str) -> Iterator[Figure]:
+    """Bring what a client holds up to date, over the line and on a connection just used: one request, one answer."""
+    upstream = Reader(bench.sites.origin.url.removesuffix("/dicomweb"))
+    upstream.ok("/healthz", "*/*")
+    _settle(bench.sites.network)
+    upstream.ok("/healthz", "*/*")
+    before = bench.sites.network.traffic()
+    taken = upstream.ok(f"/api/studies/{bench.sites.series.study}/sync?from={root}", "*/*")
+    moved = bench.sites.network.traffic().since(before)
+    upstream.close()
+    yield Figure("sync from the state before: bytes of the answer", EDGE, taken.received_bytes)
+    yield Figure("sync from the state before: bytes over the line", EDGE, moved.bytes)
+    yield Figure("sync from the state before: round trips it took", EDGE, taken.whole_s / bench.line.round_trip_s)
+
+
+def _root_of(bench: Bench) -> str:
+    """Return the root of the series' study at the origin as it is now."""
+    reader = Reader(bench.sites.origin.url.removesuffix("/dicomweb"))
+    taken = reader.ok(f"/api/studies/{bench.sites.series.study}/manifest", "*/*")
+    reader.close()
+    return taken.headers["ETag"].strip('"')
 
 
 def _read_everything(bench: Bench, server: peers.Server, etags: dict[str, str]) -> dict[str, str]:
@@ -233,6 +260,7 @@ AT_MOST: Final = {
     "urgent p50, over idle p50": 1.3,
     "re-open: round trips of the line it took": 1.0,
     "re-open: bytes over the line": 1_000,
+    "sync from the state before: bytes of the answer": 1_000,
 }
 AT_LEAST: Final = {"export between urgent pictures, of the line": 0.6}
 
@@ -264,7 +292,7 @@ def tell(megabits: float, found: dict[str, dict[str, list[float]]]) -> bool:
     print(f"\n{f'{megabits:g} Mbit/s, {ROUND_TRIP_S * 1e3:g} ms':<60}{heads}  bar of the edge")
     all_hold = True
     for row, columns in found.items():
-        cells = "".join(f"{_cell(columns[column]):>32}" for column in shown)
+        cells = "".join(f"{_cell(columns[column]) if columns[column] else '':>32}" for column in shown)
         edge = statistics.median(columns[EDGE])
         verdict = ""
         if row in AT_MOST:

@@ -57,6 +57,7 @@ def test_the_payload_of_the_one_part_and_the_times_of_its_prefix_and_end(server:
     assert taken.body == PAYLOAD
     assert taken.received_bytes == len(BODY)
     assert taken.first_s <= taken.prefix_s < taken.whole_s
+    assert taken.headers["etag"] == taken.headers["ETag"] == '"new"'
     reader.close()
 
 
