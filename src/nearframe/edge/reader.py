@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from nearframe.cache.absences import Absences
 from nearframe.context import Context, Urgency
 from nearframe.edge.cachestatus import note_fetch
 from nearframe.edge.fetch import Fetcher
@@ -49,6 +50,8 @@ class EdgeContentReader:
         self._workers = workers
         self._metrics = metrics
         self._read_ahead = read_ahead
+        #: What the upstream lacks too, until the study changes.
+        self._absent: Absences[tuple[StudyRef, Digest]] = Absences()
         self._hits = metrics.counter(EDGE_READS, how="held")
         self._hit_bytes = metrics.counter(EDGE_READ_BYTES, how="held")
 
@@ -118,6 +121,8 @@ class EdgeContentReader:
         """Yield a content as it comes over the line."""
         index = await self._indexes.of(study)
         known = index.find(digest)
+        if known is None and self._absent.holds((study, digest), index):
+            raise NotFound("content")
         content = known or Content(digest, ContentKind.FRAME, 0)
         collapsed = self._fetcher.is_under_way(study, digest)
         began, at = time.perf_counter(), start
@@ -143,6 +148,7 @@ class EdgeContentReader:
             raise UpstreamTimeout(_LATE) from error
         except NotFound as error:
             if known is None or content.kind is ContentKind.DERIVED:
+                self._absent.note((study, digest), index)
                 raise
             raise UpstreamError("the upstream lacks a content that its manifest names") from error
         if end is not None and at < end:

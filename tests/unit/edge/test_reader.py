@@ -153,3 +153,10 @@ async def test_a_rendition_that_the_upstream_dropped(setup: Setup) -> None:
     setup.catalogue.add_renditions("main", [made])
     with pytest.raises(NotFound):
         await setup.read(made.digest)
+
+
+async def test_what_the_upstream_lacks_is_asked_for_once(setup: Setup) -> None:
+    for _ in range(5):
+        with pytest.raises(NotFound):
+            await setup.read(sha256(b"of nowhere"))
+    assert setup.upstream.asked["content"] == 1
