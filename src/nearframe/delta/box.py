@@ -41,9 +41,10 @@ def encode(target: Frame, bases: Sequence[Frame], rates: Rates) -> FrameRecipe |
     changed = _changed_tiles(differs)
     if not changed.any() or changed.sum() > (1 - _MIN_EQUAL_TILES) * changed.size or target.target_samples is None:
         return None
-    box = _encode_box(words, differs, pixel, rates)
-    tiles = _encode_tiles(words, changed, pixel, rates)
-    operation, parameters, payload = min(box, tiles, key=lambda one: len(one[2]))
+    encoded = [_encode_box(words, differs, pixel, rates)]
+    if changed.sum() <= _MAX_TILES:
+        encoded.append(_encode_tiles(words, changed, pixel, rates))
+    operation, parameters, payload = min(encoded, key=lambda one: len(one[2]))
     return FrameRecipe(operation, (bases[0].form.enc,), parameters, payload)
 
 
@@ -84,8 +85,6 @@ def _put_box(recipe: FrameRecipe, words: Words, pixel: PixelDescription) -> None
 
 def _encode_tiles(words: Words, changed: _Map, pixel: PixelDescription, rates: Rates) -> _Encoded:
     count = int(changed.sum())
-    if count > _MAX_TILES:
-        return Operation.TILES, (), bytes(words.nbytes)  # never the shorter one
     down, across = changed.shape
     margin = ((0, down * TILE - pixel.rows), (0, across * TILE - pixel.columns), (0, 0))[: words.ndim]
     tiles = np.pad(words, margin, "edge").reshape(down, TILE, across, TILE, *words.shape[2:]).swapaxes(1, 2)

@@ -121,12 +121,13 @@ def _attempts(
     candidate: Candidate, frame: Frame, bases: list[Frame], rates: Rates
 ) -> Iterator[tuple[FrameRecipe, list[Frame]]]:
     """Yield the recipes that the candidate's evidence allows and that are proved, with the bases they use."""
+    by_enc = {base.form.enc: base for base in bases}
     for encode in OPERATIONS[candidate.evidence]:
         try:
             recipe = encode(frame, bases, rates)
             if recipe is None:
                 continue
-            used = [base for base in bases if base.form.enc in recipe.bases]
+            used = [by_enc[enc] for enc in recipe.bases]
             make(recipe, frame.form, used)
         except (RequestError, IntegrityError):
             # A base is gone or is not what it seemed; or the operation is none for this frame.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import IntEnum
 
 import zstandard
@@ -45,19 +46,35 @@ def encode_samples(
     Parameters
     ----------
     progressive
-        True if a prefix must be an exact lower resolution: HTJ2K, whatever the size.
+        True if a prefix should be an exact lower resolution: HTJ2K, whatever the size.
     """
-    best = (Coding.HTJ2K, encode_htj2k(samples, pixel))
+    htj2k = _try(encode_htj2k, samples, pixel)
+    if htj2k is None:
+        return Coding.ZSTD, _pack(samples, pixel)
+    best = (Coding.HTJ2K, htj2k)
     if progressive:
         return best
-    if _may_win(len(best[1]), samples.nbytes, rates):
-        best = min(
-            best, (Coding.JPEG_LS, encode_jpeg_ls(samples, pixel)), key=lambda one: _seconds(one, samples, rates)
-        )
+    if _may_win(len(htj2k), samples.nbytes, rates):
+        jpeg_ls = _try(encode_jpeg_ls, samples, pixel)
+        if jpeg_ls is not None:
+            best = min(best, (Coding.JPEG_LS, jpeg_ls), key=lambda one: _seconds(one, samples, rates))
     if samples.nbytes <= _TINY_BYTES or len(best[1]) <= _EMPTY_SHARE * samples.nbytes:
-        packed = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(encode_native(samples, pixel))
-        best = min(best, (Coding.ZSTD, packed), key=lambda one: len(one[1]))
+        best = min(best, (Coding.ZSTD, _pack(samples, pixel)), key=lambda one: len(one[1]))
     return best
+
+
+def _try(
+    encode: Callable[[Samples, PixelDescription], bytes], samples: Samples, pixel: PixelDescription
+) -> bytes | None:
+    """Return what a codec gives; None where it does not take a picture of this shape."""
+    try:
+        return encode(samples, pixel)
+    except (RuntimeError, ValueError):
+        return None
+
+
+def _pack(samples: Samples, pixel: PixelDescription) -> bytes:
+    return zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(encode_native(samples, pixel))
 
 
 def decode_samples(coding: int, data: bytes, pixel: PixelDescription) -> Samples:

@@ -113,7 +113,11 @@ class Frame:
         """The exact samples if the stored bytes come out of them again, else None."""
         if self.samples is None or not can_rebuild(self.form):
             return None
-        return self.samples if sha256(bytes_of(self.samples, self.form)) == self.form.enc else None
+        try:
+            rebuilt = bytes_of(self.samples, self.form)
+        except RequestError:
+            return None
+        return self.samples if sha256(rebuilt) == self.form.enc else None
 
 
 def samples_of(encoded: bytes, form: FrameForm) -> Samples | None:
@@ -164,9 +168,16 @@ def bytes_of(samples: Samples, form: FrameForm) -> bytes:
     pixel = check_rebuildable(form)
     syntax = ts.transfer_syntax(form.transfer_syntax_uid)
     if syntax.codec is not ts.Codec.NATIVE:
-        return ENCODERS[form.transfer_syntax_uid](samples, pixel)
+        return _encoded(samples, form.transfer_syntax_uid, pixel)
     native = encode_native(samples, pixel)
     return byteswapped(native, pixel) if syntax.big_endian_pixels else native
+
+
+def _encoded(samples: Samples, transfer_syntax_uid: str, pixel: PixelDescription) -> bytes:
+    try:
+        return ENCODERS[transfer_syntax_uid](samples, pixel)
+    except (RuntimeError, ValueError) as error:
+        raise MalformedRequest("the samples of a recipe cannot be encoded as the frame is") from error
 
 
 def from_words(words: Words, form: FrameForm) -> bytes:

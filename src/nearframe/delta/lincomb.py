@@ -36,7 +36,10 @@ def encode(target: Frame, bases: Sequence[Frame], rates: Rates) -> FrameRecipe |
     if samples is None or pixel is None or any(one is None or one.shape != samples.shape for one in thin):
         return None
     known = [one for one in thin if one is not None]
-    weights, constant = _learn(samples, known)
+    try:
+        weights, constant = _learn(samples, known)
+    except np.linalg.LinAlgError:
+        return None  # it did not converge
     if max(map(abs, weights)) > _MAX_WEIGHT or abs(constant) > _MAX_CONSTANT:
         return None
     residual, payload = encode_residual(samples, _predict(known, weights, constant, _SHIFT), pixel, rates)

@@ -176,6 +176,14 @@ def test_operation_that_errs_never_leaves_the_sender(monkeypatch: pytest.MonkeyP
     assert chosen.recipe.operation is Operation.CODED
 
 
+def test_one_base_twice_is_one_base() -> None:
+    store = Store()
+    base, target = store.native(picture()), store.native((picture(noise=12) + (picture(3) & 1)).astype("<u2"))
+    for evidence in (Evidence.PREVIOUS_FRAMES, Evidence.THIN_SLICES):
+        chosen = sent(store, target, Candidate(evidence, (base, base)))
+        assert set(chosen.recipe.bases) == {base.enc}
+
+
 def test_every_evidence_has_its_operations_and_no_other() -> None:
     assert set(OPERATIONS) == set(Evidence)
     assert residual.encode not in OPERATIONS[Evidence.SAME_PLACE]

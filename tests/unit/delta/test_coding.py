@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import zstandard
 
+from nearframe.delta import coding as coding_module
 from nearframe.delta.coding import Coding, decode_samples, described, encode_samples, inflate
 from nearframe.delta.rates import Rates
 from nearframe.dicom.model import PixelDescription
@@ -47,6 +48,24 @@ def test_fast_line_takes_the_codec_that_decodes_fast() -> None:
 def test_progressive_is_htj2k_whatever_the_size() -> None:
     samples = np.zeros((300, 300), "<u2")
     assert encode_samples(samples, form(samples), SLOW, progressive=True)[0] is Coding.HTJ2K
+
+
+@pytest.mark.parametrize("refusing", ["encode_htj2k", "encode_jpeg_ls"])
+def test_codec_that_does_not_take_a_picture_is_done_without(refusing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(samples: Samples, pixel: PixelDescription) -> bytes:
+        raise RuntimeError("too wide")
+
+    monkeypatch.setattr(coding_module, refusing, refuse)
+    samples = picture(rows=300, columns=300)
+    coding, data = encode_samples(samples, form(samples), SLOW)
+    assert np.array_equal(decode_samples(coding, data, form(samples)), samples)
+
+
+@pytest.mark.parametrize("shape", [(1, 3000), (3000, 1), (1, 1), (65504, 32), (2, 2)])
+def test_odd_shapes(shape: tuple[int, int]) -> None:
+    samples = np.random.default_rng(1).integers(0, 50, shape).astype("u1")
+    coding, data = encode_samples(samples, form(samples), SLOW)
+    assert np.array_equal(decode_samples(coding, data, form(samples)), samples)
 
 
 @pytest.mark.parametrize("coding", [-1, 3, 1 << 60])
