@@ -83,7 +83,9 @@ class EdgeContentReader:
         if not await self._adopted(study, digest):
             chunks = self._from_upstream(context, study, digest, start, stop)
             return b"".join([chunk async for chunk in chunks])
-        return await self._local.read(context, study, digest, start, stop)
+        data = await self._local.read(context, study, digest, start, stop)
+        self._hit(len(data))
+        return data
 
     async def size(self, context: Context, study: StudyRef, digest: Digest) -> int:
         try:

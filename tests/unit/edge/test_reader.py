@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -52,11 +53,18 @@ class Setup:
         limits = FetchLimits(attempts=1)
         fetcher = Fetcher(cast("Upstream", self.upstream), edge.store, self.workers, self.metrics, scratch, limits)
         indexes = StudyIndexes(edge.catalogue, Freshness(), self.workers)
+        self.fetcher = fetcher
         self.reader = EdgeContentReader(edge.store, fetcher, indexes, self.workers, self.metrics, None)
         self.catalogue = edge.catalogue
 
     async def read(self, digest: Digest, start: int = 0, stop: int | None = None) -> bytes:
         return await self.reader.read(ADMIN, STUDY, digest, start, stop)
+
+    async def kept(self, digest: Digest) -> None:
+        """Wait until what was handed on is stored too."""
+        async with asyncio.timeout(20):
+            while self.fetcher.is_under_way(STUDY, digest):
+                await asyncio.sleep(0.001)
 
     async def stream(self, digest: Digest, start: int = 0, stop: int | None = None) -> bytes:
         return b"".join([chunk async for chunk in self.reader.stream(ADMIN, STUDY, digest, start, stop)])
@@ -76,6 +84,7 @@ async def test_fetched_once_then_held(setup: Setup) -> None:
     assert setup.reader.read_nowait(STUDY, frame) is None
     assert await setup.read(frame) == setup.data[frame]
     assert (noted.fetched, noted.stored) == (1, True)
+    await setup.kept(frame)
     assert await setup.read(frame, 5, 9) == setup.data[frame][5:9]
     assert setup.reader.read_nowait(STUDY, frame) == setup.data[frame]
     framed = setup.reader.read_framed(STUDY, frame, b"head", b"tail")
