@@ -18,6 +18,7 @@ from nearframe.context import Urgency
 from nearframe.edge.eviction import Evictor
 from nearframe.edge.fetch import Fetcher
 from nearframe.edge.keeper import Keeper
+from nearframe.edge.readahead import REQUESTS_AT_ONCE
 from nearframe.edge.studyindex import Content, StudyIndexes
 from nearframe.edge.tiers import StudyTier
 from nearframe.errors import NearframeError, UpstreamError
@@ -129,10 +130,15 @@ class Prefetch:
         wanted = (content for content in upcoming if content.digest in missing)
         # Nobody waits for it yet, however urgent what it is a prior of.
         urgency = max(wish.urgency, Urgency.ARCHIVE)
-        for batch in batches(wanted, self._fetcher.line.piece_bytes(urgency) or 0):
-            if await self._fetcher.fetch_ahead(study, batch, urgency) == 0:
-                return False  # a full disk
-            self._metrics.add(EDGE_PREFETCHED, len(batch), why=wish.why)
+        waiting = list(batches(wanted, self._fetcher.line.piece_bytes(urgency) or 0))
+        for some in (waiting[at : at + REQUESTS_AT_ONCE] for at in range(0, len(waiting), REQUESTS_AT_ONCE)):
+            asked = (self._fetcher.fetch_ahead(study, batch, urgency) for batch in some)
+            for batch, came in zip(some, await asyncio.gather(*asked, return_exceptions=True), strict=True):
+                if isinstance(came, BaseException):
+                    raise came
+                if came == 0:
+                    return False  # a full disk
+                self._metrics.add(EDGE_PREFETCHED, len(batch), why=wish.why)
         return True
 
     async def _frames(self, study: StudyRef) -> Iterator[Content]:
