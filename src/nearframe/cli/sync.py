@@ -63,6 +63,8 @@ def run(options: argparse.Namespace) -> int:
             with _Bar(console, hidden=options.quiet or options.json) as bar:
                 study = _synced(asker, options, bar)
                 exported = client.export(study, options.into, Layout(options.layout))
+                if asker.report.how != "unchanged":
+                    folder.prune()
         except KeyboardInterrupt:
             console.print(
                 "Interrupted: what has come is kept; run the same command again for the rest.", soft_wrap=True

@@ -28,6 +28,7 @@ from nearframe.ids import Digest, parse_digest, sha256, sha256_of
 from nearframe.units import MIB
 from nearframe.wire.manifest import Manifest
 from nearframe.wire.manifestjson import decode_manifest, encode_manifest
+from nearframe.wire.studycontents import contents_of
 
 _COPY_BYTES: Final = MIB
 
@@ -136,6 +137,39 @@ class Folder:
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
+
+    def prune(self) -> int:
+        """Remove what no study's state refers to any longer, such as headers from before a correction.
+
+        Reads the states of all studies. Nothing is removed while one of them cannot be read.
+
+        Returns
+        -------
+        int
+            Bytes freed.
+
+        Raises
+        ------
+        Busy
+            If somebody writes to the folder.
+        """
+        with self.locked():
+            try:
+                named = set(self._named())
+            except NearframeError:
+                return 0
+            freed = 0
+            for path in self._contents.glob("*/*"):
+                if path.parent.name + path.name not in named:
+                    freed += path.stat().st_size
+                    path.unlink()
+            return freed
+
+    def _named(self) -> Iterator[str]:
+        for path in (self.path / "studies").glob("*/manifest"):
+            manifest = decode_manifest(path.read_bytes())
+            yield from (entry.hdr.hex() for entry in manifest.entries)
+            yield from (content.digest.hex() for content in contents_of(manifest))
 
     def study(self, tenant: str, study_instance_uid: str) -> StudyFolder:
         """Return the part of the folder that is about a study, whether it is held or not."""

@@ -100,6 +100,22 @@ async def test_a_renamed_patient_is_one_round_trip_and_less_than_a_kilobyte(arch
     assert client.report.moved_bytes < 1000
 
 
+async def test_what_a_correction_leaves_behind_can_go(archive: Served, folder: Path, client: Client) -> None:
+    before = await synced(client, STUDY_UID)
+    assert client.folder.prune() == 0
+    headers = sum(len(client.folder.read(instance.hdr)) for instance in before.instances)
+    renamed = ct_series(COUNT, rows=ROWS, change=rename("Doe^Janet"))
+    await archive.node.store(renamed)
+    study = await synced(client, STUDY_UID)
+    (manifest,) = (folder / "studies").rglob("manifest")
+    intact = manifest.read_bytes()
+    manifest.write_bytes(b"damaged")
+    assert client.folder.prune() == 0
+    manifest.write_bytes(intact)
+    assert client.folder.prune() == headers
+    assert files_of(study) == set(renamed)
+
+
 async def test_instances_that_are_added_come_alone(archive: Served, client: Client) -> None:
     await synced(client, STUDY_UID)
     more = ct_series(1, rows=ROWS, series=2, seed=9)
