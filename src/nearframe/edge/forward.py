@@ -33,6 +33,7 @@ from nearframe.wire.offer import Answered, Offer, OfferAnswer, Stand
 PARCEL_BYTES: Final = 4 * MIB
 PARCEL_CONTENTS: Final = 1000
 _DAMAGED: Final = "a content of it is damaged at this edge, and the upstream lacks it: send the instance again"
+_LOST: Final = "this edge's catalogue does not know it any more, as after its loss: send the instance again"
 
 _log = log.logger(__name__)
 
@@ -223,8 +224,8 @@ class Forwarder:
     async def _pack(self, study: StudyRef, item: Item) -> Packed | None:
         try:
             return await self._workers.run(self._packer.pack, study, item)
-        except NotFound:  # deleted here
-            await self._workers.run(self._outbox.forget, item)
+        except NotFound:
+            await self._refuse(item, _LOST)
         except IntegrityError:
             await self._refuse(item, _DAMAGED)
             self._metrics.add(EDGE_INTEGRITY_FAILURES, what="outbox")

@@ -187,10 +187,10 @@ class Outbox:
         study, instance = identity.study_instance_uid, identity.sop_instance_uid
         if event.kind == "durable":
             _insert(connection, event.tenant, study, instance, file, self._clock.now())
-        else:  # sent here again: a person did something about it
-            chosen = (_item.tenant == event.tenant, _item.instance == instance, _item.file == file)
-            refused = sa.update(_ITEM).where(*chosen, _item.state == State.REFUSED.value)
-            connection.execute(refused.values(state=State.SPOOLED.value, reason=""))
+        # Sent here again after it was refused: somebody did something about it.
+        chosen = (_item.tenant == event.tenant, _item.instance == instance, _item.file == file)
+        refused = sa.update(_ITEM).where(*chosen, _item.state == State.REFUSED.value)
+        connection.execute(refused.values(state=State.SPOOLED.value, reason=""))
 
     # -- on the way ------------------------------------------------------------------------
 
@@ -232,11 +232,6 @@ class Outbox:
     def refused(self, item: Item, reason: str) -> None:
         """Note that an instance cannot be forwarded."""
         self._update([item], state=State.REFUSED.value, reason=_short(reason))
-
-    def forget(self, item: Item) -> None:
-        """Drop an instance that there is nothing to forward of."""
-        with self._database.write() as connection:
-            connection.execute(sa.delete(_ITEM).where(_item.id == item.id))
 
     def retry(self, study: StudyRef | None = None) -> int:
         """Have what was refused offered again; return how many instances that are."""

@@ -1,0 +1,156 @@
+"""The outbox: nothing acknowledged is missing in it, whatever was cut; nothing is in it twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nearframe.clock import ManualClock
+from nearframe.edge.outbox import CONSUMER, Outbox, State
+from nearframe.errors import BackendFailed
+from nearframe.ids import Digest
+from nearframe.storage.ports import UPSTREAM, StudyRef
+from tests.syncing import STUDY_UID, Shelves, ct_series, rename, shelves
+
+STUDY = StudyRef("main", STUDY_UID)
+
+
+@pytest.fixture
+def edge(tmp_path: Path) -> Iterator[Shelves]:
+    yield from shelves(tmp_path)
+
+
+@pytest.fixture
+def outbox(edge: Shelves, tmp_path: Path) -> Iterator[Outbox]:
+    opened = Outbox(tmp_path, edge.catalogue, ManualClock())
+    yield opened
+    opened.close()
+
+
+def files_of(edge: Shelves) -> list[Digest]:
+    return [record.file for record in edge.catalogue.list_instances(STUDY)]
+
+
+def test_what_was_recorded_is_spooled_once(edge: Shelves, outbox: Outbox) -> None:
+    edge.put(ct_series(3))
+    assert outbox.absorb() == {STUDY}
+    assert outbox.absorb() == set()
+    edge.put(ct_series(3))  # sent again: held already
+    outbox.absorb()
+    assert sorted(item.file for item in outbox.batch(STUDY, 10)) == sorted(files_of(edge))
+    assert outbox.counts()[State.SPOOLED] == 3
+    assert outbox.is_waiting(STUDY)
+    assert edge.catalogue.lag(CONSUMER) == 0
+
+
+def test_what_was_taken_over_from_the_upstream_is_not(edge: Shelves, outbox: Outbox) -> None:
+    edge.put(ct_series(1))
+    outbox.absorb()
+    [file] = files_of(edge)
+    [record] = edge.catalogue.list_instances(STUDY)
+    outbox.verified(outbox.batch(STUDY, 1)[0], 1, "")
+    settled = outbox.settled(STUDY)
+    assert settled == {(record.identity.sop_instance_uid, file): 1}
+    edge.catalogue.replicate([], [], {"main": settled})
+    outbox.handed_over(STUDY, settled)
+    assert outbox.absorb() == set()
+    assert outbox.counts() == {State.SPOOLED: 0, State.SENT: 0, State.VERIFIED: 1, State.REFUSED: 0}
+    assert outbox.waiting() == []
+    assert not outbox.is_waiting(STUDY)
+    assert not edge.catalogue.holds_local(STUDY), UPSTREAM
+
+
+def test_a_crash_between_rows_and_events(edge: Shelves, outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    edge.put(ct_series(2))
+    with monkeypatch.context() as crash:
+
+        def cut(*_: object) -> None:
+            raise BackendFailed("the power was cut")
+
+        crash.setattr(edge.catalogue, "acknowledge", cut)
+        with pytest.raises(BackendFailed):
+            outbox.absorb()
+    assert outbox.absorb() == {STUDY}
+    assert len(outbox.batch(STUDY, 10)) == 2
+
+
+def test_a_crash_before_the_first_look(edge: Shelves, tmp_path: Path) -> None:
+    Outbox(tmp_path, edge.catalogue, ManualClock()).close()
+    edge.put(ct_series(2))
+    again = Outbox(tmp_path, edge.catalogue, ManualClock())
+    assert again.absorb() == {STUDY}
+    again.close()
+
+
+@pytest.mark.parametrize("damage", ["lost", "spoiled"])
+def test_a_file_that_is_gone_is_made_anew(edge: Shelves, tmp_path: Path, damage: str) -> None:
+    first = Outbox(tmp_path, edge.catalogue, ManualClock())
+    edge.put(ct_series(3))
+    first.absorb()
+    item, *_ = first.batch(STUDY, 10)
+    first.verified(item, 1, "")
+    edge.catalogue.replicate([], [], {"main": first.settled(STUDY)})
+    first.handed_over(STUDY, first.settled(STUDY))
+    first.close()
+    path = tmp_path / "outbox.sqlite"
+    if damage == "lost":
+        path.unlink()
+    else:
+        path.write_bytes(b"no database" * 1000)
+    again = Outbox(tmp_path, edge.catalogue, ManualClock())
+    assert sorted(one.file for one in again.batch(STUDY, 10)) == sorted(set(files_of(edge)) - {item.file})
+    assert again.is_waiting(STUDY)
+    again.close()
+
+
+def test_one_version_of_an_instance_at_a_time_oldest_first(edge: Shelves, outbox: Outbox) -> None:
+    edge.put(ct_series(2))
+    outbox.absorb()
+    first = files_of(edge)
+    edge.put(ct_series(2, change=rename("Doe^Janet")))
+    outbox.absorb()
+    batch = outbox.batch(STUDY, 10)
+    assert sorted(item.file for item in batch) == sorted(first)
+    for item in batch:
+        outbox.verified(item, 1, "")
+    assert sorted(item.file for item in outbox.batch(STUDY, 10)) == sorted(files_of(edge))
+    [waiting] = outbox.waiting()
+    assert (waiting.study, waiting.unsent) == (STUDY, 2)
+
+
+def test_refused_until_tried_again_or_sent_again(edge: Shelves, outbox: Outbox) -> None:
+    edge.put(ct_series(2))
+    outbox.absorb()
+    first, second = outbox.batch(STUDY, 10)
+    outbox.refused(first, "too large")
+    outbox.refused(second, "too large")
+    assert outbox.batch(STUDY, 10) == []
+    assert outbox.waiting() == []
+    assert outbox.is_waiting(STUDY), "it is here alone: nothing of it may be let go"
+    [line] = outbox.lines("main", 10)
+    assert (line.state, line.instances, line.reason) == (State.REFUSED, 2, "too large")
+    assert outbox.lines("other", 10) == []
+    assert outbox.retry(StudyRef("main", "1.2.3")) == 0
+    assert outbox.retry(STUDY) == 2
+    outbox.refused(first, "damaged")
+    edge.put(ct_series(2))
+    outbox.absorb()
+    assert len(outbox.batch(STUDY, 10)) == 2
+
+
+def test_how_long_the_oldest_waits(edge: Shelves, tmp_path: Path) -> None:
+    clock = ManualClock()
+    outbox = Outbox(tmp_path, edge.catalogue, clock)
+    assert outbox.oldest_s() is None
+    edge.put(ct_series(1))
+    outbox.absorb()
+    clock.advance(90)
+    assert outbox.oldest_s() == pytest.approx(90, abs=1)
+    [item] = outbox.batch(STUDY, 1)
+    outbox.sent([item])
+    assert outbox.counts()[State.SENT] == 1
+    outbox.verified(item, 1, "a warning")
+    assert outbox.oldest_s() is None
+    outbox.close()
