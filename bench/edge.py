@@ -38,7 +38,7 @@ from typing import Final
 from bench import corpus, load, peers
 from bench.archive import FRAMES, frame_path, with_base
 from bench.caches import nginx_cache, varnish
-from bench.harness import Comparison, Row, Work, compare, cpu_row, median_interval, rate_row, report
+from bench.harness import Comparison, Row, Work, compare, cpu_row, cpu_seconds, median_interval, rate_row, report
 from bench.reader import Export, Reader
 from bench.waiters import ask_together, slow_upstream
 
@@ -55,6 +55,8 @@ class Bench:
     quick: bool
     pairs: int
     seconds: int
+    studies: int = 10_000
+    frames: int = 200_000
     rows: list[Row] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     missed: bool = False
@@ -203,13 +205,13 @@ def waiters(bench: Bench) -> None:
 
 def _interval(values: Sequence[float]) -> str:
     median, low, high = median_interval(values)
-    return f"{median:.1f} [{low:.1f}, {high:.1f}]"
+    return f"{median:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def _wait_followed(edge: peers.Server, origin: peers.Server) -> None:
     there, here = (Reader(server.url.removesuffix("/dicomweb")) for server in (origin, edge))
     while here.json("/api/status")["upstream"]["cursor"] != there.json("/api/status")["feed"]["head"]:
-        time.sleep(0.1)
+        time.sleep(1)  # an edge of many studies has to count them to answer
 
 
 # -- studies -----------------------------------------------------------------------------------
@@ -217,7 +219,7 @@ def _wait_followed(edge: peers.Server, origin: peers.Server) -> None:
 
 def studies(bench: Bench) -> None:
     """Small frames out of many studies, and as many out of few."""
-    count, few = (300, 3) if bench.quick else (10_000, 10)
+    count, few = bench.studies, 10
     with peers.origin(bench.place("origin"), options=_QUIET) as origin:
         many = _one_slice_studies(bench, origin, count)
         dense = []
@@ -253,7 +255,7 @@ def _one_slice_studies(bench: Bench, origin: peers.Server, count: int) -> list[s
 
 def restart(bench: Bench) -> None:
     """Time from starting the program to the first held frame."""
-    objects, each = (2, 1_000) if bench.quick else (20, 10_000)
+    objects, each = 20, bench.frames // 20
     series = corpus.noise_multiframe(bench.place("tiny"), objects, each, 16, "16")
     home = bench.place("edge")
     with peers.origin(bench.place("origin"), options=_QUIET) as origin:
@@ -266,15 +268,16 @@ def restart(bench: Bench) -> None:
             while (moved := status.json("/api/status")["moved"]["frames"]) < objects * each:
                 time.sleep(0.5)
             os.killpg(edge.pid, signal.SIGKILL)
-        taken = []
+        taken, cpu = [], []
         for _ in range(bench.pairs):
             with _started(home, origin) as (url, start, process):
                 taken.append(_first_hit(url, frame_path(series, series.instances[-1], each), start))
+                cpu.append(cpu_seconds(process.pid))
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
     bench.say(
-        f"restart after kill -9 with {moved} frames held: {_interval(taken)} s to the first hit, "
-        f"start of the interpreter included (bar 1 s)",
+        f"restart after kill -9 with {moved} frames held: {_interval(taken)} s to the first hit (bar 1 s), "
+        f"start of the interpreter included; {_interval(cpu)} s of CPU",
         statistics.median(taken) < 1,
     )
 
@@ -314,12 +317,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workload", nargs="*", choices=[[], *WORKLOADS], help="default: all")
     parser.add_argument("--pairs", type=int, default=9)
+    parser.add_argument("--studies", type=int, default=10_000, help="of the workload of that name")
+    parser.add_argument("--frames", type=int, default=200_000, help="held before a restart")
     parser.add_argument("--quick", action="store_true", help="three short pairs, to see that it runs: no figures")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="nearframe-bench-") as folder:
         quick = options.quick
-        bench = Bench(Path(folder), quick, 3 if quick else options.pairs, 1 if quick else 2)
+        pairs, seconds = (3, 1) if quick else (options.pairs, 2)
+        studies, frames = (300, 2_000) if quick else (options.studies, options.frames)
+        bench = Bench(Path(folder), quick, pairs, seconds, studies, frames)
         for name in options.workload or WORKLOADS:
             print(f"running {name} …", file=sys.stderr, flush=True)
             WORKLOADS[name](bench)
