@@ -82,4 +82,4 @@ def _reads(path: str) -> bool:
     """Return whether a request reads a study: a search within it does not, nor a question about its state."""
     if path.startswith(ROOT):
         return not path.endswith(_SEARCHES)
-    return "/contents" in path
+    return "/contents" in path or path.endswith("/sync")

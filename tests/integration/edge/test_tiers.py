@@ -21,9 +21,10 @@ def study_uid(number: int) -> str:
 class Study:
     """A CT study of a few slices."""
 
-    def __init__(self, number: int, slices: int = 4, rows: int = 128) -> None:
+    def __init__(self, number: int, slices: int = 4, patient: str = "") -> None:
         self.uid = study_uid(number)
-        self.files = ct_series(slices, rows=rows, study=self.uid, seed=number, change=_dated("20200101"))
+        change = _of(patient or f"PID-{number}", "20200101")
+        self.files = ct_series(slices, rows=128, study=self.uid, seed=number, change=change)
 
     def paths(self) -> list[str]:
         below = f"/dicomweb/studies/{self.uid}/series/{self.uid}.1/instances"
@@ -44,9 +45,9 @@ class Study:
         return 128 * 128 * 2 * len(self.files)
 
 
-def _dated(day: str):  # type: ignore[no-untyped-def]
+def _of(patient: str, day: str):  # type: ignore[no-untyped-def]
     def change(ds) -> None:  # type: ignore[no-untyped-def]
-        ds.StudyDate = day
+        ds.PatientID, ds.StudyDate = patient, day
 
     return change
 
@@ -177,3 +178,64 @@ async def _until_class(edge: Node, path: str, word: str) -> None:
     async with asyncio.timeout(30):
         while (await edge.client.get(path)).json().get("class") != word:
             await asyncio.sleep(0.05)
+
+
+async def test_a_consult_brings_its_study_and_priors_and_holds_them(tmp_path: Path) -> None:
+    """Whoever's turn it would be to go: what is in an open consult stays, until it is closed."""
+    consulted, prior = Study(1, patient="PID-7"), Study(2, patient="PID-7")
+    others = [Study(number) for number in range(10, 16)]
+    async with (
+        origin_node(tmp_path / "origin") as origin,
+        edge_node(tmp_path / "edge", origin.url, cache_bytes=3 * prior.frame_bytes + 400_000) as edge,
+    ):
+        for study in (consulted, prior, *others):
+            await origin.store(study.files)
+        await until_followed(edge, origin)
+        for study in (consulted, prior):
+            await _until_class(edge, f"/api/studies/{study.uid}/urgency", "archive")
+        opened = await edge.client.post(f"/api/studies/{consulted.uid}/consult", json={"class": "stat"})
+        assert opened.json()["studies"] == [consulted.uid, prior.uid]
+        await until(lambda: edge.metrics.value(EDGE_PREFETCHED) == 8)
+        for study in others:
+            await study.read(edge)
+        await until(lambda: edge.metrics.value(EDGE_EVICTED) > 0)
+        for study, word in ((consulted, "stat"), (prior, "active")):
+            assert await study.read(edge) == ["nearframe-edge; hit"] * 4
+            described = (await edge.client.get(f"/api/studies/{study.uid}/urgency")).json()
+            assert (described["class"], described["why"]) == (word, "consult")
+        await edge.client.delete(f"/api/studies/{consulted.uid}/consult")
+        described = (await edge.client.get(f"/api/studies/{prior.uid}/urgency")).json()
+        assert (described["class"], described["why"], described["consults"]) == ("active", "given", [])
+
+
+async def test_what_is_purged_is_read_again_over_the_line(tmp_path: Path) -> None:
+    study = Study(1, slices=2)
+    async with origin_node(tmp_path / "origin") as origin, edge_node(tmp_path / "edge", origin.url) as edge:
+        await origin.store(study.files)
+        await until_followed(edge, origin)
+        await study.read(edge)
+        purged = await edge.client.post("/api/purge", json={"patient_of": study.uid})
+        assert purged.json() == {"studies": 1, "bytes": study.frame_bytes}
+        assert (await edge.client.get(f"/dicomweb/studies/{study.uid}/metadata")).status_code == 200
+        assert (await study.read(edge))[0].startswith("nearframe-edge; fwd=miss")
+        assert edge.metrics.value(EDGE_MISSES, reason="purged") > 0
+
+
+async def test_a_lost_file_is_begun_anew_from_what_is_held(tmp_path: Path) -> None:
+    study = Study(1, slices=2)
+    at = f"/api/studies/{study.uid}/urgency"
+    async with origin_node(tmp_path / "origin") as origin:
+        async with edge_node(tmp_path / "edge", origin.url) as edge:
+            await origin.store(study.files)
+            await until_followed(edge, origin)
+            await study.read(edge)
+            used_at = (await edge.client.get(at)).json()["used_at"]
+        for path in (tmp_path / "edge").glob("tiers.sqlite*"):
+            path.unlink()
+        async with edge_node(tmp_path / "edge", origin.url) as edge:
+            async with asyncio.timeout(30):
+                while (found := (await edge.client.get(at)).json()).get("held_bytes") != study.frame_bytes:
+                    await asyncio.sleep(0.05)
+            assert found["class"] == "archive"
+            assert found["used_at"] >= used_at, "as if it had just been opened: nothing goes that should stay"
+            assert await study.read(edge) == ["nearframe-edge; hit"] * 2
