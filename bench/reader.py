@@ -68,8 +68,7 @@ class Reader:
         """
         headers = {"Accept": accept, **({"Accept-Encoding": "gzip"} if accept == JSON else {}), **(headers or {})}
         start = time.perf_counter()
-        self.connection.request("GET", self.root + path, headers=headers)
-        answer = self.connection.getresponse()
+        answer = self.ask(path, headers)
         body, first_s, prefix_s = bytearray(), 0.0, 0.0
         payload_at = None if answer.headers.get_content_type() == "multipart/related" else 0
         while chunk := answer.read1(_CHUNK_BYTES):
@@ -89,6 +88,17 @@ class Reader:
             boundary = answer.headers.get_boundary() or ""
             body = body[payload_at : body.rindex(b"\r\n--" + boundary.encode())]
         return Taken(answer.status, answer.headers, bytes(body), received, first_s, prefix_s or whole_s, whole_s)
+
+    def ask(self, path: str, headers: Mapping[str, str]) -> http.client.HTTPResponse:
+        """Send a request and return the answer's head; over a new connection if the kept one was closed for idling."""
+        try:
+            self.connection.request("GET", self.root + path, headers=dict(headers))
+            return self.connection.getresponse()
+        except ConnectionError:
+            self.connection.close()
+        self.connect()
+        self.connection.request("GET", self.root + path, headers=dict(headers))
+        return self.connection.getresponse()
 
     def ok(self, path: str, accept: str, **options: Any) -> Taken:
         """Ask as `get` does; raise unless the answer is 200."""
@@ -168,12 +178,10 @@ class Export:
             reader.close()
 
     def _take(self, reader: Reader, path: str) -> None:
-        connection = reader.connection
         headers = dict(self._headers)
         if path in self._etags:
             headers["If-None-Match"] = self._etags[path]
-        connection.request("GET", reader.root + path, headers=headers)
-        answer = connection.getresponse()
+        answer = reader.ask(path, headers)
         while chunk := answer.read1(_CHUNK_BYTES):
             self.arrivals.append((time.perf_counter(), len(chunk)))
         answer.close()

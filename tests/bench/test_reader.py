@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -66,6 +67,15 @@ def test_without_a_prefix_the_picture_is_there_with_its_end(server: str) -> None
     reader = Reader(server)
     taken = reader.ok("/frames/1", FRAMES)
     assert taken.prefix_s == taken.whole_s
+    reader.close()
+
+
+def test_a_connection_closed_for_idling_is_made_anew(server: str) -> None:
+    _Frames.second_half.set()
+    reader = Reader(server)
+    reader.connect()
+    reader.connection.sock.shutdown(socket.SHUT_RDWR)
+    assert reader.ok("/frames/1", FRAMES).body == PAYLOAD
     reader.close()
 
 
