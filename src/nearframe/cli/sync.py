@@ -14,6 +14,7 @@ from nearframe import client
 from nearframe.cli import _studies as studies
 from nearframe.cli._output import Subparsers, add_json_option, add_parser, print_json
 from nearframe.client import Client, Layout, Study
+from nearframe.context import Urgency
 from nearframe.errors import MalformedRequest, NotFound
 from nearframe.units import counted, format_size
 from nearframe.wire.manifest import InstanceEntry, Manifest
@@ -47,6 +48,12 @@ def add_subparser(subparsers: Subparsers) -> None:
     )
     parser.add_argument(
         "--as-stored", action="store_true", help="move frames as they are stored: more bytes, nothing to decode here"
+    )
+    parser.add_argument(
+        "--urgency",
+        choices=[urgency.name.lower() for urgency in Urgency],
+        default=Urgency.ROUTINE.name.lower(),
+        help="what nodes take it for where several want something (routine)",
     )
     parser.add_argument("--tenant", default="", metavar="NAME", help="ask about this tenant of the nodes")
     parser.add_argument("--ca-cert", type=Path, metavar="FILE", help="certificates to trust (PEM)")
@@ -84,15 +91,15 @@ def run(options: argparse.Namespace) -> int:
 
 def _synced(asker: Client, options: argparse.Namespace, bar: _Bar) -> Study:
     """Sync the study that was named; its beginning is looked up only if it is not a UID itself."""
-    levels = None if options.as_stored else 0
+    levels, urgency = None if options.as_stored else 0, Urgency[options.urgency.upper()]
     held = client.exported_study(options.into)
     uid = held if held.startswith(options.study) else options.study
     try:
-        return asker.sync(uid, levels=levels, progress=bar)
+        return asker.sync(uid, levels=levels, urgency=urgency, progress=bar)
     except NotFound:
         if len(uid) >= _UID_CHARS or uid == held:
             raise
-        return asker.sync(_found(asker, uid), levels=levels, progress=bar)
+        return asker.sync(_found(asker, uid), levels=levels, urgency=urgency, progress=bar)
 
 
 def _found(asker: Client, beginning: str) -> str:

@@ -22,6 +22,7 @@ from nearframe.client.folder import Folder
 from nearframe.client.progress import Progress
 from nearframe.client.receiver import AskAgain, Receiver
 from nearframe.client.study import Study
+from nearframe.context import Urgency
 from nearframe.dicom.model import DICOMJSON
 from nearframe.errors import (
     AccessError,
@@ -35,7 +36,7 @@ from nearframe.errors import (
     UpstreamUnavailable,
 )
 from nearframe.query.headeredits import Part10Edits
-from nearframe.wire.syncrequest import SyncRequest
+from nearframe.wire.priority import write_priority
 from nearframe.wire.syncstream import MEDIA_TYPE, SyncStreamReader
 
 #: How many of the lowest resolutions come of every picture before the rest of any: a quarter of rows and columns.
@@ -78,6 +79,14 @@ class SyncReport:
     def saved_bytes(self) -> int:
         """What retrieving the files would have moved beyond what was."""
         return max(0, self.study_bytes - self.moved_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """How a study is wanted."""
+
+    levels: int | None
+    urgency: Urgency
 
 
 class _Edge:
@@ -180,7 +189,14 @@ class Client:
             raise NotFound("study in the folder; sync it first")
         return Study(self.folder, self.folder.study(self.tenant, study_instance_uid), manifest)
 
-    def sync(self, study_instance_uid: str, *, levels: int | None = LEVELS, progress: Progress | None = None) -> Study:
+    def sync(
+        self,
+        study_instance_uid: str,
+        *,
+        levels: int | None = LEVELS,
+        urgency: Urgency = Urgency.ROUTINE,
+        progress: Progress | None = None,
+    ) -> Study:
         """Bring a study to where the nodes have it, and return it whole; `report` says what that took.
 
         Whatever stops it, all that has come is kept: call it again.
@@ -191,6 +207,8 @@ class Client:
             How many of the lowest resolutions of every picture come before the rest of any;
             None to have frames only as they are stored, for a machine that is quicker to
             receive than to decode.
+        urgency
+            What nodes take it for where several want something (RFC 9218).
 
         Raises
         ------
@@ -208,27 +226,27 @@ class Client:
         with self.folder.locked():
             place = self.folder.study(self.tenant, study_instance_uid)
             receiver = Receiver(self.folder, place, Part10Edits(), progress)
-            self._receive(study_instance_uid, receiver, levels, progress)
+            self._receive(study_instance_uid, receiver, _Wanted(levels, urgency), progress)
             place.drop_parts()
         study = self.study(study_instance_uid)
         self.report.study_bytes = study.size_bytes
         return study
 
-    def _receive(self, uid: str, receiver: Receiver, levels: int | None, progress: Progress) -> None:
+    def _receive(self, uid: str, receiver: Receiver, wanted: _Wanted, progress: Progress) -> None:
         for one in self._edges:
             one.fruitless = 0
         problem: NearframeError | None = None
         while (edge := self._next_edge()) is not None:
             before = self._marker(receiver)
             try:
-                self._ask(edge, uid, receiver, levels, progress)
+                self._ask(edge, uid, receiver, wanted, progress)
                 if receiver.is_whole:
                     return
                 error: NearframeError = UpstreamError(f"{edge.url} lacks a part of the study just now")
             except (UpstreamError, RequestError, AccessError, IntegrityError) as raised:
                 error = raised
             problem = _graver(problem, error)
-            if self._is_final(error, receiver, levels):
+            if self._is_final(error, receiver, wanted.levels):
                 edge.fruitless = _BARRED
             else:
                 edge.fruitless = edge.fruitless + 1 if self._marker(receiver) == before else 1
@@ -245,24 +263,27 @@ class Client:
         worth = [edge for edge in self._edges if edge.fruitless < _FRUITLESS]
         return min(worth, key=lambda edge: edge.fruitless, default=None)
 
-    def _ask(self, edge: _Edge, uid: str, receiver: Receiver, levels: int | None, progress: Progress) -> None:
+    def _ask(self, edge: _Edge, uid: str, receiver: Receiver, wanted: _Wanted, progress: Progress) -> None:
         """Make requests to one node until it has said all it can."""
         for _ in range(_MAX_CORRECTIONS):
             try:
                 with _translated(edge.url):
-                    self._exchange(edge, uid, receiver, receiver.request(levels), progress)
+                    self._exchange(edge, uid, receiver, wanted, progress)
                 return
             except AskAgain:
                 continue
         raise UpstreamError(f"{edge.url} does not take up what it is told is lacking")
 
-    def _exchange(self, edge: _Edge, uid: str, receiver: Receiver, wanted: SyncRequest, progress: Progress) -> None:
+    def _exchange(self, edge: _Edge, uid: str, receiver: Receiver, wanted: _Wanted, progress: Progress) -> None:
         path = f"/api/studies/{quote(uid, safe='')}/sync"
-        more: dict[str, Any] = {"params": wanted.to_query()} if wanted.is_plain else {"json": wanted.to_json()}
+        asked = receiver.request(wanted.levels)
+        more: dict[str, Any] = {"params": asked.to_query()} if asked.is_plain else {"json": asked.to_json()}
+        if wanted.urgency is not Urgency.ROUTINE:
+            more["headers"] = {"Priority": write_priority(wanted.urgency).decode()}
         reader = SyncStreamReader()
         self.report.requests += 1
         receiver.begin()
-        with edge.client.stream("GET" if wanted.is_plain else "POST", path, **more) as answer:
+        with edge.client.stream("GET" if asked.is_plain else "POST", path, **more) as answer:
             self.report.moved_bytes += len(answer.request.content)
             _raise_for_status(answer, edge.url)
             if answer.status_code == httpx.codes.NO_CONTENT:

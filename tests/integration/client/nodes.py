@@ -32,12 +32,14 @@ class Line:
     asked: list[str] = field(default_factory=list)
     harms: list[Harm] = field(default_factory=list)
     always: Harm | None = None
+    priority: str = ""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not scope["path"].endswith("/sync"):
             await self.app(scope, receive, send)
             return
         self.asked.append(scope["method"])
+        self.priority = dict(scope["headers"]).get(b"priority", b"").decode()
         harm = self.harms.pop(0) if self.harms else self.always
         offset = 0
 

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from nearframe.client import Arrival, Client, Progress, Study
+from nearframe.context import Urgency
 from nearframe.errors import Busy, ConfigurationError, MalformedRequest, NotFound, UpstreamError, UpstreamUnavailable
 from nearframe.ids import sha256
 from nearframe.listener.testing import running
@@ -276,6 +277,13 @@ async def test_a_lost_manifest_moves_no_content_again(folder: Path, client: Clie
     await synced(client, STUDY_UID)
     assert (client.report.how, client.report.requests) == ("manifest", 2)
     assert client.report.moved_bytes < 30_000
+
+
+async def test_how_urgent_it_is_is_said(archive: Served, client: Client) -> None:
+    await synced(client, STUDY_UID)
+    assert archive.line.priority == ""
+    await asyncio.to_thread(client.sync, STUDY_UID, urgency=Urgency.STAT)
+    assert archive.line.priority == "u=0"
 
 
 async def test_one_writer_at_a_time(folder: Path, client: Client) -> None:
