@@ -22,7 +22,7 @@ from tests.drills.traffic import Instance, Reader, Scanner, digest, instances, v
 
 pytestmark = pytest.mark.drill
 
-_PATIENCE_S = 180.0
+_PATIENCE_S = 600.0
 
 
 class Drill:
