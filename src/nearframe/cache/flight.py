@@ -288,11 +288,13 @@ class Flights(Generic[K]):
         entry.followers -= 1
         if entry.followers:
             return
-        self._remove(key, entry)
         if entry.task is None or entry.task.done():
+            self._remove(key, entry)
             entry.flight.close()
         elif not entry.flight.is_proved:
+            self._remove(key, entry)
             entry.task.cancel()  # closes it at its end
+        # Else it is being stored: whoever asks until it is joins, and is given it at once.
 
     def _remove(self, key: K, entry: _Entry) -> None:
         if self._entries.get(key) is entry:

@@ -183,6 +183,8 @@ async def test_what_is_proved_is_kept_though_nobody_waits(flights: Flights[str])
     await reader.task
     await settle()
     assert writer.cancelled == 0
+    await Reader(flights, writer).task
+    assert writer.flights == 1, "who asks while it is being stored joins"
     writer.end()
     await settle()
     assert (writer.cancelled, writer.closed) == (0, 1)
