@@ -8,6 +8,7 @@ way of a frame.
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 import threading
 from collections.abc import Callable, Iterator
@@ -35,6 +36,7 @@ WANTED_S: Final = 600.0
 #: A consult that nobody closes ends by itself.
 CONSULT_S: Final = 24 * 3600.0
 _FACTS_KEPT: Final = 10_000
+_REROUTED_AT_ONCE: Final = 20  # each may build a manifest
 
 _log = log.logger(__name__)
 
@@ -119,6 +121,7 @@ class Keeper:
             self.tick()
             try:
                 await self.end_consults()
+                await self.reroute()
                 await self.save()
             except NearframeError as error:  # the next tick tries again
                 _log.warning("tiers_not_saved", error=error)
@@ -265,11 +268,29 @@ class Keeper:
         tier.modalities, tier.body_parts = "\\".join(sorted(facts.modalities)), "\\".join(sorted(facts.body_parts))
         tier.acquired_at = "" if facts.acquired_at is None else facts.acquired_at.isoformat()
         self._index_patient(tier)
+        tier.reroute_at = self._next_age(tier)
         tier.decide(self.now)
+
+    async def reroute(self) -> None:
+        """Ask the table again about studies that have reached an age it looks at; a few at a time."""
+        due = [tier for tier in self if tier.reroute_at <= self.now]
+        for tier in due[:_REROUTED_AT_ONCE]:
+            try:
+                self._describe(tier, await self.facts(tier.study))
+            except NotFound:  # gone again: the feed will say so
+                tier.reroute_at = math.inf
+            self._dirty.add(tier)
+
+    def _next_age(self, tier: StudyTier) -> float:
+        acquired_at = datetime.fromisoformat(tier.acquired_at) if tier.acquired_at else None
+        rest = self.table.holds_for(acquired_at, self.local_now)
+        # A little later: at the very moment neither age has passed.
+        return math.inf if rest is None else self.now + rest.total_seconds() + 1
 
     def _put(self, tier: StudyTier) -> StudyTier:
         self._tiers.setdefault(tier.study.tenant, {})[tier.study.study_instance_uid] = tier
         self._index_patient(tier)
+        tier.reroute_at = self._next_age(tier)
         tier.decide(self.now)
         return tier
 

@@ -75,6 +75,13 @@ class Condition:
     written: str
     holds: _Test
 
+    @property
+    def age(self) -> timedelta | None:
+        """The age that it looks at, if it does."""
+        if self.name not in ("older_than", "younger_than"):
+            return None
+        return timedelta(seconds=parse_duration(self.written))
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -127,6 +134,8 @@ class RouteTable:
         self._of_studies = tuple(rule for rule in self.rules if not rule.is_of_requests)
         #: False where asking about a request tells no more than asking about its study.
         self.looks_at_requests = len(self._of_studies) < len(self.rules)
+        ages = {condition.age for rule in self._of_studies for condition in rule.conditions}
+        self._ages = sorted(age for age in ages if age is not None)
 
     @classmethod
     def parse(cls, tables: Iterable[Mapping[str, object]]) -> RouteTable:
@@ -146,6 +155,12 @@ class RouteTable:
         """Return the first rule that holds; without a request those of requests do not."""
         rules = self._of_studies if asked.request is None else self.rules
         return next(rule for rule in rules if rule.holds(asked))
+
+    def holds_for(self, acquired_at: datetime | None, now: datetime) -> timedelta | None:
+        """Return for how long what was decided about a study holds at least: until it reaches the next age."""
+        if acquired_at is None:
+            return None
+        return next((rest for age in self._ages if (rest := acquired_at + age - now) >= timedelta(0)), None)
 
     def explain(self, asked: Asked) -> list[Trial]:
         """Return how each rule fared, up to and including the one that decides."""

@@ -8,6 +8,7 @@ study then looks freshly opened, so nothing goes that should stay.
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
@@ -71,6 +72,8 @@ class StudyTier:
         The class that holds now; `keeper` keeps it.
     wanted_at
         When somebody last read it who was not exporting, or it was to be fetched ahead. Not in the file.
+    reroute_at
+        When it reaches the next age that a rule looks at. Not in the file.
     """
 
     study: StudyRef
@@ -91,6 +94,7 @@ class StudyTier:
     consults: dict[str, Urgency] | None = None
     urgency: Urgency = Urgency.ROUTINE
     wanted_at: float = 0.0
+    reroute_at: float = math.inf
 
     @property
     def is_held(self) -> bool:

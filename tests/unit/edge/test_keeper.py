@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -136,6 +136,22 @@ async def test_rules_of_requests(setup: Setup) -> None:
         assert keeper.asked("main", UID, Urgency.STAT, robot, is_use=True) is Urgency.BULK
         assert keeper.asked("main", UID, Urgency.ROUTINE, viewer, is_use=True) is Urgency.ACTIVE
         assert keeper.asked("main", UID, Urgency.BULK, viewer, is_use=True) is Urgency.BULK
+
+
+async def test_a_rule_of_age_lets_go_in_time(setup: Setup) -> None:
+    setup.clock = ManualClock(datetime(2026, 11, 22, 9, tzinfo=UTC))
+    table = RouteTable.parse([{"class": "stat", "younger_than": "3 d"}])
+    async with setup.keeper(table) as keeper:
+        assert ask(keeper) is Urgency.STAT
+        setup.later(keeper, 2 * 24 * 3600)
+        await keeper.reroute()
+        assert ask(keeper) is Urgency.STAT
+        setup.later(keeper, 2 * 24 * 3600)
+        await keeper.reroute()
+        assert ask(keeper) is Urgency.ROUTINE
+        setup.later(keeper, 40 * 24 * 3600)
+        await keeper.reroute()
+        assert keeper.get(STUDY).urgency is Urgency.ARCHIVE
 
 
 async def test_a_study_that_is_removed_is_forgotten(setup: Setup) -> None:

@@ -24,7 +24,11 @@ def tier(study: StudyRef = A) -> StudyTier:
 
 
 def columns(one: StudyTier) -> tuple[object, ...]:
-    return tuple(getattr(one, name) for name in StudyTier.__slots__ if name not in ("consults", "urgency", "wanted_at"))
+    return tuple(
+        getattr(one, name)
+        for name in StudyTier.__slots__
+        if name not in ("consults", "urgency", "wanted_at", "reroute_at")
+    )
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
