@@ -33,7 +33,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from bench import corpus, load, peers
 from bench.archive import FRAMES, frame_path, with_base
@@ -289,7 +289,8 @@ def _started(home: Path, origin: peers.Server) -> Iterator[tuple[str, float, sub
     command += ["--http", f"127.0.0.1:{port}", "--upstream", origin.url.removesuffix("/dicomweb")]
     with (home / "log").open("ab") as out:
         start = time.perf_counter()
-        with subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True) as process:
+        own: dict[str, Any] = {"env": peers.environment(), "start_new_session": True}
+        with subprocess.Popen(command, stdout=out, stderr=out, **own) as process:
             yield f"http://127.0.0.1:{port}/dicomweb", start, process
 
 

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -78,12 +79,18 @@ def wait_until_answers(url: str, process: subprocess.Popen[bytes]) -> None:
     raise RuntimeError(f"{url} did not answer within {START_SECONDS:g} s")
 
 
+def environment() -> dict[str, str]:
+    """Return our environment, with Python's byte code kept: an installed program has it."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PYTHONPYCACHEPREFIX": str(Path(tempfile.gettempdir(), "nearframe-bench-bytecode"))}
+
+
 @contextlib.contextmanager
 def running(command: Sequence[str], url: str, log: Path, env: dict[str, str] | None = None) -> Iterator[int]:
     """Run a server until the block ends."""
     with log.open("ab") as out:
         process = subprocess.Popen(
-            command, stdout=out, stderr=out, env={**os.environ, **(env or {})}, start_new_session=True
+            command, stdout=out, stderr=out, env={**environment(), **(env or {})}, start_new_session=True
         )
     try:
         wait_until_answers(url, process)
