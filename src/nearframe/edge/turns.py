@@ -16,7 +16,8 @@ from typing import Final
 
 from nearframe.context import Urgency
 
-#: Each transfer has a connection of its own, and one is left for the feed.
+#: Each transfer has a connection of its own. More urgent ones at once would each only take longer.
+STAT_AT_ONCE: Final = 20
 ACTIVE_AT_ONCE: Final = 16
 OTHERS_AT_ONCE: Final = 16
 
@@ -141,10 +142,9 @@ class Turns:
         return claim.urgency, begun, claim.number
 
     def _may_begin(self, claim: Claim) -> bool:
-        if claim.urgency is Urgency.STAT:
-            return True
         if claim.is_urgent:
-            return sum(other.is_urgent for other in self._open) < ACTIVE_AT_ONCE
+            most = STAT_AT_ONCE if claim.urgency is Urgency.STAT else ACTIVE_AT_ONCE
+            return sum(other.is_urgent for other in self._open) < most
         under_way = self.under_way_bytes(claim.direction)
         if not under_way:
             return True

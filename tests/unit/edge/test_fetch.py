@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
 from nearframe import tasks
+from nearframe.context import Urgency
 from nearframe.edge.fetch import Fetched, Fetcher, FetchLimits
 from nearframe.edge.studyindex import Content
 from nearframe.edge.upstream import Upstream
-from nearframe.errors import Busy, IntegrityError, NoSpace, NotFound, UpstreamTimeout, UpstreamUnavailable
+from nearframe.errors import (
+    Busy,
+    IntegrityError,
+    NoSpace,
+    NotFound,
+    UpstreamError,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
 from nearframe.ids import sha256
-from nearframe.metrics import EDGE_INTEGRITY_FAILURES, EDGE_NOT_KEPT, Metrics
+from nearframe.metrics import EDGE_INTEGRITY_FAILURES, EDGE_NOT_KEPT, LINE_RESUMED, Metrics
 from nearframe.query.workers import Workers
 from nearframe.storage.ports import ContentKind, StudyRef
 from nearframe.storage.scratch import ScratchFolder
@@ -179,3 +191,74 @@ class TestAhead:
         setup.upstream.go.set()
         await reader
         assert setup.upstream.asked == Counter(content=1)
+
+
+class TestPieces:
+    """Contents that are larger than what the line takes at a time."""
+
+    DATA = random.Random(3).randbytes(200_000)
+
+    @pytest.fixture
+    def big(self, setup: Setup) -> Setup:
+        setup.upstream.contents_held[sha256(self.DATA)] = self.DATA
+        setup.upstream.chunk_bytes = 10_000
+        return setup
+
+    async def fetch(self, setup: Setup, urgency: Urgency) -> None:
+        assert await setup.fetcher.fetch(STUDY, content(self.DATA), urgency) == Fetched(None, stored=True)
+        assert setup.store.read(STUDY, sha256(self.DATA)) == self.DATA
+
+    @pytest.mark.parametrize(("urgency", "most"), [(Urgency.BULK, 31_250), (Urgency.ROUTINE, 82_000)])
+    async def test_what_is_not_urgent_comes_in_pieces(self, big: Setup, urgency: Urgency, most: int) -> None:
+        await self.fetch(big, urgency)
+        ends = [len(self.DATA) if stop is None else stop for _, stop in big.upstream.ranges]
+        assert [start for start, _ in big.upstream.ranges] == [0, *ends[:-1]]
+        assert max(end - start for (start, _), end in zip(big.upstream.ranges, ends, strict=True)) <= most
+
+    async def test_what_is_urgent_comes_whole(self, big: Setup) -> None:
+        await self.fetch(big, Urgency.ACTIVE)
+        assert big.upstream.ranges == [(0, None)]
+
+    async def test_a_lost_connection_is_gone_on_with(self, big: Setup) -> None:
+        big.upstream.cuts = [30_000, 100_000, 100_000]
+        await self.fetch(big, Urgency.STAT)
+        assert big.upstream.ranges == [(0, None), (30_000, None), (100_000, None), (100_000, None)]
+        assert big.metrics.value(LINE_RESUMED) == 3
+
+    async def test_three_times_nothing_is_the_end(self, big: Setup) -> None:
+        big.upstream.cuts = [30_000] * 3
+        with pytest.raises(UpstreamUnavailable):
+            await big.fetcher.fetch(STUDY, content(self.DATA), Urgency.STAT)
+        assert not big.fetcher.is_under_way(STUDY, sha256(self.DATA))
+
+    async def test_somebody_urgent_makes_the_rest_come_at_once(self, big: Setup) -> None:
+        big.upstream.flow.clear()
+        bulk = tasks.spawn(self.fetch(big, Urgency.BULK), name="bulk")
+        await until(lambda: len(big.upstream.ranges) > 1)
+        assert all(stop is not None for _, stop in big.upstream.ranges)
+        urgent = tasks.spawn(self.fetch(big, Urgency.STAT), name="urgent")
+        await until(lambda: any(stop is None for _, stop in big.upstream.ranges))
+        big.upstream.flow.set()
+        await asyncio.gather(bulk, urgent)
+        assert len(big.upstream.ranges) <= 5
+
+    async def test_an_upstream_that_changes_its_mind_about_the_length(
+        self, big: Setup, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked = big.upstream.content
+
+        @asynccontextmanager
+        async def longer(*args: Any) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
+            async with asked(*args) as (length, chunks):
+                yield length + len(big.upstream.ranges), chunks
+
+        monkeypatch.setattr(big.upstream, "content", longer)
+        with pytest.raises(UpstreamError):
+            await big.fetcher.fetch(STUDY, content(self.DATA), Urgency.BULK)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait for what threads and tasks do in their own time."""
+    async with asyncio.timeout(20):
+        while not holds():
+            await asyncio.sleep(0)

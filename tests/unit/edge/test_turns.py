@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nearframe.context import Urgency
-from nearframe.edge.turns import OTHERS_AT_ONCE, Claim, Direction, Turns, User
+from nearframe.edge.turns import OTHERS_AT_ONCE, STAT_AT_ONCE, Claim, Direction, Turns, User
 
 WINDOW = 100
 
@@ -150,3 +150,8 @@ def test_connections_are_bounded() -> None:
     for _ in range(OTHERS_AT_ONCE + 5):
         queue.ask(claim(Urgency.ROUTINE, 1))
     assert len(begin_all(queue)) == OTHERS_AT_ONCE
+    for urgency in (Urgency.ACTIVE, Urgency.STAT):
+        for _ in range(STAT_AT_ONCE):
+            queue.ask(claim(urgency))
+        begin_all(queue)
+    assert queue.open == OTHERS_AT_ONCE + STAT_AT_ONCE
