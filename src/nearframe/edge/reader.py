@@ -12,6 +12,7 @@ from nearframe.edge.cachestatus import note_fetch
 from nearframe.edge.fetch import Fetcher
 from nearframe.edge.readahead import ReadAhead
 from nearframe.edge.studyindex import Content, StudyIndex, StudyIndexes
+from nearframe.edge.turns import User
 from nearframe.errors import IntegrityError, NotFound, UpstreamError, UpstreamTimeout, UpstreamUnavailable
 from nearframe.ids import Digest
 from nearframe.metrics import EDGE_INTEGRITY_FAILURES, EDGE_READ_BYTES, EDGE_READS, Metrics
@@ -129,7 +130,7 @@ class EdgeContentReader:
         collapsed = self._fetcher.is_under_way(study, digest)
         began, at = time.perf_counter(), start
         try:
-            async with self._fetcher.following(study, content, context.urgency) as flight:
+            async with self._fetcher.following(study, content, context.urgency, _user(context.urgency)) as flight:
                 async with aclosing(flight.read(start, stop)) as chunks:
                     async for chunk in chunks:
                         if at == start:
@@ -169,3 +170,7 @@ class EdgeContentReader:
     def _hit(self, size: int) -> None:
         self._hits.inc()
         self._hit_bytes.inc(size)
+
+
+def _user(urgency: Urgency) -> User:
+    return User.EXPORT if urgency is Urgency.BULK else User.READER

@@ -1,7 +1,8 @@
 """Who may use the line next: the rules, without a clock, a socket or a task.
 
 - Urgent transfers (stat, active) begin at once. While one is open nothing else begins.
-- The others take turns: the most urgent first, and among equals the user that had least.
+- The others take turns: routine first. What can wait (archive, bulk) is shared by its users
+  alike: the one that had least is next.
   Together they keep no more under way than fills the line, so that what an urgent
   transfer finds before it in the queue at the bottleneck is gone when its own bytes come.
 """
@@ -26,6 +27,7 @@ class User(Enum):
     """On whose behalf the line is used. Users of the same urgency share it fairly."""
 
     READER = "reader"
+    EXPORT = "export"
     READ_AHEAD = "read_ahead"
     PULL = "pull"
     FORWARD = "forward"
@@ -139,7 +141,7 @@ class Turns:
 
     def _order(self, claim: Claim) -> tuple[int, int, int]:
         begun = 0 if claim.is_urgent else self._begun[claim.user]
-        return claim.urgency, begun, claim.number
+        return min(claim.urgency, Urgency.ARCHIVE), begun, claim.number
 
     def _may_begin(self, claim: Claim) -> bool:
         if claim.is_urgent:
