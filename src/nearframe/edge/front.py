@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -42,7 +42,7 @@ class EdgeFront:
         self,
         app: ASGIApp,
         upstream: Upstream,
-        requested: Callable[[str], None],
+        requested: Callable[[str], Awaitable[None]],
         answered: Callable[[Notes], None],
     ) -> None:
         self._app = app
@@ -57,7 +57,7 @@ class EdgeFront:
         noted = Notes()
         cachestatus.notes.set(noted)
         inbound_via.set(_via(scope))
-        self._requested(scope["path"])
+        await self._requested(scope["path"])
 
         async def send_with_headers(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":

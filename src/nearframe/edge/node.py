@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import re
 from collections.abc import Callable
@@ -52,6 +53,7 @@ from nearframe.query.workers import Workers
 from nearframe.storage.ports import Catalogue, StudyRef
 from nearframe.storage.scratch import ScratchFolder
 
+_RENDITIONS_PATIENCE_S: Final = 0.2
 _STUDY_PATH: Final = re.compile(r"/studies/([^/]+)/")
 
 
@@ -225,8 +227,11 @@ class Edge:
         self.tiering.changed(study)
         self._nudge()
 
-    def _requested(self, path: str) -> None:
-        """Somebody opens a study: by the time frames are asked for, its renditions are known."""
+    async def _requested(self, path: str) -> None:
+        """Somebody opens a study: by the time frames are asked for, its renditions are known.
+
+        If a frame is what is asked for first, it waits a moment: as stored it may be three times as long.
+        """
         found = _STUDY_PATH.search(path)
         if found is None:
             return
@@ -234,4 +239,6 @@ class Edge:
         tier = self.tiering.keeper.find(study)
         # A study that is here as it is stored is served so: another encoding would cross the line in vain.
         if (tier is None or not tier.is_whole) and self._renditions.is_due(study):
-            tasks.spawn(self._renditions.refresh(study), name="renditions")
+            refresh = tasks.spawn(self._renditions.refresh(study), name="renditions")
+            if "/frames/" in path and self.upstream.is_reachable:
+                await asyncio.wait([refresh], timeout=_RENDITIONS_PATIENCE_S)

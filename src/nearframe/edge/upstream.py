@@ -197,7 +197,8 @@ class Upstream:
 
     async def renditions(self, study: StudyRef) -> bytes:
         """Return the encoded list of the renditions there are by now."""
-        async with self._pulled("GET", study, "renditions") as answer:
+        # Somebody opens the study now, and what is fetched for them depends on it.
+        async with self._pulled("GET", study, "renditions", urgency=Urgency.ACTIVE) as answer:
             return await self._read(answer, "renditions", 1, MAX_DOCUMENT_BYTES)
 
     # -- contents --------------------------------------------------------------------------
@@ -353,9 +354,11 @@ class Upstream:
     # -- one exchange ----------------------------------------------------------------------
 
     @asynccontextmanager
-    async def _pulled(self, method: str, study: StudyRef, what: str, body: RequestBody = b"") -> AsyncIterator[_Answer]:
+    async def _pulled(
+        self, method: str, study: StudyRef, what: str, body: RequestBody = b"", urgency: Urgency = Urgency.ROUTINE
+    ) -> AsyncIterator[_Answer]:
         """Open a compressed answer about how a study stands, when it is its turn on the line."""
-        transfer = self.line.transfer(User.PULL, Urgency.ROUTINE, _PULL_BYTES)
+        transfer = self.line.transfer(User.PULL, urgency, _PULL_BYTES)
         async with (
             transfer.turn(),
             self._asked(

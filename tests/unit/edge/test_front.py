@@ -44,8 +44,11 @@ async def headers_of(
     async def receive() -> Message:
         return {"type": "http.request"}
 
+    async def requested(path: str) -> None:
+        seen.append(path)
+
     scope = {"type": "http", "path": "/dicomweb/studies/1.2/metadata", "headers": [(b"via", b"1.1 edge-b (office)")]}
-    await EdgeFront(app, cast("Upstream", upstream), seen.append, lambda _: None)(scope, receive, send)
+    await EdgeFront(app, cast("Upstream", upstream), requested, lambda _: None)(scope, receive, send)
     assert seen == ["/dicomweb/studies/1.2/metadata"]
     return dict(sent[0]["headers"])
 

@@ -113,7 +113,7 @@ class PacsEdge:
     def wrap(self, dicomweb: ASGIApp, addresses: Addresses) -> ASGIApp:
         """Return the DICOMweb application of this edge, given the one that every node has."""
         front = PacsFront(dicomweb, self._archive, self.mirror, self._gate, addresses, self._opened)
-        return EdgeFront(front, self.upstream, requested=lambda path: None, answered=lambda noted: None)
+        return EdgeFront(front, self.upstream, requested=_nothing_to_find_out, answered=lambda noted: None)
 
     def upstream_status(self) -> status.Upstream:
         """Return how the line stands; an archive has no feed to be behind of."""
@@ -157,3 +157,7 @@ class PacsEdge:
     def _recent(self) -> list[StudyRef]:
         since_s = self._clock.monotonic() - _RECENT_S
         return [study for study, at_s in self._opened_s.items() if at_s >= since_s]
+
+
+async def _nothing_to_find_out(_: str) -> None:
+    return
