@@ -81,6 +81,8 @@ class Turns:
         #: Bytes that each user has begun. One that comes back is not owed what it did not ask for.
         self._begun: Counter[User] = Counter()
         self._present: Counter[User] = Counter()
+        #: What the user that was served last had before: where one that comes back begins.
+        self._served = 0
         self._numbers = 0
 
     @property
@@ -99,8 +101,8 @@ class Turns:
         """Put a claim in the queue."""
         self._numbers += 1
         claim.number = self._numbers
-        if self._present and claim.user not in self._present:
-            self._begun[claim.user] = max(self._begun[claim.user], min(self._begun[user] for user in self._present))
+        if not self._present[claim.user]:
+            self._begun[claim.user] = max(self._begun[claim.user], self._served)
         self._present[claim.user] += 1
         self._waiting.append(claim)
 
@@ -117,7 +119,9 @@ class Turns:
         if found is not None:
             self._waiting.remove(found)
             self._open.add(found)
-            self._begun[found.user] += found.size_bytes
+            if not found.is_urgent:
+                self._served = max(self._served, self._begun[found.user])
+                self._begun[found.user] += found.size_bytes
         return found
 
     def _first(self, direction: Direction) -> Claim | None:
@@ -136,8 +140,6 @@ class Turns:
         else:
             self._waiting.remove(claim)
         self._present[claim.user] -= 1
-        if not self._present[claim.user]:
-            del self._present[claim.user]
 
     def _order(self, claim: Claim) -> tuple[int, int, int]:
         begun = 0 if claim.is_urgent else self._begun[claim.user]

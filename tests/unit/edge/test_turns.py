@@ -105,6 +105,26 @@ def test_one_that_comes_back_is_not_owed_what_it_did_not_ask_for() -> None:
     assert order[:2] != [User.FORWARD] * 2 or order[2:4] != [User.FORWARD] * 2
 
 
+def test_one_that_comes_while_somebody_urgent_reads_is_not_owed_the_past_either() -> None:
+    queue = turns()
+    for _ in range(10):
+        queue.ask(claim(Urgency.BULK, WINDOW, User.EXPORT))
+        (begun,) = begin_all(queue)
+        queue.over(begun)
+    urgent = claim(Urgency.STAT)
+    queue.ask(urgent)
+    begin_all(queue)
+    for user in (User.READ_AHEAD, User.EXPORT) * 3:
+        queue.ask(claim(Urgency.BULK, WINDOW, user))
+    queue.over(urgent)
+    order = []
+    for _ in range(4):
+        (begun,) = begin_all(queue)
+        order.append(begun.user)
+        queue.over(begun)
+    assert order.count(User.EXPORT) == 2
+
+
 def test_room_is_given_on_as_bytes_pass() -> None:
     queue = turns()
     first, second = claim(Urgency.BULK, 80), claim(Urgency.BULK, 80)
