@@ -45,7 +45,12 @@ def _dataset(study: str, series: str, sop: str, sop_class: str) -> FileDataset:
     meta.ImplementationClassUID = UID("1.2.826.0.1.3680043.9.9999.1")
     ds = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
     ds.SOPClassUID, ds.SOPInstanceUID, ds.StudyInstanceUID, ds.SeriesInstanceUID = sop_class, sop, study, series
-    ds.PatientName, ds.PatientID, ds.PatientBirthDate, ds.PatientSex = "Bench^Phantom", "BENCH-1", "19600101", "O"
+    ds.PatientName, ds.PatientID, ds.PatientBirthDate, ds.PatientSex = (
+        "Bench^Phantom",
+        "BENCH-" + study.rsplit(".", 2)[-2],
+        "19600101",
+        "O",
+    )
     ds.StudyDate, ds.StudyTime, ds.AccessionNumber, ds.StudyID = "20260105", "101500", "A1", "1"
     ds.StudyDescription, ds.SeriesDescription, ds.Modality = "Abdomen", "Axial 1.0", "CT"
     ds.Manufacturer, ds.InstitutionName, ds.StationName = "Phantom", "Bench", "CT1"

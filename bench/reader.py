@@ -138,7 +138,9 @@ class Export:
         self._ended = threading.Event()
         self.arrivals: list[tuple[float, int]] = []
         self._failures: list[BaseException] = []
-        self._threads = [threading.Thread(target=self._read, args=(Reader(url),)) for _ in range(connections)]
+        self._threads = [
+            threading.Thread(target=self._read, args=(Reader(url),), daemon=True) for _ in range(connections)
+        ]
 
     def start(self) -> None:
         for thread in self._threads:
