@@ -160,8 +160,10 @@ class Follower:
             except NearframeError as error:
                 failures += 1
                 self.is_refused = not isinstance(error, UpstreamUnavailable | UpstreamTimeout)
-                if failures == 1:
-                    _log.warning("feed_refused" if self.is_refused else "feed_unreachable", error=error)
+                if failures == 1 and self.is_refused:
+                    _log.warning("feed_refused", error=error)
+                elif failures == 1:
+                    _log.warning("feed_unreachable", error=error)
                 await asyncio.sleep(max(self._upstream.breaker.pause_s, self._backoff_s(failures)))
                 continue
             for entry in page.entries:

@@ -184,6 +184,7 @@ async def test_the_routes_are_described(client: httpx.AsyncClient) -> None:
         "/conflicts/{conflict}",
         "/reports/dedupe",
         "/studies/{study}/candidates",
+        "/studies/{study}/urgency",
         "/instances/{instance}/versions",
     }
     assert (await client.post("/api/status")).status_code == 405

@@ -58,24 +58,28 @@ def test_absolute_size_and_ratio_are_bounded() -> None:
     assert inflate(BytesSource(packed(bytes(30 * MIB))), 0, Limits(), set()).size == 30 * MIB
 
 
+def open_descriptors() -> int:
+    """Count what this process has open, without what others left to the collector of garbage."""
+    gc.collect()
+    return len(os.listdir("/proc/self/fd"))
+
+
 def test_a_large_data_set_goes_to_a_file_that_goes_with_it(tmp_path: Path) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     data = os.urandom(9 * MIB)
     source = inflate(BytesSource(packed(data)), 0, Limits(scratch=ScratchFolder(tmp_path).open), set())
     assert source.size == 9 * MIB
     assert source.read(8 * MIB - 10, 20) == data[8 * MIB - 10 : 8 * MIB + 10]
     assert source.read(9 * MIB - 5, 5) == data[-5:]
-    assert len(os.listdir("/proc/self/fd")) == before + 1
+    assert open_descriptors() == before + 1
     del source
-    gc.collect()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_descriptors() == before
 
 
 def test_a_data_set_that_the_disk_has_no_room_for_is_refused(tmp_path: Path) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     full = ScratchFolder(tmp_path, reserve_bytes=1 << 62)
     with pytest.raises(NoSpace):
         inflate(BytesSource(packed(os.urandom(9 * MIB))), 0, Limits(scratch=full.open), set())
     assert inflate(BytesSource(packed(TEXT)), 0, Limits(scratch=full.open), set()).size == len(TEXT), "fits memory"
-    gc.collect()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_descriptors() == before
