@@ -23,6 +23,7 @@ from nearframe.errors import BackendFailed, IntegrityError, NotFound
 from nearframe.units import counted
 
 FOLLOW_S = 60.0
+_QUIET_S = 0.5
 _ASK_AGAIN_S = 0.05
 CORRECTED_NAME = "Corrected^Name"
 MAX_FRAMES = 200  # of the study that is opened: enough for a median, quick enough to watch
@@ -160,7 +161,7 @@ def _open(near: Reader, far: Reader, study: str, instances: list[tuple[str, str,
 
 
 def _correct(near: Reader, far: Reader, study: str, instances: list[tuple[str, str, int]], report: Report) -> None:
-    before = _moved(near)
+    before = _moved_once_quiet(near)
     for series, instance, _ in instances:
         stored = far.read_instance(study, series, instance)
         report.study_bytes += len(stored)
@@ -183,6 +184,19 @@ def _renamed(part10: bytes) -> bytes:
     out = io.BytesIO()
     ds.save_as(out)
     return out.getvalue()
+
+
+def _moved_once_quiet(near: Reader) -> dict[str, int]:
+    """Return what came to the edge once nothing more is fetched ahead: that is no part of a correction."""
+    deadline = time.monotonic() + FOLLOW_S
+    moved = _moved(near)
+    while time.monotonic() < deadline:
+        time.sleep(_QUIET_S)
+        now = _moved(near)
+        if now["frames"] == moved["frames"]:
+            return now
+        moved = now
+    return moved
 
 
 def _moved(near: Reader) -> dict[str, int]:
