@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route, Router
+from starlette.routing import Router
 from starlette.types import ASGIApp
 
 from nearframe.config import Settings
 from nearframe.dicomweb import capabilities
 from nearframe.dicomweb.address import ROOT, Addresses
-from nearframe.dicomweb.boundary import Answerer, PathApp, unknown
+from nearframe.dicomweb.boundary import Answerer, routes_of, unknown
 from nearframe.dicomweb.call import Call, Gate
 from nearframe.dicomweb.cors import CORS
 from nearframe.dicomweb.endpoint import Endpoint
@@ -42,15 +41,11 @@ def dicomweb_app(services: Services, settings: Settings, gate: Gate) -> ASGIApp:
     def answerer(endpoint: Endpoint[Services]) -> Answerer:
         return lambda request: endpoint.handler(services, Call.of(request, gate, addresses))
 
-    by_path: dict[str, dict[str, tuple[str, Answerer]]] = defaultdict(dict)
-    for endpoint in table:
-        by_path[ROOT + endpoint.path][endpoint.method] = (endpoint.name, answerer(endpoint))
-    for path in (ROOT, ROOT + "/"):
-        by_path[path]["GET"] = ("capabilities", describe)
-    for path in ("/openapi.json", ROOT + "/openapi.json"):
-        by_path[path]["GET"] = ("openapi", _openapi(table, addresses))
-    routes = [Route(path, PathApp(methods, describe)) for path, methods in by_path.items()]
-    router = Router(routes, redirect_slashes=False, default=unknown)
+    document = _openapi(table, addresses)
+    routes = [(endpoint.name, endpoint.method, ROOT + endpoint.path, answerer(endpoint)) for endpoint in table]
+    routes += [("capabilities", "GET", path, describe) for path in (ROOT, ROOT + "/")]
+    routes += [("openapi", "GET", path, document) for path in ("/openapi.json", ROOT + "/openapi.json")]
+    router = Router(routes_of(routes, options=describe), redirect_slashes=False, default=unknown)
     return CORS(FastFrames(router, services, gate), settings.cors_origins)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final, TypeAlias
 
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from nearframe import log
@@ -21,6 +22,25 @@ Answerer: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 #: Nothing served here may be taken for a page or a script, whatever it contains.
 NOSNIFF: Final = (b"x-content-type-options", b"nosniff")
+
+
+async def no_content(_: Request) -> Response:
+    """Answer OPTIONS where there is nothing to tell but the methods."""
+    return Response(status_code=204)
+
+
+def routes_of(table: Iterable[tuple[str, str, str, Answerer]], options: Answerer = no_content) -> list[Route]:
+    """Return one route for each path of a table of name, method, path and what answers.
+
+    Parameters
+    ----------
+    options
+        Answers OPTIONS on every path.
+    """
+    by_path: dict[str, dict[str, tuple[str, Answerer]]] = {}
+    for name, method, path, answerer in table:
+        by_path.setdefault(path, {})[method] = (name, answerer)
+    return [Route(path, PathApp(methods, options)) for path, methods in by_path.items()]
 
 
 class PathApp:

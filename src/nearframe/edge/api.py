@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from nearframe.context import Context, Urgency
-from nearframe.dicomweb.boundary import Answerer, PathApp
+from nearframe.dicomweb.boundary import Answerer, routes_of
 from nearframe.dicomweb.call import Gate
 from nearframe.edge.routes import Asked, Condition, Rule
 from nearframe.edge.tiering import Tiering
@@ -43,10 +43,7 @@ def edge_routes(tiering: Tiering, gate: Gate) -> list[Route]:
     gate
         Says who makes a request; asked before anything is looked up.
     """
-    by_path: dict[str, dict[str, tuple[str, Answerer]]] = {}
-    for name, method, path, handler in ROUTES:
-        by_path.setdefault(path, {})[method] = (name, _answerer(tiering, gate, handler))
-    return [Route(path, PathApp(methods, _options)) for path, methods in by_path.items()]
+    return routes_of((name, method, path, _answerer(tiering, gate, handler)) for name, method, path, handler in ROUTES)
 
 
 def _answerer(tiering: Tiering, gate: Gate, handler: Handler) -> Answerer:
@@ -55,10 +52,6 @@ def _answerer(tiering: Tiering, gate: Gate, handler: Handler) -> Answerer:
         return JSONResponse(found, headers={"Cache-Control": "no-store"})
 
     return answer
-
-
-async def _options(_: Request) -> Response:
-    return Response(status_code=204)
 
 
 # -- urgency -----------------------------------------------------------------------------------

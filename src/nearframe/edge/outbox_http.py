@@ -7,9 +7,9 @@ from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import Route
 
-from nearframe.dicomweb.boundary import PathApp
+from nearframe.dicomweb.boundary import routes_of
 from nearframe.dicomweb.call import Gate
 from nearframe.edge.outbox import Outbox
 from nearframe.errors import MalformedRequest, UnsupportedMedia
@@ -37,7 +37,7 @@ def outbox_status(outbox: Outbox) -> OutboxStatus:
     }
 
 
-def outbox_routes(outbox: Outbox, workers: Workers, gate: Gate, try_now: Callable[[], None]) -> list[BaseRoute]:
+def outbox_routes(outbox: Outbox, workers: Workers, gate: Gate, try_now: Callable[[], None]) -> list[Route]:
     """Return the routes, to be put into an edge's application.
 
     Parameters
@@ -76,10 +76,7 @@ def outbox_routes(outbox: Outbox, workers: Workers, gate: Gate, try_now: Callabl
         try_now()
         return JSONResponse({"tried": tried}, headers=_NO_STORE)
 
-    return [
-        Route("/api/outbox", PathApp({"GET": ("outbox", show)}, _options)),
-        Route("/api/outbox/retry", PathApp({"POST": ("outbox_retry", retry)}, _options)),
-    ]
+    return routes_of([("outbox", "GET", "/api/outbox", show), ("outbox_retry", "POST", "/api/outbox/retry", retry)])
 
 
 def outbox_check(outbox: Outbox, workers: Workers, patience_s: float) -> Check:
@@ -101,7 +98,3 @@ def outbox_check(outbox: Outbox, workers: Workers, patience_s: float) -> Check:
         )
 
     return check
-
-
-async def _options(_: Request) -> Response:
-    return Response(status_code=204)

@@ -13,7 +13,7 @@ from starlette.routing import Route
 from nearframe.cache.segments import Segment, Segments
 from nearframe.context import Urgency
 from nearframe.dicomweb.answers import etag_matches
-from nearframe.dicomweb.boundary import Answerer, PathApp
+from nearframe.dicomweb.boundary import routes_of
 from nearframe.dicomweb.call import Gate
 from nearframe.errors import LimitExceeded, MalformedRequest
 from nearframe.ids import Digest, sha256
@@ -66,11 +66,10 @@ def segment_routes(segments: Segments[Stream], gate: Gate) -> list[Route]:
         first, last = segments.numbers(_stream(gate, request))
         return JSONResponse({"first": first, "last": last}, headers={"Cache-Control": "no-store"})
 
-    one: dict[str, tuple[str, Answerer]] = {"PUT": ("put_segment", put), "GET": ("get_segment", get)}
-    return [
-        Route(_PATH, PathApp({"GET": ("list_segments", numbers)}, _options)),
-        Route(_PATH + "/{sequence}", PathApp(one, _options)),
-    ]
+    one = _PATH + "/{sequence}"
+    return routes_of(
+        [("list_segments", "GET", _PATH, numbers), ("put_segment", "PUT", one, put), ("get_segment", "GET", one, get)]
+    )
 
 
 def _stream(gate: Gate, request: Request) -> Stream:
@@ -112,7 +111,3 @@ def _headers(segments: Segments[Stream], stream: Stream, segment: Segment) -> di
         "Nearframe-Segments": f"{first}-{last}",
         "Priority": write_priority(Urgency.STAT).decode(),
     }
-
-
-async def _options(_: Request) -> Response:
-    return Response(status_code=204)

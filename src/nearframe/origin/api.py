@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from nearframe.dicomweb.address import ROOT as DICOMWEB
 from nearframe.dicomweb.address import Addresses, instance_path
-from nearframe.dicomweb.boundary import Answerer, PathApp
+from nearframe.dicomweb.boundary import Answerer, routes_of
 from nearframe.dicomweb.call import Call, Gate
 from nearframe.dicomweb.capabilities import openapi
 from nearframe.dicomweb.endpoint import Endpoint, Parameter
@@ -106,11 +106,8 @@ def api_routes(services: ApiServices, gate: Gate, addresses: Addresses) -> list[
         url = addresses.service(request).removesuffix(DICOMWEB) + ROOT
         return Response(openapi(table, url, "nearframe API", "For those who look after an archive."), media_type=_JSON)
 
-    by_path: dict[str, dict[str, tuple[str, Answerer]]] = {}
-    for one in table:
-        by_path.setdefault(one.path, {})[one.method] = (one.name, answerer(one))
-    routes = [Route(ROOT + path, PathApp(methods, describe)) for path, methods in by_path.items()]
-    return [Route(f"{ROOT}/openapi.json", PathApp({"GET": ("api_openapi", describe)}, describe)), *routes]
+    routes = [(one.name, one.method, ROOT + one.path, answerer(one)) for one in table]
+    return routes_of([("api_openapi", "GET", f"{ROOT}/openapi.json", describe), *routes], options=describe)
 
 
 async def _status(services: ApiServices, call: Call) -> Response:

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from nearframe.context import Context
-from nearframe.dicomweb.boundary import Answerer, PathApp
+from nearframe.dicomweb.boundary import Answerer, routes_of
 from nearframe.dicomweb.call import Gate
 from nearframe.errors import LoopDetected
 from nearframe.sync import contents, offers, stream, studies
@@ -50,10 +50,7 @@ def sync_routes(services: SyncServices, gate: Gate) -> list[Route]:
     gate
         Says who makes a request; asked before anything is looked up.
     """
-    methods: dict[str, dict[str, tuple[str, Answerer]]] = {}
-    for name, method, path, handler in ROUTES:
-        methods.setdefault(path, {})[method] = (name, _answerer(services, gate, handler))
-    return [Route(path, PathApp(answerers, _options)) for path, answerers in methods.items()]
+    return routes_of((name, method, path, _answerer(services, gate, handler)) for name, method, path, handler in ROUTES)
 
 
 def _answerer(services: SyncServices, gate: Gate, handler: Handler) -> Answerer:
@@ -63,7 +60,3 @@ def _answerer(services: SyncServices, gate: Gate, handler: Handler) -> Answerer:
         return await handler(services, gate(request.scope), request)
 
     return answer
-
-
-async def _options(_: Request) -> Response:
-    return Response(status_code=204)

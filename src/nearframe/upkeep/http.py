@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from nearframe.dicomweb.boundary import PathApp
+from nearframe.dicomweb.boundary import routes_of
 from nearframe.dicomweb.call import Gate
 from nearframe.upkeep.service import Upkeep
 
@@ -30,13 +30,8 @@ def upkeep_routes(upkeep: Upkeep, gate: Gate) -> list[Route]:
         gate(request.scope)
         return _answer(upkeep.request_scrub().as_json(), 202)
 
-    methods = {"GET": ("scrub_state", state), "POST": ("scrub", begin)}
-    return [Route(PATH, PathApp(methods, _options))]
+    return routes_of([("scrub_state", "GET", PATH, state), ("scrub", "POST", PATH, begin)])
 
 
 def _answer(state: dict[str, object], status: int) -> Response:
     return JSONResponse(state, status, {"Cache-Control": "no-store"})
-
-
-async def _options(_: Request) -> Response:
-    return Response(status_code=204)
