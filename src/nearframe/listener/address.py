@@ -31,11 +31,14 @@ def bind(address: Address) -> socket.socket:
     """
     family, host = _resolve(address)[0]
     try:
-        return socket.create_server((host, address.port), family=family, backlog=BACKLOG)
+        listening = socket.create_server((host, address.port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise ConfigurationError(
             f"cannot listen on {address}: {os.strerror(error.errno or 0)}; choose another --http"
         ) from error
+    # Connections inherit it. Else the end of an answer waits until all before it is acknowledged: a round trip more.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
 
 
 def cut_connections(address: Address) -> None:

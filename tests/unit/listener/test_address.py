@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from nearframe.errors import ConfigurationError
@@ -32,3 +34,10 @@ def test_a_taken_port_is_named() -> None:
 def test_an_unknown_host_is_named(host: str) -> None:
     with pytest.raises(ConfigurationError, match="unknown host"):
         is_loopback(Address(host, 1)) or bind(Address(host, 1))
+
+
+def test_connections_send_the_end_of_an_answer_without_waiting() -> None:
+    with bind(Address("127.0.0.1", 0)) as listening, socket.create_connection(listening.getsockname()):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
