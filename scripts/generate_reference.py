@@ -27,6 +27,8 @@ _NODE_ROUTES = (
     ("GET", "/healthz", "Whether the node is well, and if not, why: 200 if it serves, 503 if it cannot."),
     ("GET", "/metrics", "What it counts ([metrics.md](metrics.md)), for Prometheus."),
     ("GET", "/openapi.json", "DICOMweb as OpenAPI."),
+    ("GET", "/api/edges", "The nodes that a client may ask, in its order: [finding an edge](../guide/finding.md)."),
+    ("POST", "/api/edges", "An edge makes itself known, or `{}`; the answer is every node that is known here."),
     ("POST", "/api/scrub", "Begin to read and prove all that is stored; 202."),
     ("GET", "/api/scrub", "How the last scrub stands or ended."),
 )

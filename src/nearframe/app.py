@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -33,6 +33,7 @@ from nearframe.dicom.limits import Limits
 from nearframe.dicomweb.address import ROOT, Addresses
 from nearframe.dicomweb.app import dicomweb_app
 from nearframe.dicomweb.boundary import unknown
+from nearframe.dicomweb.cors import CORS, READING
 from nearframe.dicomweb.ports import RemoveService, StoreService
 from nearframe.dicomweb.problems import problem
 from nearframe.dicomweb.services import Services, services
@@ -71,6 +72,9 @@ from nearframe.storage.packs import PackSettings, PackStore
 from nearframe.storage.ports import StudyRef
 from nearframe.storage.scratch import ScratchFolder, remove_leftovers
 from nearframe.sync.app import sync_routes
+from nearframe.sync.directory import Directory, Role, configured
+from nearframe.sync.directory_health import NodeHealth
+from nearframe.sync.directory_http import Listing, directory_routes
 from nearframe.sync.services import SyncServices, TakesIn, not_told
 from nearframe.upkeep.http import upkeep_routes
 from nearframe.upkeep.service import Upkeep
@@ -275,11 +279,24 @@ def sync_services(
 
 
 class NodeApp:
-    """Everything a node answers: DICOMweb by its own router, the rest by one table."""
+    """Everything a node answers: DICOMweb by its own router, the rest by one table.
 
-    def __init__(self, dicomweb: ASGIApp, routes: Iterable[BaseRoute], unknown: ASGIApp = unknown) -> None:
+    Parameters
+    ----------
+    nodes
+        See `dicomweb.cors.CORS`.
+    """
+
+    def __init__(
+        self,
+        dicomweb: ASGIApp,
+        routes: Iterable[BaseRoute],
+        nodes: Callable[[], Container[str]],
+        unknown: ASGIApp = unknown,
+    ) -> None:
         self._dicomweb = dicomweb
-        self._others = Router(list(routes), redirect_slashes=False, default=unknown)
+        others = Router(list(routes), redirect_slashes=False, default=unknown)
+        self._others = CORS(others, (), nodes, READING)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
@@ -315,6 +332,17 @@ def node_routes(
     pages = Pages(role, viewer_folder or viewer.installed())
     own = [Route("/healthz", health), Route("/metrics", metrics)]
     return [*own, *upkeep_routes(core.upkeep, core.gate), *pages.routes()]
+
+
+@asynccontextmanager
+async def open_listing(core: Core, role: Role) -> AsyncIterator[Listing]:
+    """Open the list of nodes that clients are told."""
+    settings = core.settings
+    health = NodeHealth(SystemClock(), settings.upstream_ca)
+    try:
+        yield Listing(settings, role, core.node_name, Directory(configured(settings.edges), SystemClock()), health)
+    finally:
+        await health.close()
 
 
 def local_contents(core: Core) -> LocalContents:
@@ -358,14 +386,17 @@ async def open_origin(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Metric
         allowed = settings.delete_policy == "remove"
         remove = CatalogueRemoval(core.catalogue, records, core.sql, core.freshness, allowed=allowed)
         contents = local_contents(core)
-        dicomweb = dicomweb_app(services_of(core, contents, store, remove), settings, core.gate)
+        listing = await stack.enter_async_context(open_listing(core, "origin"))
+        nodes = listing.directory.web_origins
+        dicomweb = dicomweb_app(services_of(core, contents, store, remove), settings, core.gate, nodes)
         admin = Admin(settings.home, core.packs, core.catalogue, background)
         routes = [
             *api_routes(ApiServices(admin, core.freshness, core.sql, core.cpu), core.gate, Addresses(settings)),
             *sync_routes(sync_services(core, contents, feed, takes), core.gate),
+            *directory_routes(listing, core.gate),
             *node_routes(core, "origin"),
         ]
-        yield NodeApp(activity.watch(dicomweb), routes), core.metrics
+        yield NodeApp(activity.watch(dicomweb), routes, nodes), core.metrics
 
 
 @asynccontextmanager
@@ -409,10 +440,13 @@ async def open_edge(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Metrics]
         outbox = await core.sql.run(Outbox, settings.home, core.catalogue, SystemClock())
         stack.push_async_callback(core.sql.run, outbox.close)
         in_use = StudiesInUse()
+        listing = await stack.enter_async_context(open_listing(core, "edge"))
+        nodes = listing.directory.web_origins
         edge = Edge(
             settings,
             _kept(core, outbox, in_use),
             Part10Edits(),
+            listing.directory,
             node_name=core.node_name,
             local_epoch=core.epoch,
             nudge=feed.nudge,
@@ -431,13 +465,14 @@ async def open_edge(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Metrics]
             *outbox_routes(outbox, core.sql, gate, edge.forwarder.try_now),
             *segment_routes(Segments(SystemClock()), core.gate),
             *sync_routes(sync, gate),
+            *directory_routes(listing, core.gate),
             *node_routes(core, "edge", checks),
         ]
-        dicomweb = dicomweb_app(services_of(core, edge.contents, store, None), settings, gate)
+        dicomweb = dicomweb_app(services_of(core, edge.contents, store, None), settings, gate, nodes)
         front = edge.wrap(dicomweb, Addresses(settings), gate)
         await edge.start()
         try:
-            yield NodeApp(front, routes, not_at_an_edge), core.metrics
+            yield NodeApp(front, routes, nodes, not_at_an_edge), core.metrics
         finally:
             await edge.stop()
             await feed.close()

@@ -23,6 +23,8 @@ from nearframe.settingkinds import (
     DURATION,
     FLAG,
     LIST,
+    NETWORKS,
+    NODE_NAME,
     NUMBER,
     OPTIONAL_PATH,
     PATH,
@@ -126,6 +128,22 @@ class Settings:
     )
     cors_origins: tuple[str, ...] = _setting(
         LIST, (), "network", "Web origins whose pages may read from this node; * for any."
+    )
+    name: str = _setting(
+        NODE_NAME,
+        "",
+        "network",
+        "What clients see this node called in the list of nodes; one is made up if it is empty.",
+    )
+    networks: tuple[str, ...] = _setting(
+        NETWORKS, (), "network", "Networks whose clients are nearest to this node, e.g. 10.1.0.0/16."
+    )
+    edges: Tables = _setting(
+        TABLES,
+        (),
+        "network",
+        "Nodes that clients are told of besides those that announce themselves: [[edges]] tables with name, url, "
+        "networks, rank.",
     )
     dictionaries: bool = _setting(
         FLAG,

@@ -10,7 +10,16 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from nearframe.app import NodeApp, node_routes, not_at_an_edge, open_core, services_of, spool_limits, sync_services
+from nearframe.app import (
+    NodeApp,
+    node_routes,
+    not_at_an_edge,
+    open_core,
+    open_listing,
+    services_of,
+    spool_limits,
+    sync_services,
+)
 from nearframe.config import Settings
 from nearframe.dicomweb.address import Addresses
 from nearframe.dicomweb.app import dicomweb_app
@@ -23,12 +32,13 @@ from nearframe.query.health import upstream_check
 from nearframe.query.status import node_status
 from nearframe.storage.scratch import remove_leftovers
 from nearframe.sync.app import sync_routes
+from nearframe.sync.directory_http import directory_routes
 
 
 @asynccontextmanager
 async def open_pacs_edge(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Metrics]]:
     """Open an edge that keeps what is opened of an archive. The value is what it answers, and its metrics."""
-    async with open_core(settings, "edge", KeptStore) as core:
+    async with open_core(settings, "edge", KeptStore) as core, open_listing(core, "edge") as listing:
         feed = FeedWatch(core.catalogue, core.sql)
         await core.disk.run(remove_leftovers, settings.home / "spool")
         kept = PacsKept(
@@ -53,11 +63,17 @@ async def open_pacs_edge(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Met
             return JSONResponse(state, headers={"Cache-Control": "no-store"})
 
         own = Route("/api/status", status)
-        routes = [own, *sync_routes(sync, core.gate), *node_routes(core, "edge", checks)]
-        dicomweb = dicomweb_app(services_of(core, edge.contents, None, None), settings, core.gate)
+        routes = [
+            own,
+            *sync_routes(sync, core.gate),
+            *directory_routes(listing, core.gate),
+            *node_routes(core, "edge", checks),
+        ]
+        nodes = listing.directory.web_origins
+        dicomweb = dicomweb_app(services_of(core, edge.contents, None, None), settings, core.gate, nodes)
         edge.start()
         try:
-            yield NodeApp(edge.wrap(dicomweb, Addresses(settings)), routes, not_at_an_edge), core.metrics
+            yield NodeApp(edge.wrap(dicomweb, Addresses(settings)), routes, nodes, not_at_an_edge), core.metrics
         finally:
             await edge.stop()
             await feed.close()

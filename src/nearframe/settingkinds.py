@@ -6,6 +6,7 @@ gave. What cannot be read raises ValueError or TypeError with what is expected.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -124,9 +125,23 @@ def _read_database_url(value: object) -> str:
 def _read_list(value: object) -> tuple[str, ...]:
     if isinstance(value, str):
         value = value.split(",")
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
         raise TypeError("expected a list of texts")
     return tuple(item.strip() for item in value if item.strip())
+
+
+def _read_node_name(value: object) -> str:
+    text = _read_text(value)
+    if text and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", text):
+        raise ValueError("expected 1 to 64 letters, digits, dots, dashes and underscores")
+    return text
+
+
+def _read_networks(value: object) -> tuple[str, ...]:
+    try:
+        return tuple(str(ipaddress.ip_network(network)) for network in _read_list(value))
+    except ValueError:
+        raise ValueError("expected networks such as 10.1.0.0/16") from None
 
 
 def _read_address(value: object) -> Address:
@@ -178,6 +193,8 @@ OPTIONAL_PATH = Kind("path", _read_optional_path, lambda value: "" if value is N
 URL = Kind("url", _read_url)
 DATABASE_URL = Kind("url", _read_database_url)
 LIST = Kind("list", _read_list, ",".join)
+NODE_NAME = Kind("name", _read_node_name)
+NETWORKS = Kind("networks", _read_networks, ",".join)
 ADDRESS = Kind("HOST:PORT", _read_address)
 #: Seconds; written with a unit.
 DURATION = Kind("time", _read_duration, format_duration)

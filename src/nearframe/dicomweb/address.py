@@ -21,15 +21,19 @@ class Addresses:
         self._trusts_proxies = settings.trust_forwarded
 
     def service(self, request: HTTPConnection) -> str:
-        """Return the URL of the DICOMweb root as this client sees it, without a slash at the end.
+        """Return the URL of the DICOMweb root as this client sees it, without a slash at the end."""
+        return self.base(request) + ROOT
+
+    def base(self, request: HTTPConnection) -> str:
+        """Return the URL of the node as this client sees it, without a slash at the end.
 
         The setting ``public_base_url`` decides; else a trusted proxy; else the Host header.
         """
         if self._public:
-            return self._public + ROOT
+            return self._public
         forwarded = parse_forwarded(request.headers) if self._trusts_proxies else Forwarded()
         scope = request.scope
-        return base_url(scope["scheme"], request.headers.get("host"), scope.get("server"), forwarded) + ROOT
+        return base_url(scope["scheme"], request.headers.get("host"), scope.get("server"), forwarded)
 
 
 def resource(study: str, series: str | None = None, instance: str | None = None) -> str:

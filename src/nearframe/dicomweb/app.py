@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Container
 from typing import Final
 
 from starlette.requests import Request
@@ -26,13 +27,17 @@ _OPENAPI: Final = Offer(capabilities.OPENAPI_JSON)
 _WADL: Final = Offer(capabilities.WADL_XML, also=("application/xml", "text/xml"))
 
 
-def dicomweb_app(services: Services, settings: Settings, gate: Gate) -> ASGIApp:
+def dicomweb_app(
+    services: Services, settings: Settings, gate: Gate, nodes: Callable[[], Container[str]] = frozenset[str]
+) -> ASGIApp:
     """Return the application for ``/dicomweb``, everything below it, and ``/openapi.json``.
 
     Parameters
     ----------
     gate
         Says who makes a request; asked before anything is looked up.
+    nodes
+        See `cors.CORS`.
     """
     addresses = Addresses(settings)
     table = tuple(endpoints())
@@ -46,7 +51,7 @@ def dicomweb_app(services: Services, settings: Settings, gate: Gate) -> ASGIApp:
     routes += [("capabilities", "GET", path, describe) for path in (ROOT, ROOT + "/")]
     routes += [("openapi", "GET", path, document) for path in ("/openapi.json", ROOT + "/openapi.json")]
     router = Router(routes_of(routes, options=describe), redirect_slashes=False, default=unknown)
-    return CORS(FastFrames(router, services, gate), settings.cors_origins)
+    return CORS(FastFrames(router, services, gate), settings.cors_origins, nodes)
 
 
 def _describe(table: tuple[Endpoint[Services], ...], addresses: Addresses) -> Answerer:

@@ -18,6 +18,7 @@ from nearframe.config import Settings
 from nearframe.context import Urgency
 from nearframe.dicomweb.address import Addresses
 from nearframe.dicomweb.call import Gate
+from nearframe.edge.announce import Announcer
 from nearframe.edge.cursor import CursorFile
 from nearframe.edge.fetch import Fetcher
 from nearframe.edge.follow import Follower, Pace
@@ -52,6 +53,7 @@ from nearframe.query.manifests import Manifests
 from nearframe.query.workers import Workers
 from nearframe.storage.ports import Catalogue, StudyRef
 from nearframe.storage.scratch import ScratchFolder
+from nearframe.sync.directory import Directory, Listed
 
 _RENDITIONS_PATIENCE_S: Final = 0.2
 _STUDY_PATH: Final = re.compile(r"/studies/([^/]+)/")
@@ -80,6 +82,8 @@ class Edge:
 
     Parameters
     ----------
+    directory
+        The nodes that clients are told of; this edge adds those that its upstream knows.
     node_name
         Who it is in ``Via``.
     nudge
@@ -91,6 +95,7 @@ class Edge:
         settings: Settings,
         kept: Kept,
         codec: HeaderEdits,
+        directory: Directory,
         *,
         node_name: str,
         local_epoch: str,
@@ -111,6 +116,7 @@ class Edge:
             settings.upstream, node_name=node_name, metrics=kept.metrics, clock=clock, timeouts=timeouts, ca=ca,
             rng=random.Random(),
         )  # fmt: skip
+        self._announcer = Announcer([self.upstream], directory, _as_clients_see(settings, node_name), settings.tenant)
         indexes = StudyIndexes(kept.catalogue, kept.freshness, kept.sql)
         self.tiering = Tiering(
             settings, kept.store, kept.catalogue, kept.manifests,
@@ -161,9 +167,11 @@ class Edge:
         await self.tiering.start()
         self.follower.start()
         self.forwarder.start()
+        self._announcer.start()
 
     async def stop(self) -> None:
         """Stop following and fetching; what was begun is cut and done again another time."""
+        await self._announcer.stop()
         await self.forwarder.stop()
         await self.follower.stop()
         await self.tiering.stop()
@@ -242,3 +250,10 @@ class Edge:
             refresh = tasks.spawn(self._renditions.refresh(study), name="renditions")
             if "/frames/" in path and self.upstream.is_reachable:
                 await asyncio.wait([refresh], timeout=_RENDITIONS_PATIENCE_S)
+
+
+def _as_clients_see(settings: Settings, node_name: str) -> Listed | None:
+    """Return this edge as its upstream is told of it; None if it does not know its own URL."""
+    if not settings.public_base_url:
+        return None
+    return Listed(settings.name or node_name, settings.public_base_url, settings.networks)

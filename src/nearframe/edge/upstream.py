@@ -43,6 +43,7 @@ from nearframe.metrics import UPSTREAM_BYTES, UPSTREAM_ITEMS, Metrics
 from nearframe.query.urgency import read_given
 from nearframe.storage.ports import ContentKind, FeedCursor, GivenUrgency, StudyRef
 from nearframe.sync.asked import MAX_UID_CHARS
+from nearframe.sync.directory import Listed, read_listed
 from nearframe.units import KIB, MIB
 from nearframe.wire import contentstream, headerstream
 from nearframe.wire.delta import Runs
@@ -176,6 +177,24 @@ class Upstream:
             return FeedAnswer(tuple(_feed_entry(entry) for entry in page["studies"]), after)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, MalformedRequest) as error:
             raise UpstreamError("the upstream's change feed cannot be read") from error
+
+    async def announce(self, tenant: str, node: Listed | None) -> list[Listed]:
+        """Say where clients find this edge, if they may; return which nodes the upstream knows.
+
+        Raises
+        ------
+        NotFound
+            If the upstream keeps no list.
+        UpstreamError
+        """
+        body = json.dumps({} if node is None else node.as_json()).encode()
+        headers = {"Content-Type": "application/json"}
+        async with self._asked("POST", "/api/edges", tenant, headers=headers, body=body) as answer:
+            found = await self._read(answer, "list", 1, MAX_DOCUMENT_BYTES)
+        try:
+            return [read_listed(one) for one in load_json(found)["nodes"]]
+        except (KeyError, TypeError, MalformedRequest) as error:
+            raise UpstreamError("the upstream's list of nodes cannot be read") from error
 
     async def manifest(self, study: StudyRef) -> bytes:
         """Return the encoded manifest of a study; raises `NotFound` if it is not there."""

@@ -134,8 +134,11 @@ async def origin_node(home: Path, port: int = 0, **more: Any) -> AsyncIterator[N
 
 
 @asynccontextmanager
-async def edge_node(home: Path, upstream: str, **more: Any) -> AsyncIterator[Node]:
-    async with open_edge(settings(home, upstream=upstream, **more)) as (app, metrics), serving(app, metrics) as node:
+async def edge_node(home: Path, upstream: str, port: int = 0, **more: Any) -> AsyncIterator[Node]:
+    async with (
+        open_edge(settings(home, upstream=upstream, **more)) as (app, metrics),
+        serving(app, metrics, port) as node,
+    ):
         yield node
 
 

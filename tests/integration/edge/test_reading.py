@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -22,7 +23,7 @@ FRAME = {"Accept": 'multipart/related; type="application/octet-stream"; transfer
 class Pair:
     """An origin and an edge that can each be taken away."""
 
-    def __init__(self, folder: Path, stack: AsyncExitStack, **edge_settings: bool | str) -> None:
+    def __init__(self, folder: Path, stack: AsyncExitStack, **edge_settings: Any) -> None:
         self._folder = folder
         self._edge_settings = edge_settings
         self._stack = stack
@@ -58,7 +59,7 @@ class Pair:
 
 
 @asynccontextmanager
-async def pair(folder: Path, **edge_settings: bool | str) -> AsyncIterator[Pair]:
+async def pair(folder: Path, **edge_settings: Any) -> AsyncIterator[Pair]:
     async with AsyncExitStack() as stack:
         made = Pair(folder, stack, **edge_settings)
         await made.open()
