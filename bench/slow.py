@@ -1,8 +1,9 @@
 """An upstream on a slow day: ``python -m bench.slow URL``, in front of any server.
 
-Passes everything on as it is, but a long body: its first byte comes 50 ms after the request,
-and then 10 KB every 20 ms. Says its port on stdout, and then, for each slow body, when its
-first byte went out (monotonic clock of the machine, in seconds); ends with stdin.
+Passes everything on as it is, but a long body, or a range of one: its first byte comes 50 ms
+after the request, and then 10 KB every 20 ms. Says its port on stdout, and then, for each slow
+body that begins with the beginning, when its first byte went out (monotonic clock of the
+machine, in seconds); ends with stdin.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import sys
 import threading
 import time
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final
 from urllib.parse import urlsplit
@@ -21,7 +23,7 @@ SLOW_FROM_BYTES: Final = 100_000
 FIRST_BYTE_S: Final = 0.05
 PIECE_BYTES: Final = 10_240
 PIECE_S: Final = 0.02
-_BY_HOP: Final = {"connection", "keep-alive", "transfer-encoding", "content-length", "date", "server"}
+_BY_HOP: Final = {"host", "connection", "keep-alive", "transfer-encoding", "content-length", "date", "server"}
 
 
 class SlowUpstream(BaseHTTPRequestHandler):
@@ -46,7 +48,7 @@ class SlowUpstream(BaseHTTPRequestHandler):
             if name.lower() not in _BY_HOP:
                 self.send_header(name, value)
         self.send_header("Content-Length", str(len(data)))
-        if len(data) < SLOW_FROM_BYTES:
+        if len(data) < SLOW_FROM_BYTES and answer.status != HTTPStatus.PARTIAL_CONTENT:
             self.end_headers()
             self.wfile.write(data)
             return
@@ -56,7 +58,8 @@ class SlowUpstream(BaseHTTPRequestHandler):
         for at in range(0, len(data), PIECE_BYTES):
             time.sleep(max(0.0, first_at + at / PIECE_BYTES * PIECE_S - time.monotonic()))
             self.wfile.write(data[at : at + PIECE_BYTES])
-        os.write(sys.stdout.fileno(), b"%.6f\n" % first_at)  # in one piece: others write too
+        if answer.headers.get("Content-Range", "bytes 0-").startswith("bytes 0-"):
+            os.write(sys.stdout.fileno(), b"%.6f\n" % first_at)  # in one piece: others write too
 
     do_GET = do_POST = _forward  # noqa: N815 - names that the base class looks for
 
