@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from starlette.responses import Response
 
@@ -18,6 +19,9 @@ from nearframe.query.retrieve_frames import FrameForm, FrameService
 from nearframe.storage.ports import InstanceRecord
 from nearframe.wire import multipart
 from nearframe.wire.accept import AcceptRange, Representation
+from nearframe.wire.contentcoding import CODINGS, IDENTITY, choose_coding
+
+JSON: Final = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,20 @@ async def retrieve_frames(services: Services, call: Call) -> Response:
     return await answer(call.request, resource(call.context, services.frames, planned))
 
 
+async def retrieve_frame_table(services: Services, call: Call) -> Response:
+    """Answer with the validator of every frame of a study, for readers that would send this Accept."""
+    table = await services.frame_tables.of(call.context, call.study, call.accepted)
+    coding = choose_coding(call.request.headers.get("accept-encoding"), CODINGS)
+    headers = {} if coding == IDENTITY else {"Content-Encoding": coding}
+
+    async def body() -> Body:
+        return Body.of(await services.frame_tables.coded(table, coding))
+
+    etag = f'"{table.digest.hex()}-{coding}"'
+    vary = "Accept, Accept-Encoding"
+    return await answer(call.request, Resource(etag, JSON, body, headers, vary=vary, ranges=False))
+
+
 async def plan(
     frames: FrameService, record: InstanceRecord, frame_numbers: tuple[int, ...], accepted: Sequence[AcceptRange]
 ) -> FrameAnswer:
@@ -80,9 +98,7 @@ async def plan(
     digests = [frames.etag_digest(record, number, form) for number in frame_numbers]
     digest = digests[0] if len(digests) == 1 else sha256_of(digests)
     boundary = multipart.boundary_for(digest) if chosen.multipart else ""
-    # The same bytes under another label are another representation.
-    label = f"{'m' if chosen.multipart else 's'}.{chosen.essence.partition('/')[2]}.{form.transfer_syntax_uid}"
-    return FrameAnswer(record, frame_numbers, form, chosen, f'"{digest.hex()}-{label}"', boundary)
+    return FrameAnswer(record, frame_numbers, form, chosen, f'"{digest.hex()}-{negotiation.label(chosen)}"', boundary)
 
 
 def resource(context: Context, frames: FrameService, planned: FrameAnswer) -> Resource:

@@ -46,6 +46,12 @@ def frames(accepted: Sequence[AcceptRange], syntaxes: Iterable[str], count: int)
     return chosen
 
 
+def label(chosen: Representation) -> str:
+    """Return what a frame's validator says besides its digest: the same bytes, labelled otherwise, are not the same."""
+    form = "m" if chosen.multipart else "s"
+    return f"{form}.{chosen.essence.partition('/')[2]}.{chosen.offer.transfer_syntax}"
+
+
 def instances(accepted: Sequence[AcceptRange], syntaxes: Iterable[str]) -> Representation:
     """Choose in which transfer syntax instances go out; `DEFAULT` where the client names none.
 

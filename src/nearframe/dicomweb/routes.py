@@ -7,7 +7,7 @@ from typing import Final
 
 from nearframe.dicomweb.bulkdata import retrieve_bulkdata
 from nearframe.dicomweb.endpoint import Endpoint, Parameter
-from nearframe.dicomweb.frames import retrieve_frames
+from nearframe.dicomweb.frames import JSON, retrieve_frame_table, retrieve_frames
 from nearframe.dicomweb.instances import retrieve_instances
 from nearframe.dicomweb.metadata import retrieve_metadata
 from nearframe.dicomweb.negotiation import DICOM_JSON, DICOM_XML, JPEG, PDF, PNG
@@ -28,6 +28,7 @@ _DOCUMENTS: Final = (DICOM_JSON, "multipart/related; type=" + DICOM_XML)
 _PICTURES: Final = (JPEG, PNG, "video/mp4", PDF)
 
 _ACCEPT: Final = Parameter("accept", "string", "Media types accepted, in place of the Accept header.")
+_FRAMES_ACCEPT: Final = Parameter("accept", "string", "The Accept header that frames would be asked for with.")
 _VERSION: Final = Parameter("version", "integer", "A stored version of the instance, counted from 1.")
 _AT: Final = Parameter("version", "integer", "The study or series as it was at this sequence of the change feed.")
 _SEARCHING: Final = (
@@ -91,6 +92,11 @@ def _retrievals() -> Iterator[Endpoint[Services]]:
     yield Endpoint(
         "retrieve_frames", "GET", _INSTANCE + "/frames/{frames}", retrieve_frames,
         "Frames, by their numbers counted from 1 and joined by commas.", octets, (), (_VERSION, _ACCEPT), "10.4.1.1.2",
+    )  # fmt: skip
+    yield Endpoint(
+        "retrieve_frame_table", "GET", _STUDY + "/frames", retrieve_frame_table,
+        "Ours, not the standard's: the validator of every frame of the study, for one Accept header.",
+        (JSON,), (), (_FRAMES_ACCEPT,),
     )  # fmt: skip
     yield Endpoint(
         "retrieve_bulkdata", "GET", _INSTANCE + "/bulkdata/{path:path}", retrieve_bulkdata,

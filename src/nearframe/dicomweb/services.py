@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from nearframe.config import Settings
 from nearframe.dicom.limits import Limits
 from nearframe.dicomweb.address import instance_path
+from nearframe.dicomweb.frametable import FrameTables
 from nearframe.dicomweb.ports import RemoveService, StoreService
 from nearframe.query.contents import ContentReader
 from nearframe.query.freshness import Freshness
@@ -44,6 +45,7 @@ class Services:
     searches: Searches
     instances: InstanceService
     frames: FrameService
+    frame_tables: FrameTables
     metadata: MetadataService
     bulkdata: BulkDataService
     rendered: RenderedService
@@ -78,14 +80,16 @@ def services(
     # Transcoded frames are asked for by viewers that page back and forth; pictures by lists of studies.
     frame_bytes, picture_bytes = settings.frame_cache_bytes * 3 // 4, settings.frame_cache_bytes // 4
     frames = FrameService(catalogue, contents, sql, cpu, cache_bytes=frame_bytes, monotonic=monotonic)
+    records = InstanceRecords(catalogue, sql, freshness, settings.record_cache_entries)
     bulkdata = BulkDataService(contents, cpu, limits)
     return Services(
-        records=InstanceRecords(catalogue, sql, freshness, settings.record_cache_entries),
+        records=records,
         contents=contents,
         freshness=freshness,
         searches=Searches(SearchService(catalogue, settings.search_limit), sql, freshness),
         instances=InstanceService(contents, frames, cpu, limits),
         frames=frames,
+        frame_tables=FrameTables(records, frames, cpu, monotonic),
         metadata=MetadataService(
             catalogue, sql, cpu, freshness, link=instance_path, cache_bytes=settings.metadata_cache_bytes
         ),

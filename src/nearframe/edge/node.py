@@ -238,7 +238,8 @@ class Edge:
     async def _requested(self, path: str) -> None:
         """Somebody opens a study: by the time frames are asked for, its renditions are known.
 
-        If a frame is what is asked for first, it waits a moment: as stored it may be three times as long.
+        If a frame, or the table of all, is what is asked for first, it waits a moment: as stored a frame may be
+        three times as long.
         """
         found = _STUDY_PATH.search(path)
         if found is None:
@@ -248,7 +249,7 @@ class Edge:
         # A study that is here as it is stored is served so: another encoding would cross the line in vain.
         if (tier is None or not tier.is_whole) and self._renditions.is_due(study):
             refresh = tasks.spawn(self._renditions.refresh(study), name="renditions")
-            if "/frames/" in path and self.upstream.is_reachable:
+            if "/frames" in path and self.upstream.is_reachable:
                 await asyncio.wait([refresh], timeout=_RENDITIONS_PATIENCE_S)
 
 

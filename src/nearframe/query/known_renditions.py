@@ -63,15 +63,46 @@ class KnownRenditions:
             found[number] = rendition
         return found
 
+    async def look_up(self, records: Iterable[InstanceRecord]) -> None:
+        """Ask about every frame of instances of one tenant at once: `of` then waits for nothing."""
+        wanted = {
+            _key(record, number): _encs(record, number)
+            for record in records
+            for number in range(-(-len(record.frames) // BLOCK_FRAMES))
+            if self._held(_key(record, number)) is None
+        }
+        if not wanted:
+            return
+        encs = [enc for block in wanted.values() for enc in block]
+        tenant = next(iter(wanted)).tenant
+        by_enc = await self._sql.run(self._catalogue.renditions, tenant, encs, self._transfer_syntax_uid)
+        for key, block in wanted.items():
+            self._keep(key, {enc: by_enc[enc] for enc in block if enc in by_enc}, len(block))
+
     async def _block(self, record: InstanceRecord, number: int) -> _Block:
-        key = _Key(record.study.tenant, record.hdr, record.identity.sop_instance_uid, number)
-        known = self._blocks.get(key)
-        if known is not None and self._monotonic() < known.until_s:
+        key = _key(record, number)
+        known = self._held(key)
+        if known is not None:
             return known
-        first = number * BLOCK_FRAMES
-        frames = range(first, min(first + BLOCK_FRAMES, len(record.frames)))
-        encs = [record.frames.enc_of(index) for index in frames]
+        encs = _encs(record, number)
         by_enc = await self._sql.run(self._catalogue.renditions, key.tenant, encs, self._transfer_syntax_uid)
+        return self._keep(key, by_enc, len(encs))
+
+    def _held(self, key: _Key) -> _Block | None:
+        known = self._blocks.get(key)
+        return known if known is not None and self._monotonic() < known.until_s else None
+
+    def _keep(self, key: _Key, by_enc: Mapping[Digest, Rendition], frames: int) -> _Block:
         block = _Block(by_enc, self._monotonic() + KEPT_S)
-        self._blocks.put(key, block, len(encs))
+        self._blocks.put(key, block, frames)
         return block
+
+
+def _key(record: InstanceRecord, number: int) -> _Key:
+    return _Key(record.study.tenant, record.hdr, record.identity.sop_instance_uid, number)
+
+
+def _encs(record: InstanceRecord, number: int) -> list[Digest]:
+    """Return the digests of a block of frames."""
+    first = number * BLOCK_FRAMES
+    return [record.frames.enc_of(index) for index in range(first, min(first + BLOCK_FRAMES, len(record.frames)))]

@@ -102,6 +102,10 @@ class FrameService:
         if not frame_numbers or min(frame_numbers) < 1 or max(frame_numbers) > len(record.frames):
             raise NotFound("frame")
 
+    async def look_up(self, records: Sequence[InstanceRecord]) -> None:
+        """Find out which frames of these instances have renditions: `forms` then waits for nothing."""
+        await self._known.look_up(records)
+
     async def forms(self, record: InstanceRecord, frame_numbers: Sequence[int]) -> list[FrameForm]:
         """Return the encodings in which these frames can be had, the one we would rather send first.
 

@@ -101,3 +101,12 @@ async def test_another_header_is_another_question(known: KnownRenditions, catalo
     await known.of(replace(record, hdr=sha256(b"other")), [1])
     await known.of(replace(record, study=StudyRef("other", "1.2")), [1])
     assert catalogue.asked == [1, 1, 1]
+
+
+async def test_one_question_ahead_for_many_instances(known: KnownRenditions, catalogue: CountedCatalogue) -> None:
+    records = [record_of(FRAMES), replace(record_of(3), hdr=sha256(b"other"))]
+    catalogue.make(records[1].frames.enc_of(2))
+    await known.look_up(records)
+    assert set(await known.of(records[1], [3])) == {3}
+    await known.look_up(records)
+    assert catalogue.asked == [FRAMES + 3]
