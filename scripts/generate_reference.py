@@ -24,6 +24,11 @@ from nearframe.sync.app import ROUTES  # noqa: E402
 
 _NODE_ROUTES = (
     ("GET", "/", "The study page."),
+    (
+        "GET",
+        "/worker/{name}",
+        "The service worker ([browser](../guide/browser.md)), and `register.js` that puts it in charge.",
+    ),
     ("GET", "/healthz", "Whether the node is well, and if not, why: 200 if it serves, 503 if it cannot."),
     ("GET", "/metrics", "What it counts ([metrics.md](metrics.md)), for Prometheus."),
     ("GET", "/openapi.json", "DICOMweb as OpenAPI."),

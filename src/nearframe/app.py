@@ -329,7 +329,8 @@ def node_routes(
     async def metrics(request: Request) -> Response:
         return Response(core.metrics.exposition(), media_type=CONTENT_TYPE)
 
-    pages = Pages(role, viewer_folder or viewer.installed())
+    settings = core.settings
+    pages = Pages(role, viewer_folder or viewer.installed(), settings.browser_cache, settings.browser_cache_bytes)
     own = [Route("/healthz", health), Route("/metrics", metrics)]
     return [*own, *upkeep_routes(core.upkeep, core.gate), *pages.routes()]
 

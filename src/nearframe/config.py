@@ -152,6 +152,21 @@ class Settings:
         "Offer metadata of a named version to browsers as compression dictionary (RFC 9842) for the next one.",
     )
 
+    browser_cache: str = _setting(
+        choice("off", "session", "persistent"),
+        "persistent",
+        "network",
+        "What browsers keep of the studies opened in them: nothing, until the last page of this node is closed, or "
+        "until it is told to forget.",
+    )
+    browser_cache_bytes: int = _setting(
+        SIZE,
+        8 * GIB,
+        "network",
+        "Most bytes of studies kept in one browser, and at most half of what the browser allows.",
+        unit="bytes",
+    )
+
     upstream: str = _setting(URL, "", "edge", "URL of the node that an edge fetches from and follows.")
     upstream_kind: str = _setting(
         choice("nearframe", "dicomweb"),

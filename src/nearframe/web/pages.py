@@ -17,6 +17,7 @@ from starlette.routing import BaseRoute, Route
 
 from nearframe import __version__
 from nearframe.errors import NotFound
+from nearframe.units import GIB
 from nearframe.web import viewer
 
 mimetypes.add_type("application/wasm", ".wasm")
@@ -24,6 +25,7 @@ mimetypes.add_type("text/javascript", ".js")
 mimetypes.add_type("text/javascript", ".mjs")
 
 _ASSETS = ("page.js", "page.css", "mark.svg")
+_WORKER = ("worker.js", "documents.js", "frames.js", "nodes.js", "payload.js", "studies.js", "tables.js", "register.js")
 _HASHED = re.compile(r"\.[0-9a-f]{16}\.")  # a bundle's name holds the hash of its content
 _FOREVER = "public, max-age=31536000, immutable"
 #: The page runs our own scripts only; pictures come from this node.
@@ -39,17 +41,30 @@ class Pages:
         ``"origin"`` or ``"edge"``: shown in the page's head.
     viewer_folder
         Where the viewer lies, or None: then the page says how to get it.
+    browser_cache, browser_cache_bytes
+        What browsers keep: see the settings of these names.
     """
 
-    def __init__(self, role: str, viewer_folder: Path | None) -> None:
+    def __init__(
+        self,
+        role: str,
+        viewer_folder: Path | None,
+        browser_cache: str = "persistent",
+        browser_cache_bytes: int = 8 * GIB,
+    ) -> None:
         self._role = role
         self._viewer = viewer_folder
+        self._browser_cache = browser_cache
+        self._browser_cache_bytes = browser_cache_bytes
+        self._worker = {name: _asset(f"worker/{name}") for name in _WORKER}
         self._assets = {name: _asset(name) for name in _ASSETS}
 
     def routes(self) -> Iterable[BaseRoute]:
         """Return the routes, to be mounted last: the viewer takes every path below its own."""
         yield Route("/", self._page)
         yield Route("/assets/{name}", self._serve_asset)
+        yield Route("/worker/{name}", self._serve_worker)
+        yield Route(viewer.MOUNT + "init-service-worker.js", self._start_worker)
         yield Route(viewer.MOUNT + "{path:path}", self._serve_viewer)
 
     async def _page(self, request: Request) -> Response:
@@ -58,6 +73,8 @@ class Pages:
             "role": self._role,
             "version": __version__,
             "viewer": viewer.MOUNT if self._viewer else "",
+            "browser_cache": self._browser_cache,
+            "browser_cache_bytes": str(self._browser_cache_bytes),
             **{name.replace(".", "_"): f"/assets/{_stamp(body)}-{name}" for name, body in self._assets.items()},
         }
         for key, value in values.items():
@@ -72,6 +89,24 @@ class Pages:
             raise NotFound("asset")
         headers = {"Cache-Control": _FOREVER, "X-Content-Type-Options": "nosniff"}
         return Response(body, media_type=mimetypes.guess_type(name)[0], headers=headers)
+
+    async def _serve_worker(self, request: Request) -> Response:
+        body = self._worker.get(request.path_params["name"])
+        if body is None:
+            raise NotFound("part of the service worker")
+        # Browsers compare it whenever a page is opened: a worker that lags behind its node would be hard to explain.
+        headers = {"Cache-Control": "no-cache", "Service-Worker-Allowed": "/", "X-Content-Type-Options": "nosniff"}
+        return Response(body, media_type="text/javascript", headers=headers)
+
+    async def _start_worker(self, request: Request) -> Response:
+        """Answer in place of the viewer's own script, which would unregister every worker of this node."""
+        script = (
+            'import { useWorker } from "/worker/register.js";\n'
+            f'useWorker("{self._browser_cache}", {self._browser_cache_bytes})'
+            '.catch((error) => console.warn("no service worker:", error));\n'
+        )
+        headers = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
+        return Response(script, media_type="text/javascript", headers=headers)
 
     async def _serve_viewer(self, request: Request) -> Response:
         if self._viewer is None:

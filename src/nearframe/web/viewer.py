@@ -2,7 +2,8 @@
 
 The archive is pinned by version and SHA-256. Three things change on the way in: the
 viewer moves from ``/`` to ``/viewer/``; its service-worker script, which would unregister
-every worker of this origin and load code from elsewhere, becomes empty; and its
+every worker of this origin and load code from elsewhere, becomes empty (a node serves its
+own in that place); and its
 configuration, which names a public server, becomes ours. Its 136 MB of segmentation
 models are left out: no page of the viewer asks for them.
 """
@@ -123,7 +124,9 @@ def install(archive: Path, folder: Path | None = None, *, progress: Callable[[st
                     _write(target, _adapted(path, source_file.read()))
                     progress(str(path))
         _write(staged / "app-config.js", f"window.config = {json.dumps(CONFIGURATION, indent=1)};\n".encode())
-        _write(staged / "init-service-worker.js", b"// Service workers of this origin are the server's business.\n")
+        _write(
+            staged / "init-service-worker.js", b"// The node answers with a script of its own in place of this one.\n"
+        )
         shutil.rmtree(place, ignore_errors=True)
         staged.rename(place)
     return place

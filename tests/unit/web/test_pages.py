@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 
+from nearframe import web
 from nearframe.errors import NotFound
 from nearframe.web.pages import Pages
 
@@ -92,3 +93,24 @@ async def test_without_a_viewer_the_answer_says_how_to_get_it() -> None:
         answer = await client.get("/viewer/")
     assert answer.status_code == 404
     assert "nearframe viewer install" in answer.text
+
+
+async def test_the_viewers_worker_script_is_the_nodes_own(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/viewer/init-service-worker.js")
+    assert answer.headers["content-type"].startswith("text/javascript")
+    assert 'useWorker("persistent", ' in answer.text
+
+
+async def test_the_worker_may_control_every_page_and_every_part_of_it_answers(client: httpx.AsyncClient) -> None:
+    seen: set[str] = set()
+    wanted = {"worker.js", "register.js"}
+    while wanted:
+        name = wanted.pop()
+        answer = await client.get(f"/worker/{name}")
+        assert answer.status_code == 200, name
+        assert answer.headers["service-worker-allowed"] == "/"
+        assert answer.headers["cache-control"] == "no-cache"
+        seen.add(name)
+        wanted |= set(re.findall(r'from "\./([^"]+)"', answer.text)) - seen
+    assert len(seen) == len(list(Path(web.__file__).parent.glob("static/worker/*.js")))
+    assert (await client.get("/worker/page.js")).status_code == 404

@@ -1,6 +1,8 @@
 // The study page: QIDO-RS for the list, WADO-RS for pictures, STOW-RS for uploads,
 // /api/status for the node's state. No library, no build step.
 
+import { forgetStudies, keptStudies, useWorker } from "/worker/register.js";
+
 const PAGE = 50;
 const STATUS_MS = 3000;
 const UPLOADS_AT_ONCE = 3;
@@ -10,6 +12,7 @@ const LIST_FIELDS = "00081030,00080061,00201206,00201208,00100030";
 
 const $ = (selector, root = document) => root.querySelector(selector);
 const viewer = document.body.dataset.viewer;
+const { keep, keepBytes } = document.body.dataset;
 const archive = document.body.dataset.role === "origin";
 let offset = 0;
 let asked = 0; // answers of an older question are dropped
@@ -463,7 +466,23 @@ async function status() {
   if (!archive) {
     cards.push(card("At the origin only", [], line("Conflicts and their resolution, similar pictures and priors, and the report of what is held twice.")));
   }
+  const kept = await browserCard();
+  if (kept) cards.push(kept);
   $("#cards").replaceChildren(...cards);
+}
+
+// -- this browser ----------------------------------------------------------------------
+
+async function browserCard() {
+  if (keep === "off" || !navigator.serviceWorker?.controller) return undefined;
+  const { studies, bytes } = await keptStudies();
+  if (!studies) return undefined;
+  const button = document.createElement("button");
+  button.type = "button";
+  button.textContent = "Forget";
+  button.title = "Drop every study that is kept in this browser";
+  button.addEventListener("click", async () => { await forgetStudies(); await status(); });
+  return card("Kept in this browser", [["Studies", count(studies)], ["Size", size(bytes)]], button);
 }
 
 // -- start -----------------------------------------------------------------------------
@@ -473,6 +492,7 @@ $("#search").addEventListener("input", () => { clearTimeout(pending); pending = 
 $("#search").addEventListener("submit", (event) => { event.preventDefault(); search(); });
 $("#search").addEventListener("reset", () => setTimeout(search));
 $("#more").addEventListener("click", () => { offset += PAGE; search({ append: true }); });
+useWorker(keep, keepBytes).catch((error) => console.warn("no service worker:", error));
 search();
 status();
 setInterval(() => { if (!document.hidden) status(); }, STATUS_MS);
