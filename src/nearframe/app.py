@@ -75,7 +75,7 @@ from nearframe.sync.app import sync_routes
 from nearframe.sync.directory import Directory, Role, configured
 from nearframe.sync.directory_health import NodeHealth
 from nearframe.sync.directory_http import Listing, directory_routes
-from nearframe.sync.services import SyncServices, TakesIn, not_told
+from nearframe.sync.services import SyncServices, TakesIn, not_told, nothing_under_way
 from nearframe.upkeep.http import upkeep_routes
 from nearframe.upkeep.service import Upkeep
 from nearframe.web import viewer
@@ -253,6 +253,7 @@ def sync_services(
     feed: FeedWatch,
     takes: TakesIn | None,
     opened: Callable[[StudyRef], Awaitable[None]] = not_told,
+    making: Callable[[], bool] = nothing_under_way,
 ) -> SyncServices:
     """Put the services together that other nodes, and clients, follow this one by."""
     deltas = Deltas(
@@ -275,6 +276,7 @@ def sync_services(
         node_name=core.node_name,
         opened=opened,
         takes=takes,
+        making=making,
     )
 
 
@@ -393,7 +395,7 @@ async def open_origin(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Metric
         admin = Admin(settings.home, core.packs, core.catalogue, background)
         routes = [
             *api_routes(ApiServices(admin, core.freshness, core.sql, core.cpu), core.gate, Addresses(settings)),
-            *sync_routes(sync_services(core, contents, feed, takes), core.gate),
+            *sync_routes(sync_services(core, contents, feed, takes, making=partial(_making, core)), core.gate),
             *directory_routes(listing, core.gate),
             *node_routes(core, "origin"),
         ]
@@ -431,6 +433,10 @@ def _background(core: Core, activity: Activity) -> Background:
     if core.settings.perceptual:
         consumers.append(PerceptualHashes(core.catalogue, core.packs))
     return Background(core.catalogue, core.packs, consumers, core.metrics, is_busy=activity.is_busy)
+
+
+def _making(core: Core) -> bool:
+    return core.settings.renditions and core.catalogue.lag(Renditions.name) > 0
 
 
 @asynccontextmanager
@@ -525,6 +531,7 @@ def _kept(core: Core, outbox: Outbox, in_use: StudiesInUse) -> Kept:
         sql=core.sql,
         disk=core.disk,
         sync=core.sync,
+        cpu=core.cpu,
         metrics=core.metrics,
         outbox=outbox,
         in_use=in_use,

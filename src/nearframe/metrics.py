@@ -121,6 +121,17 @@ EDGE_INTEGRITY_FAILURES = _counter(
 )
 EDGE_READS = _counter("edge_reads", "contents", "Contents read: held here, or fetched from the upstream.", "how")
 EDGE_READ_BYTES = _counter("edge_read_bytes", "bytes", "Their bytes.", "how")
+FRAMES_MADE = _counter(
+    "frames_made", "frames", "Native frames made from their renditions, and renditions from native frames.", "form"
+)
+RECIPES_REFUSED = _counter(
+    "recipes_refused",
+    "recipes",
+    "Frames that did not come out of their recipe, and were asked for as they are: wrong digest, no such base, or "
+    "malformed.",
+    "operation",
+    "reason",
+)
 EDGE_NOT_KEPT = _counter("edge_not_kept", "contents", "Contents fetched and served that the store had no room for.")
 
 EDGE_MISSES = _counter(

@@ -25,6 +25,7 @@ from nearframe.edge.follow import Follower, Pace
 from nearframe.edge.forward import Forwarder, ForwardPace
 from nearframe.edge.front import EdgeFront
 from nearframe.edge.keptstore import AdmittedContents, KeptStore
+from nearframe.edge.making import FrameMaker
 from nearframe.edge.outbox import Outbox, State
 from nearframe.edge.packing import Packer
 from nearframe.edge.passthrough import PassStoresOn
@@ -72,6 +73,7 @@ class Kept:
     sql: Workers
     disk: Workers
     sync: Workers
+    cpu: Workers
     metrics: Metrics
     outbox: Outbox
     in_use: StudiesInUse
@@ -126,8 +128,9 @@ class Edge:
         admitted = AdmittedContents(kept.store, self.tiering.evictor.admits)
         fetcher = Fetcher(self.upstream, admitted, kept.disk, kept.metrics, kept.scratch)
         self.read_ahead = ReadAhead(fetcher, kept.store, kept.disk) if settings.prefetch else None
-        self.tiering.fetching_by(fetcher, indexes)
-        self.contents = EdgeContentReader(kept.store, fetcher, indexes, kept.disk, kept.metrics, self.read_ahead)
+        self.tiering.fetching_by(fetcher, indexes, self._renditions_of)
+        maker = FrameMaker(kept.cpu, kept.metrics)
+        self.contents = EdgeContentReader(kept.store, fetcher, indexes, kept.disk, maker, kept.metrics, self.read_ahead)
         self._renditions = UpstreamRenditions(
             self.upstream, kept.catalogue, kept.manifests, kept.sql, clock, kept.freshness.changed
         )
@@ -196,6 +199,11 @@ class Edge:
         """Find out, before a client is sent a study, which renditions the upstream has of it."""
         if self._renditions.is_due(study):
             await self._renditions.refresh(study)
+
+    async def _renditions_of(self, study: StudyRef) -> bool:
+        """Find out which renditions the upstream has; return whether it is making more."""
+        await self.study_opened(study)
+        return self._renditions.are_being_made(study)
 
     def upstream_status(self) -> status.Upstream:
         """Return how the line stands."""

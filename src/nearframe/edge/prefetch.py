@@ -3,12 +3,15 @@
 One study after the other, most urgent first, a little at a time; on the line readers go first. A
 study that is asked for more urgently meanwhile overtakes. What is held already does not
 cross the line, and what cannot be kept is not fetched.
+
+Native frames come as their renditions. Those of what was just acquired are being made at
+the upstream: the study is put off for a moment until they are, and no longer than that.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
@@ -19,7 +22,8 @@ from nearframe.edge.eviction import Evictor
 from nearframe.edge.fetch import Fetcher
 from nearframe.edge.keeper import Keeper
 from nearframe.edge.readahead import REQUESTS_AT_ONCE
-from nearframe.edge.studyindex import Content, StudyIndexes
+from nearframe.edge.renditions import ASK_SOON_S
+from nearframe.edge.studyindex import Content, StudyIndexes, lacking
 from nearframe.edge.tiers import StudyTier
 from nearframe.errors import NearframeError, UpstreamError
 from nearframe.metrics import EDGE_PREFETCHED, Metrics
@@ -28,26 +32,47 @@ from nearframe.storage.ports import ContentStore, StudyRef
 
 BATCH_CONTENTS: Final = 64
 RETRY_S: Final = 5.0
+#: How often a study is waited for whose renditions are still being made, and each time how long.
+UNMADE_TRIES: Final = 10
+UNMADE_S: Final = ASK_SOON_S
 
 _log = log.logger(__name__)
 
 
 @dataclass(slots=True)
 class _Wish:
-    """A study that is to be fetched; `rest` is what of it was not looked at yet, None before the first look."""
+    """A study that is to be fetched.
+
+    Attributes
+    ----------
+    rest
+        What of it was not looked at yet, None before the first look.
+    unmade
+        Whether frames were left out whose renditions are still to be made, and how often that was so.
+    put_off_until
+        On the event loop's clock.
+    """
 
     tier: StudyTier
     urgency: Urgency
     why: str
     rest: Iterator[Content] | None = None
+    unmade: bool = False
+    tries: int = 0
+    put_off_until: float = 0.0
 
-    @property
-    def order(self) -> tuple[Urgency, float]:
-        return self.urgency, -self.tier.used_at
+    def order(self, now: float) -> tuple[float, Urgency, float]:
+        return max(0.0, self.put_off_until - now), self.urgency, -self.tier.used_at
 
 
 class Prefetch:
-    """Fetches what was wished for, in one task. For one event loop."""
+    """Fetches what was wished for, in one task. For one event loop.
+
+    Parameters
+    ----------
+    renditions_of
+        Finds out which renditions the upstream has of a study; returns whether more are being made.
+    """
 
     def __init__(
         self,
@@ -58,6 +83,7 @@ class Prefetch:
         keeper: Keeper,
         evictor: Evictor,
         metrics: Metrics,
+        renditions_of: Callable[[StudyRef], Awaitable[bool]],
     ) -> None:
         self._fetcher = fetcher
         self._indexes = indexes
@@ -66,6 +92,8 @@ class Prefetch:
         self._keeper = keeper
         self._evictor = evictor
         self._metrics = metrics
+        self._renditions_of = renditions_of
+        self._clock = asyncio.get_running_loop().time
         self._wishes: dict[StudyRef, _Wish] = {}
         self._running: asyncio.Task[None] | None = None
 
@@ -82,6 +110,7 @@ class Prefetch:
         else:
             # What came since was not there when its frames were listed.
             known.urgency, known.rest = min(known.urgency, urgency), None
+            known.tries, known.put_off_until = 0, 0.0
         if self._running is None:
             self._running = tasks.spawn(self._run(), name="prefetch")
 
@@ -99,7 +128,11 @@ class Prefetch:
     async def _run(self) -> None:
         try:
             while self._wishes:
-                wish = min(self._wishes.values(), key=lambda one: one.order)
+                now = self._clock()
+                wish = min(self._wishes.values(), key=lambda one: one.order(now))
+                if wish.put_off_until > now:
+                    await asyncio.sleep(UNMADE_S / 10)
+                    continue
                 try:
                     goes_on = await self._batch(wish)
                 except UpstreamError as error:
@@ -118,15 +151,15 @@ class Prefetch:
         """Fetch the next frames of a study; return whether to go on with it."""
         study = wish.tier.study
         if wish.rest is None:
-            wish.rest = await self._frames(study)
+            wish.rest = await self._frames(wish)
         rest = wish.rest
         self._keeper.wanted(wish.tier)
         if not self._evictor.admits(study):
             return False
         upcoming = list(islice(rest, BATCH_CONTENTS))
         if not upcoming:
-            return wish.rest is not rest  # it was wished for anew meanwhile
-        missing = set(await self._disk.run(self._store.missing, study, [content.digest for content in upcoming]))
+            return self._goes_on(wish, rest)
+        missing = await self._disk.run(lacking, self._store, study, upcoming)
         wanted = (content for content in upcoming if content.digest in missing)
         # Nobody waits for it yet, however urgent what it is a prior of.
         urgency = max(wish.urgency, Urgency.ARCHIVE)
@@ -141,11 +174,26 @@ class Prefetch:
                 self._metrics.add(EDGE_PREFETCHED, len(batch), why=wish.why)
         return True
 
-    async def _frames(self, study: StudyRef) -> Iterator[Content]:
+    def _goes_on(self, wish: _Wish, ended: Iterator[Content]) -> bool:
+        """Return whether a study at whose end we are is to be looked at once more."""
+        if wish.unmade and wish.rest is ended:
+            wish.rest, wish.put_off_until, wish.tries = None, self._clock() + UNMADE_S, wish.tries + 1
+        return wish.rest is not ended  # it may have been wished for anew meanwhile
+
+    async def _frames(self, wish: _Wish) -> Iterator[Content]:
         """Return the frames of a study, each series from its middle outwards: there is most often what matters."""
+        study = wish.tier.study
+        are_being_made = await self._renditions_of(study)
         index = await self._indexes.of(study)
         limit = self._fetcher.limits.large_bytes
-        return (one for series in index.stored() for one in centre_out(series) if one.length <= limit)
+        left_out = index.unmade if are_being_made and wish.tries < UNMADE_TRIES else frozenset()
+        wish.unmade = bool(left_out)
+        return (
+            one
+            for series in index.carried()
+            for one in centre_out(series)
+            if one.length <= limit and one.digest not in left_out
+        )
 
 
 def centre_out(series: list[Content]) -> Iterator[Content]:

@@ -16,7 +16,7 @@ from typing import TypeAlias
 from nearframe import log, tasks
 from nearframe.context import Urgency
 from nearframe.edge.fetch import Fetcher
-from nearframe.edge.studyindex import Content, StudyIndex
+from nearframe.edge.studyindex import Content, StudyIndex, lacking
 from nearframe.errors import NearframeError
 from nearframe.ids import Digest
 from nearframe.query.workers import Workers
@@ -77,7 +77,7 @@ class ReadAhead:
         """Fetch a series' next frames; return whether to go on with it."""
         try:
             while upcoming := rest.upcoming():
-                missing = set(await self._workers.run(self._store.missing, study, upcoming))
+                missing = await self._workers.run(lacking, self._store, study, upcoming)
                 batch = rest.take(upcoming, missing, self._fetcher.line.piece_bytes(Urgency.BULK) or 0)
                 if not batch:
                     continue
@@ -97,18 +97,17 @@ class _Rest:
         self._contents = deque(contents)
         self.urgency = urgency
 
-    def upcoming(self) -> list[Digest]:
-        return [content.digest for content in islice(self._contents, BATCH_CONTENTS)]
+    def upcoming(self) -> list[Content]:
+        return list(islice(self._contents, BATCH_CONTENTS))
 
-    def take(self, looked_at: Sequence[Digest], missing: Collection[Digest], most_bytes: int) -> list[Content]:
+    def take(self, looked_at: Sequence[Content], missing: Collection[Digest], most_bytes: int) -> list[Content]:
         """Remove the next frames, up to those that were looked at or a batch; return those of them that are missing."""
         batch: list[Content] = []
         size = 0
-        for digest in looked_at:
-            if not self._contents or self._contents[0].digest != digest:
+        for content in looked_at:
+            if not self._contents or self._contents[0] != content:
                 break  # another request has taken it meanwhile
-            content = self._contents[0]
-            if digest in missing:
+            if content.digest in missing:
                 if batch and size + content.length > most_bytes:
                     break
                 batch.append(content)

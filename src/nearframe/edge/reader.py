@@ -1,4 +1,7 @@
-"""Contents at an edge: its own store first, then what the tenant holds, then the upstream."""
+"""Contents at an edge: its own store first, then what the tenant holds, then the upstream.
+
+Of a frame in two forms (`studyindex.Twins`) one is held, and one crosses the line.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from nearframe.cache.absences import Absences
 from nearframe.context import Context, Urgency
 from nearframe.edge.cachestatus import note_fetch
 from nearframe.edge.fetch import Fetcher
+from nearframe.edge.making import MAX_FRAME_BYTES, FrameMaker
 from nearframe.edge.readahead import ReadAhead
 from nearframe.edge.studyindex import Content, StudyIndex, StudyIndexes
 from nearframe.edge.turns import User
@@ -41,6 +45,7 @@ class EdgeContentReader:
         fetcher: Fetcher,
         indexes: StudyIndexes,
         workers: Workers,
+        maker: FrameMaker,
         metrics: Metrics,
         read_ahead: ReadAhead | None,
     ) -> None:
@@ -49,6 +54,7 @@ class EdgeContentReader:
         self._fetcher = fetcher
         self._indexes = indexes
         self._workers = workers
+        self._maker = maker
         self._metrics = metrics
         self._read_ahead = read_ahead
         #: What the upstream lacks too, until the study changes.
@@ -82,7 +88,7 @@ class EdgeContentReader:
             self._hit(len(data))
             return data
         if not await self._adopted(study, digest):
-            chunks = self._from_upstream(context, study, digest, start, stop)
+            chunks = self._from_afar(context, study, digest, start, stop)
             return b"".join([chunk async for chunk in chunks])
         data = await self._local.read(context, study, digest, start, stop)
         self._hit(len(data))
@@ -104,7 +110,7 @@ class EdgeContentReader:
         if await self._workers.run(self._store.size_of, study, digest) is None and not await self._adopted(
             study, digest
         ):
-            async with aclosing(self._from_upstream(context, study, digest, start, stop)) as chunks:
+            async with aclosing(self._from_afar(context, study, digest, start, stop)) as chunks:
                 async for chunk in chunks:
                     yield chunk
             return
@@ -117,6 +123,39 @@ class EdgeContentReader:
         """Take what the tenant holds for another study, if this study is known to consist of it."""
         content = (await self._indexes.of(study)).find(digest)
         return content is not None and not await self._workers.run(self._store.adopt, study, [digest])
+
+    async def _from_afar(
+        self, context: Context, study: StudyRef, digest: Digest, start: int, stop: int | None
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield a content that is not held: made from its twin, or as it comes over the line."""
+        made = await self._made(context, study, digest)
+        if made is not None:
+            yield made[start:stop]
+            return
+        async with aclosing(self._from_upstream(context, study, digest, start, stop)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def _made(self, context: Context, study: StudyRef, digest: Digest) -> bytes | None:
+        """Return a frame made from its twin, or None if it is to be fetched as it is.
+
+        A native frame is made from its rendition, wherever that is; a rendition from a native frame that is here.
+        """
+        twins = (await self._indexes.of(study)).twins(digest)
+        if twins is None or twins.stored.length > MAX_FRAME_BYTES:
+            return None
+        held = self._maker.held(digest)
+        if held is not None:
+            self._hit(len(held))
+            return held
+        try:
+            if digest == twins.stored.digest:
+                twin = await self.read(context, study, twins.rendition.digest)
+            else:
+                twin = await self._local.read(context, study, twins.stored.digest)
+        except (NotFound, IntegrityError):
+            return None
+        return await self._maker.make(twins, digest, twin)
 
     async def _from_upstream(
         self, context: Context, study: StudyRef, digest: Digest, start: int, stop: int | None

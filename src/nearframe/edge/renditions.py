@@ -1,7 +1,8 @@
 """Which renditions the upstream has made by now.
 
 They are made after a study was stored, so no manifest can name them. An edge asks when
-somebody opens a study, and again now and then as long as some frame has none.
+somebody opens a study, and again as long as some frame has none: soon while the upstream
+is at it, else now and then.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from nearframe.wire.manifest import Manifest
 from nearframe.wire.renditions import RenditionList, decode_renditions
 
 ASK_AGAIN_S = 10.0
+ASK_SOON_S = 1.0
 _STUDIES_KEPT = 10_000
 
 _log = log.logger(__name__)
@@ -51,6 +53,7 @@ class UpstreamRenditions:
         self._outdated = outdated
         #: When to ask again: never once every frame has one.
         self._ask_at: SizedLRU[StudyRef, float] = SizedLRU(_STUDIES_KEPT)
+        self._being_made: SizedLRU[StudyRef, bool] = SizedLRU(_STUDIES_KEPT)
 
     def changed(self, study: StudyRef) -> None:
         """Say that a study was pulled: it may have frames that were not asked about."""
@@ -60,6 +63,10 @@ class UpstreamRenditions:
         """Return whether asking may tell something new."""
         return self._clock.monotonic() >= (self._ask_at.get(study) or 0.0)
 
+    def are_being_made(self, study: StudyRef) -> bool:
+        """Return whether the upstream said that more of them will come."""
+        return bool(self._being_made.get(study))
+
     async def refresh(self, study: StudyRef) -> None:
         """Ask the upstream; what goes wrong is tried again when the study is next opened."""
         self._ask_at.put(study, self._clock.monotonic() + ASK_AGAIN_S, 1)
@@ -67,6 +74,9 @@ class UpstreamRenditions:
             # A study that is not held is not asked about, whatever paths are tried here.
             await self._workers.run(self._catalogue.state, study)
             renditions = await self._workers.run(decode_renditions, await self._upstream.renditions(study))
+            self._being_made.put(study, renditions.making, 1)
+            if renditions.making:
+                self._ask_at.put(study, self._clock.monotonic() + ASK_SOON_S, 1)
             manifest = (await self._manifests.current(study)).manifest
             if renditions.root != manifest.root:
                 return  # the study has just changed; after the pull there is another call

@@ -3,21 +3,26 @@
 A reader asks for a digest. To fetch it, an edge wants to know its kind and length; to read
 ahead, which frames a viewer will want next. Both come from the catalogue, built when a
 study is first missed in, and remembered while the study stays as it is.
+
+A native frame and its rendition are *twins*: each is made from the other, bit for bit
+(ADR 10). One of them is held, and the shorter one crosses the line.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain, groupby, zip_longest
 
 from nearframe.cache.singleflight import SingleFlight
 from nearframe.cache.sizedlru import SizedLRU
+from nearframe.delta.frame import FrameForm, can_rebuild
+from nearframe.dicom.transcode import wants_rendition
 from nearframe.dicom.transfersyntax import HTJ2KLosslessRPCL
 from nearframe.ids import Digest
 from nearframe.query.freshness import Freshness, Stamp
 from nearframe.query.workers import Workers
-from nearframe.storage.ports import Catalogue, ContentKind, InstanceRecord, StudyRef
+from nearframe.storage.ports import Catalogue, ContentKind, ContentStore, InstanceRecord, Rendition, StudyRef
 
 _STUDIES_KEPT = 16
 _FRAMES_KEPT = 200_000  # some 200 bytes each
@@ -25,11 +30,27 @@ _FRAMES_KEPT = 200_000  # some 200 bytes each
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """A content of a study: what it is, and how long."""
+    """A content of a study: what it is, and how long.
+
+    Attributes
+    ----------
+    twin
+        The same frame's other form, if it has one: whoever holds that makes this.
+    """
 
     digest: Digest
     kind: ContentKind
     length: int
+    twin: Digest | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Twins:
+    """A native frame and its rendition; `form` describes the frame."""
+
+    stored: Content
+    rendition: Content
+    form: FrameForm
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +66,17 @@ class StudyIndex:
     def __init__(self, records: list[InstanceRecord], catalogue: Catalogue) -> None:
         self._rows: list[list[Content]] = []
         self._places: dict[Digest, _Place] = {}
+        self._twins: dict[Digest, Twins] = {}
+        #: Native frames whose rendition is still to be made.
+        self.unmade: set[Digest] = set()
         for _, series in groupby(records, key=lambda record: record.identity.series_instance_uid):
             members = list(series)
-            frames = [Content(enc, ContentKind.FRAME, length) for record in members for enc, length in record.frames]
-            self._add_row(frames)
-            self._add_row(_renditions(members, catalogue))
+            encs = [enc for record in members for enc, _ in record.frames]
+            made = catalogue.renditions(members[0].study.tenant, encs, HTJ2KLosslessRPCL)
+            for record in members:
+                self._pair(record, made)
+            self._add_row([self._frame(enc, length) for record in members for enc, length in record.frames])
+            self._add_row([self._rendition(made[enc]) for enc in encs if enc in made])
             for bulk in chain.from_iterable(record.bulk for record in members):
                 self._places.setdefault(bulk.digest, _Place(Content(bulk.digest, bulk.kind, bulk.length), -1, 0))
 
@@ -69,17 +96,51 @@ class StudyIndex:
         row = self._rows[place.row]
         after, before = row[place.column + 1 :], row[: place.column][::-1]
         for pair in zip_longest(after, before):
-            yield from (content for content in pair if content is not None)
+            yield from (self._carried(content) for content in pair if content is not None)
 
-    def stored(self) -> list[list[Content]]:
-        """Return the frames of each series as they are stored, in the catalogue's order."""
+    def twins(self, digest: Digest) -> Twins | None:
+        """Return both forms of a frame, given one of them; None if it has one form alone."""
+        return self._twins.get(digest)
+
+    def carried(self) -> list[list[Content]]:
+        """Return the frames of each series in the form that crosses the line, in the catalogue's order."""
         # Rows alternate: the frames of a series, then their renditions.
-        return self._rows[::2]
+        return [[self._carried(content) for content in row] for row in self._rows[::2]]
 
     def series_of(self, digest: Digest) -> int | None:
         """Return a number for the series, and form, that a frame belongs to, or None."""
         place = self._places.get(digest)
         return None if place is None or place.row < 0 else place.row
+
+    def _carried(self, content: Content) -> Content:
+        twins = self._twins.get(content.digest)
+        return content if twins is None else twins.rendition
+
+    def _pair(self, record: InstanceRecord, made: Mapping[Digest, Rendition]) -> None:
+        """Note which frames of an instance have a twin, and which will have one."""
+        if record.pixel is None:
+            return
+        is_wanted = wants_rendition(record.transfer_syntax_uid, record.pixel)
+        for enc, length in record.frames:
+            form = FrameForm(enc, length, record.transfer_syntax_uid, record.pixel)
+            if not form.is_native or not can_rebuild(form):
+                continue
+            rendition = made.get(enc)
+            if rendition is None:
+                if is_wanted:
+                    self.unmade.add(enc)
+            elif rendition.length < length:
+                stored = Content(enc, ContentKind.FRAME, length, rendition.digest)
+                derived = Content(rendition.digest, ContentKind.DERIVED, rendition.length, enc)
+                self._twins[enc] = self._twins[rendition.digest] = Twins(stored, derived, form)
+
+    def _frame(self, enc: Digest, length: int) -> Content:
+        twins = self._twins.get(enc)
+        return Content(enc, ContentKind.FRAME, length) if twins is None else twins.stored
+
+    def _rendition(self, made: Rendition) -> Content:
+        twins = self._twins.get(made.digest)
+        return Content(made.digest, ContentKind.DERIVED, made.length) if twins is None else twins.rendition
 
     def _add_row(self, row: list[Content]) -> None:
         self._rows.append(row)
@@ -111,8 +172,8 @@ class StudyIndexes:
         return StudyIndex(self._catalogue.list_instances(study), self._catalogue)
 
 
-def _renditions(members: list[InstanceRecord], catalogue: Catalogue) -> list[Content]:
-    frames = [enc for record in members for enc, _ in record.frames]
-    made = catalogue.renditions(members[0].study.tenant, frames, HTJ2KLosslessRPCL)
-    found = [made[enc] for enc in frames if enc in made]
-    return [Content(rendition.digest, ContentKind.DERIVED, rendition.length) for rendition in found]
+def lacking(store: ContentStore, study: StudyRef, contents: Sequence[Content]) -> set[Digest]:
+    """Return the contents that have to cross the line: neither they nor their twins are held, nor by the tenant."""
+    digests = [digest for one in contents for digest in (one.digest, one.twin) if digest is not None]
+    absent = set(store.adopt(study, digests))
+    return {one.digest for one in contents if one.digest in absent and (one.twin is None or one.twin in absent)}

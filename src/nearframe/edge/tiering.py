@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from nearframe import log, tasks
@@ -87,9 +87,13 @@ class Tiering:
         self._said: dict[StudyRef, GivenUrgency] = {}
         self._stock: asyncio.Task[None] | None = None
 
-    def fetching_by(self, fetcher: Fetcher, indexes: StudyIndexes) -> None:
+    def fetching_by(
+        self, fetcher: Fetcher, indexes: StudyIndexes, renditions_of: Callable[[StudyRef], Awaitable[bool]]
+    ) -> None:
         """Say how contents are fetched: from then on studies are fetched ahead."""
-        self.prefetch = Prefetch(fetcher, indexes, self._store, self._disk, self.keeper, self.evictor, self._metrics)
+        self.prefetch = Prefetch(
+            fetcher, indexes, self._store, self._disk, self.keeper, self.evictor, self._metrics, renditions_of
+        )
 
     async def start(self) -> None:
         """Read what was kept; begin to make room."""

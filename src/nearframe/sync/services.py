@@ -20,6 +20,11 @@ from nearframe.storage.ports import Catalogue, ContentStore, StudyRef
 FEED, MANIFEST, DELTA, HEADER, FRAME, RENDITIONS = "feed", "manifest", "delta", "header", "frame", "renditions"
 
 
+def nothing_under_way() -> bool:
+    """Say that no renditions are being made: an edge makes none."""
+    return False
+
+
 async def not_told(study: StudyRef) -> None:
     """Do nothing when a study is opened: an origin knows its own renditions."""
 
@@ -46,6 +51,8 @@ class SyncServices:
         Frames and bulk data: an edge fetches what it does not hold.
     takes
         None at a node that takes nothing in.
+    making
+        Whether renditions of what was stored are still to be made; asks the catalogue.
     node_name
         What this node writes into ``Via``: unique, and no name of a place or person.
     opened
@@ -63,6 +70,7 @@ class SyncServices:
     node_name: str
     opened: Callable[[StudyRef], Awaitable[None]] = not_told
     takes: TakesIn | None = None
+    making: Callable[[], bool] = nothing_under_way
 
     def sent(self, kind: str, items: int, size: int) -> None:
         """Count what goes out."""

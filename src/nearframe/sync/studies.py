@@ -13,7 +13,7 @@ from nearframe.errors import MalformedRequest
 from nearframe.ids import Digest
 from nearframe.listener import STOPPING
 from nearframe.query.urgency import given_json
-from nearframe.storage.ports import Catalogue, FeedCursor, FeedEntry, Rendition, StudyRef
+from nearframe.storage.ports import FeedCursor, FeedEntry, Rendition, StudyRef
 from nearframe.sync.asked import digest_of, natural, study_of
 from nearframe.sync.services import DELTA, FEED, MANIFEST, RENDITIONS, SyncServices
 from nearframe.wire.canonical import JSONObject
@@ -83,16 +83,17 @@ async def renditions(services: SyncServices, context: Context, request: Request)
     """Answer with the renditions of a study's frames that there are by now."""
     study = study_of(context, request)
     state = await services.manifests.current(study)
-    body = await services.workers.run(_renditions, services.catalogue, study, state.manifest)
+    body = await services.workers.run(_renditions, services, study, state.manifest)
     services.sent(RENDITIONS, 1, len(body))
     return _coded(request, "application/json", body, {"Cache-Control": "no-store"})
 
 
-def _renditions(catalogue: Catalogue, study: StudyRef, manifest: Manifest) -> bytes:
+def _renditions(services: SyncServices, study: StudyRef, manifest: Manifest) -> bytes:
     frames = [enc for instance in manifest.entries for enc, _ in instance.frames]
-    made = catalogue.renditions(study.tenant, frames, HTJ2KLosslessRPCL)
+    making = services.making()  # before looking: what is finished meanwhile is asked for again
+    made = services.catalogue.renditions(study.tenant, frames, HTJ2KLosslessRPCL)
     entries = tuple(_entry(made.get(enc)) for enc in frames)
-    return encode_renditions(RenditionList(manifest.root, HTJ2KLosslessRPCL, entries))
+    return encode_renditions(RenditionList(manifest.root, HTJ2KLosslessRPCL, entries, making))
 
 
 def _entry(rendition: Rendition | None) -> RenditionEntry | None:

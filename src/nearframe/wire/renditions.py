@@ -6,9 +6,11 @@ its order; compressed JSON::
 
     {"root": "<root>", "tsuid": "<transfer syntax>",
      "digest": "<base64, zeros where a frame has none>",
-     "len": [bytes, ...], "off": [[bytes, ...], ...]}      of those that have one
+     "len": [bytes, ...], "off": [[bytes, ...], ...],      of those that have one
+     "making": true}                                       there will be more
 
-`off` says where each lower resolution is complete, smallest first.
+`off` says where each lower resolution is complete, smallest first. `making` is absent
+where nothing is known to be under way.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from typing import NamedTuple
 
 from nearframe.errors import MalformedRequest
 from nearframe.ids import DIGEST_BYTES, Digest, parse_digest
+from nearframe.wire.canonical import JSONObject
 from nearframe.wire.document import decode_document, encode_document
 from nearframe.wire.manifest import digests_from_text, digests_to_text, split_digests, string_or_fail
 
@@ -35,25 +38,31 @@ class RenditionEntry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RenditionList:
-    """The renditions of the frames of a manifest, in one encoding; None where a frame has none."""
+    """The renditions of the frames of a manifest, in one encoding; None where a frame has none.
+
+    Attributes
+    ----------
+    making
+        Whether more are being made: it is worth asking again soon.
+    """
 
     root: Digest
     transfer_syntax_uid: str
     entries: tuple[RenditionEntry | None, ...]
+    making: bool = False
 
 
 def encode_renditions(renditions: RenditionList) -> bytes:
     """Return the list as compressed JSON."""
     made = [entry for entry in renditions.entries if entry is not None]
-    return encode_document(
-        {
-            "root": renditions.root.hex(),
-            "tsuid": renditions.transfer_syntax_uid,
-            "digest": digests_to_text(b"".join(entry.digest if entry else _NONE for entry in renditions.entries)),
-            "len": [entry.length for entry in made],
-            "off": [list(entry.resolution_offsets) for entry in made],
-        }
-    )
+    document: JSONObject = {
+        "root": renditions.root.hex(),
+        "tsuid": renditions.transfer_syntax_uid,
+        "digest": digests_to_text(b"".join(entry.digest if entry else _NONE for entry in renditions.entries)),
+        "len": [entry.length for entry in made],
+        "off": [list(entry.resolution_offsets) for entry in made],
+    }
+    return encode_document(document | ({"making": True} if renditions.making else {}))
 
 
 def decode_renditions(data: bytes) -> RenditionList:
@@ -71,7 +80,8 @@ def decode_renditions(data: bytes) -> RenditionList:
         entries = [None if digest == _NONE else _entry(digest, *next(made)) for digest in digests]
         if next(made, None) is not None:
             raise ValueError("more lengths than digests")
-        return RenditionList(parse_digest(document["root"]), string_or_fail(document["tsuid"]), tuple(entries))
+        root, uid = parse_digest(document["root"]), string_or_fail(document["tsuid"])
+        return RenditionList(root, uid, tuple(entries), document.get("making") is True)
     except (KeyError, TypeError, ValueError, StopIteration) as error:
         raise MalformedRequest("the list of renditions cannot be read") from error
 

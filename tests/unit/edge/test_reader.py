@@ -11,15 +11,18 @@ from typing import cast
 import pytest
 
 from nearframe.context import local_admin
+from nearframe.dicom.transcode import transcode
+from nearframe.dicom.transfersyntax import HTJ2KLosslessRPCL
 from nearframe.edge import cachestatus
 from nearframe.edge.cachestatus import Notes
 from nearframe.edge.fetch import Fetcher, FetchLimits
+from nearframe.edge.making import FrameMaker
 from nearframe.edge.reader import EdgeContentReader
 from nearframe.edge.studyindex import StudyIndexes
 from nearframe.edge.upstream import Upstream
 from nearframe.errors import IntegrityError, NotFound, UpstreamError, UpstreamTimeout, UpstreamUnavailable
 from nearframe.ids import Digest, sha256
-from nearframe.metrics import EDGE_INTEGRITY_FAILURES, EDGE_READ_BYTES, EDGE_READS, Metrics
+from nearframe.metrics import EDGE_INTEGRITY_FAILURES, EDGE_READ_BYTES, EDGE_READS, RECIPES_REFUSED, Metrics
 from nearframe.query.freshness import Freshness
 from nearframe.query.workers import Workers
 from nearframe.storage.ports import ContentKind, Rendition, StudyRef
@@ -54,7 +57,8 @@ class Setup:
         fetcher = Fetcher(cast("Upstream", self.upstream), edge.store, self.workers, self.metrics, scratch, limits)
         indexes = StudyIndexes(edge.catalogue, Freshness(), self.workers)
         self.fetcher = fetcher
-        self.reader = EdgeContentReader(edge.store, fetcher, indexes, self.workers, self.metrics, None)
+        self.maker = FrameMaker(self.workers, self.metrics)
+        self.reader = EdgeContentReader(edge.store, fetcher, indexes, self.workers, self.maker, self.metrics, None)
         self.catalogue = edge.catalogue
 
     async def read(self, digest: Digest, start: int = 0, stop: int | None = None) -> bytes:
@@ -162,6 +166,49 @@ async def test_a_rendition_that_the_upstream_dropped(setup: Setup) -> None:
     setup.catalogue.add_renditions("main", [made])
     with pytest.raises(NotFound):
         await setup.read(made.digest)
+
+
+def rendition_of(setup: Setup, number: int) -> bytes:
+    """Return a frame's rendition, of which the catalogue knows from now on."""
+    (record, *_) = setup.catalogue.list_instances(STUDY)
+    assert record.pixel is not None
+    frame = setup.frames[number]
+    made = transcode(setup.data[frame], record.transfer_syntax_uid, record.pixel, HTJ2KLosslessRPCL).encoded
+    setup.catalogue.add_renditions("main", [Rendition(frame, HTJ2KLosslessRPCL, sha256(made), len(made))])
+    return made
+
+
+async def test_a_native_frame_comes_as_its_rendition(setup: Setup) -> None:
+    frame, made = setup.frames[0], rendition_of(setup, 0)
+    setup.upstream.contents_held = {sha256(made): made}
+    assert await setup.stream(frame, 3, 9) == setup.data[frame][3:9]
+    assert await setup.read(frame) == setup.data[frame]
+    await setup.kept(sha256(made))
+    assert setup.store.read(STUDY, sha256(made)) == made
+    assert setup.store.missing(STUDY, [frame]) == [frame]
+    assert setup.upstream.sent == len(made)
+
+
+async def test_a_rendition_is_made_of_a_native_frame_that_is_held(setup: Setup) -> None:
+    frame, made = setup.frames[0], rendition_of(setup, 0)
+    setup.store.append(STUDY, ContentKind.FRAME, frame, 512, [setup.data[frame]])
+    assert await setup.read(sha256(made)) == made
+    assert not setup.upstream.asked
+
+
+async def test_a_rendition_that_is_none_costs_one_more_request(setup: Setup) -> None:
+    frame, wrong = setup.frames[0], rendition_of(setup, 1)
+    made = [Rendition(frame, HTJ2KLosslessRPCL, sha256(wrong), len(wrong))]
+    setup.catalogue.add_renditions("main", made)
+    setup.upstream.contents_held[sha256(wrong)] = wrong
+    assert await setup.read(frame) == setup.data[frame]
+    assert setup.metrics.value(RECIPES_REFUSED, operation="coded", reason="digest") == 1
+    assert setup.upstream.asked == Counter(content=2)
+
+
+async def test_a_rendition_that_was_dropped_leaves_the_frame_as_it_is(setup: Setup) -> None:
+    frame, _ = setup.frames[0], rendition_of(setup, 0)
+    assert await setup.read(frame) == setup.data[frame]
 
 
 async def test_what_the_upstream_lacks_is_asked_for_once(setup: Setup) -> None:

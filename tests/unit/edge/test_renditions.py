@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 
 from nearframe.clock import ManualClock
-from nearframe.edge.renditions import ASK_AGAIN_S, UpstreamRenditions
+from nearframe.edge.renditions import ASK_AGAIN_S, ASK_SOON_S, UpstreamRenditions
 from nearframe.edge.upstream import Upstream
 from nearframe.errors import UpstreamUnavailable
 from nearframe.ids import sha256
@@ -40,6 +40,7 @@ class Setup:
         self.made = 1
         self.asked = 0
         self.away = False
+        self.making = False
         self.outdated: list[StudyRef] = []
         self.known = UpstreamRenditions(
             cast("Upstream", self), edge.catalogue, self.manifests, self.workers, self.clock, self.outdated.append
@@ -52,7 +53,12 @@ class Setup:
         manifest = (await self.manifests.current(study)).manifest
         entries = [RenditionEntry(sha256(entry.hdr), 7, (1, 7)) for entry in manifest.entries]
         return encode_renditions(
-            RenditionList(manifest.root, HTJ2K, tuple(e if i < self.made else None for i, e in enumerate(entries)))
+            RenditionList(
+                manifest.root,
+                HTJ2K,
+                tuple(e if i < self.made else None for i, e in enumerate(entries)),
+                self.making,
+            )
         )
 
     def in_catalogue(self) -> dict[bytes, Rendition]:
@@ -84,6 +90,20 @@ async def test_asked_again_until_every_frame_has_one(setup: Setup) -> None:
     assert not setup.known.is_due(STUDY)
     setup.known.changed(STUDY)
     assert setup.known.is_due(STUDY)
+
+
+async def test_asked_again_soon_while_more_are_being_made(setup: Setup) -> None:
+    setup.making = True
+    assert not setup.known.are_being_made(STUDY)
+    await setup.known.refresh(STUDY)
+    assert setup.known.are_being_made(STUDY)
+    setup.clock.advance(ASK_SOON_S)
+    assert setup.known.is_due(STUDY)
+    setup.making = False
+    await setup.known.refresh(STUDY)
+    assert not setup.known.are_being_made(STUDY)
+    setup.clock.advance(ASK_SOON_S)
+    assert not setup.known.is_due(STUDY)
 
 
 async def test_a_study_that_is_not_held_is_not_asked_about(setup: Setup) -> None:

@@ -18,9 +18,9 @@ _entries = st.none() | st.builds(
 )
 
 
-@given(st.lists(_entries, max_size=8).map(tuple))
-def test_a_list_comes_back(entries: tuple[RenditionEntry | None, ...]) -> None:
-    renditions = RenditionList(b"r" * 32, "1.2.840.10008.1.2.4.202", entries)
+@given(st.lists(_entries, max_size=8).map(tuple), st.booleans())
+def test_a_list_comes_back(entries: tuple[RenditionEntry | None, ...], making: bool) -> None:
+    renditions = RenditionList(b"r" * 32, "1.2.840.10008.1.2.4.202", entries, making)
     assert decode_renditions(encode_renditions(renditions)) == renditions
 
 

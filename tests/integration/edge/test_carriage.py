@@ -1,0 +1,77 @@
+"""In which form frames cross the line: native ones as their renditions, each once, and exact at the other end."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from nearframe.metrics import EDGE_PREFETCHED, FRAMES_MADE
+from tests.integration.edge.nodes import Node, edge_node, origin_node, until, until_followed
+from tests.syncing import STUDY_UID, ct_series, instance_uid
+
+ROWS, SLICES = 128, 4
+NATIVE_BYTES = ROWS * ROWS * 2 * SLICES
+HTJ2K = "1.2.840.10008.1.2.4.202"
+EITHER = {"Accept": 'multipart/related; type="application/octet-stream"; transfer-syntax=*'}
+NATIVE = {"Accept": 'multipart/related; type="application/octet-stream"; transfer-syntax=1.2.840.10008.1.2.1'}
+SERIES = f"/dicomweb/studies/{STUDY_UID}/series/{STUDY_UID}.1"
+
+
+def paths(files: list[bytes]) -> list[str]:
+    return [f"{SERIES}/instances/{instance_uid(file)}/frames/1" for file in files]
+
+
+async def read(node: Node, files: list[bytes], headers: dict[str, str]) -> list[bytes]:
+    answers = [await node.client.get(path, headers=headers) for path in paths(files)]
+    assert {answer.status_code for answer in answers} == {200}
+    return [answer.content for answer in answers]
+
+
+async def until_made(origin: Node) -> None:
+    """Wait until the origin has made its renditions."""
+    while (await origin.client.get("/api/status")).json()["background"]["renditions"]["lag"]:
+        await asyncio.sleep(0.02)
+
+
+def assert_native(files: list[bytes], answers: list[bytes]) -> None:
+    """Each answer has the pixels of its file, byte for byte."""
+    for file, answer in zip(files, answers, strict=True):
+        assert file[-ROWS * ROWS * 2 :] in answer
+
+
+@pytest.mark.parametrize("first", [EITHER, NATIVE])
+async def test_both_forms_from_one_that_came(tmp_path: Path, first: dict[str, str]) -> None:
+    files = ct_series(SLICES, rows=ROWS)
+    async with (
+        origin_node(tmp_path / "origin", renditions=True) as origin,
+        edge_node(tmp_path / "edge", origin.url, prefetch=False) as edge,
+    ):
+        await origin.store(files)
+        await until_made(origin)
+        await until_followed(edge, origin)
+        await read(edge, files, first)
+        came = edge.received_bytes()["frame"]
+        assert 0 < came < NATIVE_BYTES / 2, "the renditions alone"
+        assert_native(files, await read(edge, files, NATIVE))
+        coded = await read(edge, files, EITHER)
+        assert all(HTJ2K.encode() in one[:500] for one in coded)
+        assert edge.received_bytes()["frame"] == came, "nothing crossed the line twice"
+        assert edge.metrics.value(FRAMES_MADE, form="native") == SLICES
+        for file in files:
+            assert await edge.file(STUDY_UID, f"{STUDY_UID}.1", instance_uid(file)) == file
+
+
+async def test_what_is_pushed_comes_as_renditions(tmp_path: Path) -> None:
+    files = ct_series(SLICES, rows=ROWS)
+    async with (
+        origin_node(tmp_path / "origin", renditions=True) as origin,
+        edge_node(tmp_path / "edge", origin.url, push="all", route=({"class": "routine"},)) as edge,
+    ):
+        await origin.store(files)
+        await until(lambda: edge.metrics.value(EDGE_PREFETCHED, why="push") == SLICES)
+        came = edge.received_bytes()["frame"]
+        assert 0 < came < NATIVE_BYTES / 2, "though they were being made when the study was announced"
+        assert_native(files, await read(edge, files, NATIVE))
+        assert edge.received_bytes()["frame"] == came
