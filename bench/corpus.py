@@ -47,7 +47,7 @@ def _dataset(study: str, series: str, sop: str, sop_class: str) -> FileDataset:
     ds.SOPClassUID, ds.SOPInstanceUID, ds.StudyInstanceUID, ds.SeriesInstanceUID = sop_class, sop, study, series
     ds.PatientName, ds.PatientID, ds.PatientBirthDate, ds.PatientSex = (
         "Bench^Phantom",
-        "BENCH-" + study.rsplit(".", 2)[-2],
+        "BENCH-" + study.partition(ROUND.decode() + ".")[2],
         "19600101",
         "O",
     )
