@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
@@ -47,6 +48,11 @@ class Answer(Protocol):
     @property
     def headers(self) -> Mapping[str, str]:
         """Fields by name in lower case; several of the same name are joined by commas."""
+        ...
+
+    @property
+    def took_s(self) -> float:
+        """From the sending of the request, over a connection that stood, to the head."""
         ...
 
     def chunks(self) -> AsyncGenerator[bytes, None]:
@@ -201,6 +207,7 @@ class _Connection:
     async def exchange(self, head: bytes, body: RequestBody) -> Answer:
         """Send a request, return its answer; raises OSError or EOFError."""
         self.has_heard = False
+        sent_at = time.monotonic()
         if isinstance(body, bytes):
             self._writer.write(head + body)
             await self._writer.drain()
@@ -216,7 +223,11 @@ class _Connection:
                 raise Broken("the head of the answer is too long") from error
             self.has_heard = True
             status, headers, is_last = _parsed(raw)
-        return _Answer(status, headers, self._reader, lambda whole: self._done(self, is_reusable=whole and not is_last))
+        answer = _Answer(
+            status, headers, self._reader, lambda whole: self._done(self, is_reusable=whole and not is_last)
+        )
+        answer.took_s = time.monotonic() - sent_at
+        return answer
 
     async def _upload(self, head: bytes, body: AsyncIterator[bytes]) -> None:
         self._writer.write(head)
@@ -244,6 +255,7 @@ class _Answer:
         self._reader = reader
         self._done: Callable[[bool], None] | None = done
         self._is_begun = self._is_read = False
+        self.took_s = 0.0
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         self._is_begun = True

@@ -6,9 +6,10 @@
     routine          in pieces of some 40 ms of the line
     archive, bulk    in chunks of some 20 ms, 64 KB on lines up to 100 Mbit/s
 
-`turns` decides whose turn it is, `linemeter` measures; this module lets tasks wait for their turn.
+`turns` decides whose turn it is, `linemeter` measures, `linewindow` says how much may be under
+way; this module lets tasks wait for their turn.
 One line serves both directions: while an urgent transfer is open nothing else is begun
-either way, since acknowledgements and requests share the path with uploads.
+in the other one, since acknowledgements and requests share the path with uploads.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 from nearframe.clock import Clock
 from nearframe.context import Urgency
 from nearframe.edge.linemeter import Mark, RateMeter, RoundTripMeter
+from nearframe.edge.linewindow import LineWindow
 from nearframe.edge.turns import Claim, Direction, Turns, User
 from nearframe.errors import Busy
 from nearframe.metrics import (
@@ -36,14 +39,11 @@ from nearframe.units import KIB, MIB
 
 #: Assumed until measured: a modest line, so that the first minute is polite rather than quick.
 ASSUMED_RATE_BYTES_S: Final = 10_000_000 / 8
-ASSUMED_ROUND_TRIP_S: Final = 0.04
 
 CHUNK_S: Final = 0.02
 CHUNK_BYTES: Final = 64 * KIB
 #: On a quick line 64 KB pass in less time than asking for them takes; 5 ms of it delay nobody.
 QUICK_CHUNK_S: Final = 0.005
-#: A little more than the line holds: only so does it show that it could carry more than was found until now.
-WINDOW_GAIN: Final = 1.25
 PIECE_S: Final = 0.04
 LEAST_BYTES: Final = 8 * KIB
 MOST_BYTES: Final = MIB
@@ -98,10 +98,10 @@ class Transfer:
         """Say that the request goes out now."""
         self._mark = self._line.rates[self._claim.direction].asked(self._line.clock.monotonic())
 
-    def answered(self) -> None:
-        """Say that the head of the answer came, to a request that was small and was not held."""
-        now = self._line.clock.monotonic()
-        self._line.round_trip.answered(now, now - self._mark.at)
+    def answered(self, took_s: float) -> None:
+        """Say that the head of the answer came, and how long after a request that was small and was not held."""
+        claim, now = self._claim, self._line.clock.monotonic()
+        self._line.windows[claim.direction].answered(now, took_s, claim.before_bytes, claim.size_bytes)
 
     def moved(self, size_bytes: int) -> None:
         """Say that bytes of it passed."""
@@ -121,6 +121,9 @@ class Line:
         self.clock = clock
         self.rates = {direction: RateMeter() for direction in Direction}
         self.round_trip = RoundTripMeter()
+        self.windows = {
+            direction: LineWindow(partial(self.rate_bytes_s, direction), self.round_trip) for direction in Direction
+        }
         self._metrics = metrics
         self._turns = Turns(self.window_bytes)
         self._wakers: dict[Claim, asyncio.Future[None]] = {}
@@ -143,9 +146,7 @@ class Line:
 
     def window_bytes(self, direction: Direction) -> int:
         """Return how much may be under way: what the line holds, and one chunk to be at hand when it is through."""
-        round_trip_s = self.round_trip.seconds or ASSUMED_ROUND_TRIP_S
-        chunk = self.piece_bytes(Urgency.BULK, direction) or 0
-        return int(WINDOW_GAIN * self.rate_bytes_s(direction) * round_trip_s) + chunk
+        return self.windows[direction].bytes + (self.piece_bytes(Urgency.BULK, direction) or 0)
 
     # -- turns -----------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 Pure: times are arguments. Both estimates are robust rather than quick. The rate counts only
 time in which bytes were coming, so a line that idles, or waits for answers, is not taken for
-a slow one; the round trip is the shortest seen of late, so a queue is not taken for distance.
+a slow one; the round trip is the shortest of those that met no queue of ours.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _SAMPLES_KEPT: Final = 16
 _QUANTILE: Final = 0.75
 _DELIVERIES_KEPT: Final = 32
 _DELIVERY_QUANTILE: Final = 0.9  # most are low: whatever was asked for was less than the line could carry
-_FLOOR_WINDOW_S: Final = 60.0  # a route may change for the worse: after this a longer round trip is believed
+_ROUND_TRIPS_KEPT: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,24 +94,20 @@ def _quantile(samples: Collection[float], share: float) -> float | None:
 
 
 class RoundTripMeter:
-    """The shortest time between a request and its answer, of the last minute or two."""
+    """The shortest of the last few times to an answer that hardly anything of ours was before.
+
+    What has our own bytes before it takes as long as they do, and is no distance. A few, so
+    that a way that became longer is believed soon.
+    """
 
     def __init__(self) -> None:
-        self._until = 0.0
-        self._before: float | None = None
-        self._now: float | None = None
+        self._clean: deque[float] = deque(maxlen=_ROUND_TRIPS_KEPT)
 
     @property
     def seconds(self) -> float | None:
         """The estimate, or None before the first."""
-        known = [floor for floor in (self._before, self._now) if floor is not None]
-        return min(known, default=None)
+        return min(self._clean, default=None)
 
-    def answered(self, now: float, took_s: float) -> None:
-        """Say how long an answer took."""
-        if now >= self._until:
-            # After two windows without any sample, what was before says nothing.
-            self._before = self._now if now < self._until + _FLOOR_WINDOW_S else None
-            self._now = None
-            self._until = now + _FLOOR_WINDOW_S
-        self._now = took_s if self._now is None else min(self._now, took_s)
+    def answered(self, took_s: float) -> None:
+        """Say how long an answer took that was asked for while hardly anything else was under way."""
+        self._clean.append(took_s)

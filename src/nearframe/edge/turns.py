@@ -1,10 +1,12 @@
 """Who may use the line next: the rules, without a clock, a socket or a task.
 
-- Urgent transfers (stat, active) begin at once. While one is open nothing else begins.
+- Urgent transfers (stat, active) begin at once.
 - The others take turns: routine first. What can wait (archive, bulk) is shared by its users
   alike: the one that had least is next.
-  Together they keep no more under way than fills the line, so that what an urgent
-  transfer finds before it in the queue at the bottleneck is gone when its own bytes come.
+- They begin while all that is under way, urgent or not, is no more than fills the line: what an
+  urgent transfer finds before it in the queue at the bottleneck is gone when its own bytes
+  come, and beside it goes only what it leaves room for. In the other direction nothing
+  begins while an urgent transfer is open.
 """
 
 from __future__ import annotations
@@ -48,6 +50,8 @@ class Claim:
     ----------
     under_way_bytes
         What was asked for and has not passed yet.
+    before_bytes
+        What was under way when it began, in its direction.
     """
 
     user: User
@@ -56,6 +60,7 @@ class Claim:
     direction: Direction = Direction.DOWN
     number: int = 0
     under_way_bytes: int = field(init=False)
+    before_bytes: int = 0
 
     def __post_init__(self) -> None:
         self.under_way_bytes = self.size_bytes
@@ -71,7 +76,7 @@ class Turns:
     Parameters
     ----------
     window_bytes
-        How much the transfers that are not urgent may have under way in a direction.
+        How much may be under way in a direction for another transfer that is not urgent to begin.
     """
 
     def __init__(self, window_bytes: Callable[[Direction], int]) -> None:
@@ -94,8 +99,8 @@ class Turns:
         return len(self._open)
 
     def under_way_bytes(self, direction: Direction) -> int:
-        """Return what the transfers that are not urgent have under way."""
-        return sum(c.under_way_bytes for c in self._open if c.direction is direction and not c.is_urgent)
+        """Return what was asked for and has not passed."""
+        return sum(claim.under_way_bytes for claim in self._open if claim.direction is direction)
 
     def ask(self, claim: Claim) -> None:
         """Put a claim in the queue."""
@@ -111,12 +116,14 @@ class Turns:
         urgent = [claim for claim in self._waiting if claim.is_urgent]
         found = min(urgent, key=self._order, default=None)
         if found is None or not self._may_begin(found):
-            if urgent or any(claim.is_urgent for claim in self._open) or len(self._open) >= OTHERS_AT_ONCE:
+            if urgent or len(self._open) >= OTHERS_AT_ONCE:
                 return None
+            shut = {claim.direction for claim in self._open if claim.is_urgent}
             # The first of each direction: what comes after it must not overtake it.
-            firsts = (self._first(direction) for direction in Direction)
+            firsts = (self._first(direction) for direction in Direction if not shut - {direction})
             found = next((claim for claim in firsts if claim is not None and self._may_begin(claim)), None)
         if found is not None:
+            found.before_bytes = self.under_way_bytes(found.direction)
             self._waiting.remove(found)
             self._open.add(found)
             if not found.is_urgent:
@@ -152,6 +159,7 @@ class Turns:
         under_way = self.under_way_bytes(claim.direction)
         if not under_way:
             return True
-        # A reader waits for the whole of a routine content: it may go beyond what fits.
-        needed = 1 if claim.urgency is Urgency.ROUTINE else claim.size_bytes
+        # A reader waits for the whole of a routine content: it may go beyond what fits, but not beside urgent ones.
+        is_alone = not any(other.is_urgent for other in self._open)
+        needed = 1 if claim.urgency is Urgency.ROUTINE and is_alone else claim.size_bytes
         return under_way + needed <= self._window_bytes(claim.direction)

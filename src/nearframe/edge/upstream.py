@@ -433,7 +433,7 @@ class Upstream:
                         response = await self._requester.send(method, target, headers, body)
                 self._answered()
                 if transfer is not None:
-                    transfer.answered()
+                    transfer.answered(response.took_s)
                 try:
                     yield _Answer(response, transfer)
                 finally:

@@ -12,6 +12,7 @@ from nearframe import tasks
 from nearframe.clock import ManualClock
 from nearframe.context import Urgency
 from nearframe.edge.line import CHUNK_BYTES, LEAST_BYTES, MAX_WAITING, MOST_BYTES, Line, Transfer
+from nearframe.edge.linewindow import MOST_HELD
 from nearframe.edge.turns import Direction, User
 from nearframe.errors import Busy
 from nearframe.metrics import (
@@ -38,28 +39,37 @@ class Served:
     transfer: Transfer
     size: int
     arrives: asyncio.Event = field(default_factory=asyncio.Event)
-    reaches_at: float = 0.0
+    asked_at: float = 0.0
     is_answered: bool = False
     done_at: float = 0.0
 
 
 class SimulatedLine:
-    """An upstream behind a bottleneck that serves answers in turns, segment by segment, like TCP flows sharing it."""
+    """An upstream behind a bottleneck.
 
-    def __init__(self, rate: float = RATE) -> None:
+    Attributes
+    ----------
+    is_fifo
+        Whether it serves answers as they were asked for, as it does warm connections, or in turns,
+        segment by segment, as a router with fair queues does.
+    """
+
+    def __init__(self, rate: float = RATE, *, is_fifo: bool = True) -> None:
+        self.is_fifo = is_fifo
         self.clock = ManualClock()
         self.metrics = Metrics()
         self.line = Line(self.clock, self.metrics)
         self._rate = rate
         self._flows: list[Served] = []
         self._credit = 0.0
+        self._turn = 0
 
     async def fetch(self, user: User, urgency: Urgency, size: int) -> Served:
         transfer = self.line.transfer(user, urgency, size)
         served = Served(transfer, size)
         async with transfer.turn():
             transfer.asked()
-            served.reaches_at = self.clock.monotonic() + ROUND_TRIP_S
+            served.asked_at = self.clock.monotonic()
             self._flows.append(served)
             await served.arrives.wait()
         served.done_at = self.clock.monotonic()
@@ -74,21 +84,23 @@ class SimulatedLine:
                 await asyncio.sleep(0)
 
     def _serve(self) -> None:
-        coming = [flow for flow in self._flows if flow.reaches_at <= self.clock.monotonic()]
+        now = self.clock.monotonic()
+        coming = [flow for flow in self._flows if flow.asked_at + ROUND_TRIP_S <= now]
         self._credit = self._credit + self._rate * STEP_S if coming else 0.0
         while self._credit > 0 and coming:
-            for flow in list(coming):
-                if not flow.is_answered:
-                    flow.is_answered = True
-                    flow.transfer.answered()
-                sent = min(max(1448, int(self._rate * STEP_S / SEGMENTS)), flow.size)
-                flow.transfer.moved(sent)
-                flow.size -= sent
-                self._credit -= sent
-                if not flow.size:
-                    coming.remove(flow)
-                    self._flows.remove(flow)
-                    flow.arrives.set()
+            flow = coming[0] if self.is_fifo else coming[self._turn % len(coming)]
+            self._turn += 1
+            if not flow.is_answered:
+                flow.is_answered = True
+                flow.transfer.answered(now - flow.asked_at)
+            sent = min(max(1448, int(self._rate * STEP_S / SEGMENTS)), flow.size)
+            flow.transfer.moved(sent)
+            flow.size -= sent
+            self._credit -= sent
+            if not flow.size:
+                coming.remove(flow)
+                self._flows.remove(flow)
+                flow.arrives.set()
 
 
 @pytest.fixture
@@ -136,9 +148,9 @@ async def test_rate_and_round_trip_are_found(simulated: SimulatedLine, backgroun
     assert abs(simulated.line.round_trip.seconds - ROUND_TRIP_S) < 0.01
 
 
-async def test_an_urgent_transfer_hardly_notices_the_background(
-    simulated: SimulatedLine, backgrounds: list[Background]
-) -> None:
+@pytest.mark.parametrize("rate", [RATE / 10, RATE, 5 * RATE])
+async def test_an_urgent_transfer_hardly_notices_the_background(rate: float, backgrounds: list[Background]) -> None:
+    simulated = SimulatedLine(rate)
     idle_s = await urgent_s(simulated)
     backgrounds.append(Background(simulated))
     await simulated.run(3)
@@ -146,8 +158,45 @@ async def test_an_urgent_transfer_hardly_notices_the_background(
     for number in range(12):
         took.append(await urgent_s(simulated))
         await simulated.run(simulated.clock.monotonic() + 0.1 + number * 0.013)
-    assert sorted(took)[6] < 1.3 * idle_s
+    assert sorted(took)[6] < 1.35 * idle_s
     assert max(took) < 1.5 * idle_s
+
+
+async def test_the_background_goes_on_at_once_between_urgent_transfers(
+    simulated: SimulatedLine, backgrounds: list[Background]
+) -> None:
+    backgrounds.append(Background(simulated))
+    await simulated.run(3)
+    moved = 0
+    for _ in range(12):
+        await urgent_s(simulated)
+        before = simulated.metrics.value(LINE_BYTES, urgency="bulk", user="read_ahead", direction="down")
+        await simulated.run(simulated.clock.monotonic() + 0.25)
+        after = simulated.metrics.value(LINE_BYTES, urgency="bulk", user="read_ahead", direction="down")
+        moved += int(after - before)
+    assert moved > 0.9 * 12 * 0.25 * RATE
+
+
+async def test_a_router_with_fair_queues_hides_the_queue_but_not_for_long(backgrounds: list[Background]) -> None:
+    simulated = SimulatedLine(is_fifo=False)
+    backgrounds.append(Background(simulated))
+    await simulated.run(3)
+    chunk = simulated.line.piece_bytes(Urgency.BULK) or 0
+    assert simulated.line.window_bytes(Direction.DOWN) - chunk < 1.1 * MOST_HELD * RATE * ROUND_TRIP_S
+
+
+@pytest.mark.parametrize("rate", [RATE, 5 * RATE])
+async def test_an_upstream_that_is_further_away_than_it_was_gets_its_share(
+    rate: float, backgrounds: list[Background]
+) -> None:
+    simulated = SimulatedLine(rate)
+    for _ in range(8):
+        simulated.line.round_trip.answered(ROUND_TRIP_S / 20)
+    backgrounds.append(Background(simulated))
+    await simulated.run(2)
+    before = backgrounds[0].moved
+    await simulated.run(4)
+    assert backgrounds[0].moved - before > 0.9 * 2 * rate
 
 
 async def test_the_background_fills_a_line_that_is_idle_otherwise(
@@ -234,12 +283,12 @@ async def test_a_queue_is_bounded(simulated: SimulatedLine) -> None:
     ],
 )
 def test_how_much_at_a_time(monkeypatch: pytest.MonkeyPatch, rate: float, chunk: int, piece: int) -> None:
+    monkeypatch.setattr(Line, "rate_bytes_s", lambda *_: rate)
     line = SimulatedLine().line
-    monkeypatch.setattr(line, "rate_bytes_s", lambda _: rate)
     assert line.piece_bytes(Urgency.STAT) is line.piece_bytes(Urgency.ACTIVE) is None
     assert line.piece_bytes(Urgency.ROUTINE) == piece
     assert line.piece_bytes(Urgency.ARCHIVE) == line.piece_bytes(Urgency.BULK) == chunk
-    assert line.window_bytes(Direction.DOWN) == int(1.25 * rate * 0.04) + chunk
+    assert line.window_bytes(Direction.DOWN) == int(rate * 0.04) + chunk
 
 
 async def test_what_it_says_of_itself(simulated: SimulatedLine) -> None:

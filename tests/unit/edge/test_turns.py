@@ -41,11 +41,13 @@ def test_what_is_begun_keeps_the_rules(events: list[Claim | int]) -> None:
         elif open_:
             queue.over(open_.pop(event % len(open_)))
         for begun in begin_all(queue):
-            urgent = [one for one in open_ if one.is_urgent]
-            assert begun.is_urgent or not urgent, "nothing is begun while an urgent transfer is open"
-            before = sum(one.under_way_bytes for one in open_ if one.direction is begun.direction and not one.is_urgent)
-            if begun.urgency > Urgency.ROUTINE and before:
-                assert before + begun.size_bytes <= WINDOW
+            urgent = {one.direction for one in open_ if one.is_urgent}
+            before = sum(one.under_way_bytes for one in open_ if one.direction is begun.direction)
+            assert begun.before_bytes == before
+            if not begun.is_urgent:
+                assert urgent <= {begun.direction}, "an urgent transfer has the other direction to itself"
+                if before and (urgent or begun.urgency > Urgency.ROUTINE):
+                    assert before + begun.size_bytes <= WINDOW, "beside others only what finds room"
             open_.append(begun)
         assert queue.open == len(open_)
     # Whatever happened, all that asked get their turn once those before them are over.
@@ -135,6 +137,20 @@ def test_room_is_given_on_as_bytes_pass() -> None:
     assert begin_all(queue) == []
     queue.moved(first, 1)
     assert begin_all(queue) == [second], "asked for before the one before it has ended"
+
+
+def test_beside_an_urgent_transfer_goes_what_it_leaves_room_for() -> None:
+    queue = turns()
+    urgent, routine, bulk = claim(Urgency.STAT, 150), claim(Urgency.ROUTINE, 30), claim(Urgency.BULK, 30)
+    for one in (bulk, routine, urgent):
+        queue.ask(one)
+    assert begin_all(queue) == [urgent]
+    queue.moved(urgent, 79)
+    assert begin_all(queue) == [], "not even what may go beyond what fits"
+    queue.moved(urgent, 1)
+    assert begin_all(queue) == [routine], "its bytes come after those that are left of the urgent one"
+    queue.over(urgent)
+    assert begin_all(queue) == [bulk]
 
 
 def test_directions_do_not_wait_for_each_other_but_urgency_holds_for_both() -> None:

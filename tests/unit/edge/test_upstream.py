@@ -72,6 +72,8 @@ class Answering:
 class Answered:
     """An answer of such a function, as `http1.Answer`."""
 
+    took_s = 0.04
+
     def __init__(self, response: httpx.Response) -> None:
         self.status, self.headers, self._stream = response.status_code, response.headers, response.stream
 
