@@ -20,6 +20,12 @@ ACCEPT = "multipart/related; type=application/octet-stream; transfer-syntax=*"
 _FRAME = re.compile(r"/frames/\d+$")
 _ASKED = re.compile(r'^nearframe_http_requests_total\{route="retrieve_frames",.*\} (\d+)', re.MULTILINE)
 
+_CONTROLLED = """
+() => navigator.serviceWorker.controller ? null : new Promise((resolve) => {
+  navigator.serviceWorker.addEventListener("controllerchange", () => resolve(null), { once: true });
+})
+"""
+
 #: What Cornerstone3D's loader does with a study: the metadata of each series, then each frame by XMLHttpRequest.
 LIKE_CORNERSTONE = """
 async ([study, accept]) => {
@@ -91,7 +97,7 @@ async def settled(node: DemoNode, study: str, frames: int) -> None:
 async def under_control(page: Page, node: DemoNode) -> None:
     """Open the study page and wait until its worker is in charge."""
     await page.goto(node.url)
-    await page.wait_for_function("navigator.serviceWorker.controller !== null", timeout=READY_MS)
+    await page.evaluate(_CONTROLLED)
 
 
 async def read_like_cornerstone(page: Page, study: str) -> dict[str, str | None]:

@@ -18,6 +18,8 @@ const PASSED_ON = ["accept", "authorization", "range"];
 const home = { url: self.location.origin, away: false, lookedAt: 0 };
 let nodes = [home];
 let learntAt = 0;
+/** @type {WeakMap<Response, Node>} */
+const answeredBy = new WeakMap();
 const remembered = remember();
 
 /** @param {URL} url @returns {boolean} whether one of the nodes is meant */
@@ -71,6 +73,7 @@ export async function fetchAnywhere(request, tried = []) {
     const response = await ask(node, request, index < order.length - 1).catch(() => null);
     if (request.signal.aborted) throw new DOMException("the page no longer wants it", "AbortError");
     node.away = !response;
+    if (response) answeredBy.set(response, node);
     if (response && !CANNOT.has(response.status)) return response;
     refusal ??= response;
   }
@@ -91,7 +94,10 @@ async function ask(node, request, hasNext) {
   const { origin, pathname, search } = new URL(request.url);
   try {
     if (origin === new URL(node.url).origin) return await fetch(request, { signal });
-    return await fetch(node.url + pathname + search, { headers: passedOn(request), signal, mode: "cors", credentials: "omit" });
+    const options = { headers: passedOn(request), signal, mode: "cors", credentials: "omit" };
+    const { body, status, headers } = await fetch(node.url + pathname + search, options);
+    // Without the other node's address: a page's own policy may allow it answers of its node only.
+    return new Response(body, { status, headers });
   } finally {
     clearTimeout(timer);
   }
@@ -125,11 +131,12 @@ export function unbroken(request, response) {
   if (response.status !== 200 || !etag || !response.body) return response;
   let reader = response.body.getReader();
   let sent = 0;
+  let node = answeredBy.get(response);
   const body = new ReadableStream({
     async pull(controller) {
       const read = await reader.read().catch(() => null);
       if (!read) {
-        reader = await goOn(request, etag, sent, response.url); // an error here ends the answer, unfinished
+        [reader, node] = await goOn(request, etag, sent, node); // an error here ends the answer, unfinished
         return this.pull(controller);
       }
       if (read.done) {
@@ -145,11 +152,10 @@ export function unbroken(request, response) {
   return new Response(body, { status: response.status, headers: response.headers });
 }
 
-/** @param {Request} request @param {string} etag @param {number} from @param {string} brokeOffAt */
-async function goOn(request, etag, from, brokeOffAt) {
-  const broken = nodes.filter((node) => new URL(node.url).origin === new URL(brokeOffAt).origin);
+/** @param {Request} request @param {string} etag @param {number} from @param {Node} broken */
+async function goOn(request, etag, from, broken) {
   const rest = new Request(request.url, { headers: { ...Object.fromEntries(request.headers), range: `bytes=${from}-` } });
-  const response = await fetchAnywhere(rest, broken);
+  const response = await fetchAnywhere(rest, [broken]);
   if (response.status !== 206 || response.headers.get("etag") !== etag) throw new TypeError("no node has the rest");
-  return response.body.getReader();
+  return [response.body.getReader(), answeredBy.get(response)];
 }
