@@ -14,6 +14,7 @@ from playwright.async_api import BrowserContext, Page, Playwright, Response
 
 from nearframe.demo.nodes import DemoNode
 from tests.browser.conftest import CHROMIUM_OPTIONS
+from tests.browser.middleman import Middleman
 
 READY_MS = 180_000
 ACCEPT = "multipart/related; type=application/octet-stream; transfer-syntax=*"
@@ -94,7 +95,7 @@ async def settled(node: DemoNode, study: str, frames: int) -> None:
     raise AssertionError("not every frame has a rendition")
 
 
-async def under_control(page: Page, node: DemoNode) -> None:
+async def under_control(page: Page, node: DemoNode | Middleman) -> None:
     """Open the study page and wait until its worker is in charge."""
     await page.goto(node.url)
     await page.evaluate(_CONTROLLED)
