@@ -27,13 +27,14 @@ from nearframe.cache.budget import Budget
 from nearframe.cache.flight import Flight, Flights, MemoryShelf, Shelf
 from nearframe.context import Urgency
 from nearframe.edge.line import Transfer
-from nearframe.edge.pieces import Pieces, Wanted
+from nearframe.edge.pieces import Pieces
+from nearframe.edge.strands import Wanted
 from nearframe.edge.studyindex import Content
 from nearframe.edge.turns import User
 from nearframe.edge.upstream import Upstream
 from nearframe.errors import IntegrityError, NoSpace, NotAdmitted, UpstreamError
 from nearframe.ids import Digest
-from nearframe.metrics import EDGE_INTEGRITY_FAILURES, EDGE_NOT_KEPT, LINE_RESUMED, Metrics
+from nearframe.metrics import EDGE_INTEGRITY_FAILURES, EDGE_NOT_KEPT, Metrics
 from nearframe.query.workers import Workers
 from nearframe.storage.ports import Buffer, ContentKind, StudyRef
 from nearframe.storage.scratch import ScratchFile, ScratchFolder
@@ -208,7 +209,8 @@ class Fetcher:
                 failures = 1 if flight.written > written else failures + 1
                 if failures >= self.limits.attempts or self._upstream.breaker.is_open:
                     raise
-                self._metrics.add(LINE_RESUMED, bool(flight.written))
+                if flight.written:
+                    self.line.resumed()
                 await asyncio.sleep(self.limits.pause_s * failures * (0.5 + self._rng.random() / 2))
 
     async def _shelf(self, length: int, room: _Room) -> Shelf:

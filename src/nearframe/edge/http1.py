@@ -3,8 +3,6 @@
 An edge fetches thousands of small ranges; a general client costs it ten times the processor
 time that their bytes do (decision 8). Answers are read with suspicion: heads are bounded,
 lengths and chunks are checked, and a body that ends early is an error.
-
-Idle connections are taken last in, first out, so that those in use are the warm ones.
 """
 
 from __future__ import annotations
@@ -19,6 +17,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
+from nearframe.edge.standby import Standby
 from nearframe.units import KIB
 
 RequestBody: TypeAlias = bytes | AsyncIterator[bytes]
@@ -71,6 +70,15 @@ class Requester(Protocol):
         """Send a request and return when the head of its answer has come."""
         ...
 
+    @property
+    def at_hand(self) -> int:
+        """How many requests could be sent without connecting first."""
+        ...
+
+    def have_at_hand(self, count: int) -> None:
+        """Connect, so that so many requests can be sent at once before long."""
+        ...
+
     async def close(self) -> None: ...
 
 
@@ -106,7 +114,7 @@ class Client:
         )
         self._connect_s = connect_s
         self._slots = asyncio.Semaphore(max_connections)
-        self._idle: list[_Connection] = []
+        self._standby = Standby(self._connect)
 
     async def send(self, method: str, target: str, headers: Mapping[str, str], body: RequestBody = b"") -> Answer:
         """Send a request; see `Requester`.
@@ -116,7 +124,7 @@ class Client:
         """
         head = self._head(method, target, headers, body)
         await self._slots.acquire()
-        connection = self._pop_idle()
+        connection = self._standby.pop()
         try:
             if connection is not None:
                 try:
@@ -134,10 +142,16 @@ class Client:
             self._give_up(connection)
             raise
 
+    @property
+    def at_hand(self) -> int:
+        return len(self._standby)
+
+    def have_at_hand(self, count: int) -> None:
+        self._standby.fill(count)
+
     async def close(self) -> None:
         """Close the connections that idle; the others close with their answers."""
-        while connection := self._pop_idle():
-            connection.cut()
+        await self._standby.close()
 
     def _give_up(self, connection: _Connection | None) -> None:
         if connection is not None:
@@ -146,18 +160,10 @@ class Client:
 
     def _done(self, connection: _Connection, *, is_reusable: bool) -> None:
         if is_reusable:
-            self._idle.append(connection)
+            self._standby.put(connection)
         else:
             connection.cut()
         self._slots.release()
-
-    def _pop_idle(self) -> _Connection | None:
-        while self._idle:
-            connection = self._idle.pop()
-            if connection.is_usable:
-                return connection
-            connection.cut()
-        return None
 
     async def _connect(self) -> _Connection:
         place = self._place

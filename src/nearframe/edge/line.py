@@ -30,6 +30,7 @@ from nearframe.metrics import (
     LINE_BYTES,
     LINE_RAISED,
     LINE_RATE,
+    LINE_RESUMED,
     LINE_ROUND_TRIP,
     LINE_WAIT_SECONDS,
     LINE_WAITING,
@@ -191,6 +192,10 @@ class Line:
         self._metrics.add(LINE_RAISED, urgency=urgency.name.lower())
         claim.urgency = urgency
         self._pump()
+
+    def resumed(self) -> None:
+        """Count a content that is gone on with after its connection was lost."""
+        self._metrics.add(LINE_RESUMED)
 
     def _pump(self) -> None:
         while self._turns.waiting and (claim := self._turns.next()) is not None:

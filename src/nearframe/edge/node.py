@@ -168,6 +168,7 @@ class Edge:
     async def start(self) -> None:
         """Begin to follow, and to forward."""
         await self.tiering.start()
+        self._renditions.start()
         self.follower.start()
         self.forwarder.start()
         self._announcer.start()
@@ -177,6 +178,7 @@ class Edge:
         await self._announcer.stop()
         await self.forwarder.stop()
         await self.follower.stop()
+        await self._renditions.stop()
         await self.tiering.stop()
         if self.read_ahead is not None:
             await self.read_ahead.stop()
@@ -249,6 +251,7 @@ class Edge:
         If a frame, or the table of all, is what is asked for first, it waits a moment: as stored a frame may be
         three times as long.
         """
+        self.upstream.make_ready()
         found = _STUDY_PATH.search(path)
         if found is None:
             return

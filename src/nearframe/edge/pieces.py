@@ -6,38 +6,22 @@ urgent joins, what was asked for is raised and all the rest is asked for at once
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Final
 
-from nearframe import tasks
 from nearframe.cache.flight import Flight
 from nearframe.context import Urgency
 from nearframe.edge.line import Transfer
-from nearframe.edge.turns import User
+from nearframe.edge.strands import Ahead, Chunk, Wanted, chunks_of
 from nearframe.edge.upstream import Upstream
 from nearframe.errors import UpstreamError, UpstreamUnavailable
-from nearframe.ids import Digest
-from nearframe.storage.ports import StudyRef
 
 #: Pieces asked for and not here: the line lets through as many of them as it has room for.
 _AHEAD: Final = 4
-_CHUNKS_HELD: Final = 16  # of a piece whose turn to be appended has not come
 #: A rest that is hardly longer than a piece is asked for with it.
 _REST_FACTOR: Final = 1.25
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A content to be fetched; `length` is 0 if it is not known."""
-
-    study: StudyRef
-    digest: Digest
-    length: int
-    user: User
 
 
 class Pieces:
@@ -77,7 +61,8 @@ class Pieces:
                 self._ask()
         finally:
             self._flight.raised = None
-            await tasks.cancel(piece.task for piece in self._asked if piece.task is not None)
+            for piece in self._asked:
+                await piece.close()
         if self._flight.written != self._flight.length:
             raise UpstreamUnavailable("the upstream's answer was cut")
 
@@ -119,54 +104,32 @@ class Pieces:
 
 
 class _Piece:
-    """A range of a content: streamed from the line, or fetched ahead into a short queue."""
+    """A range of a content, carried when its turn comes; or fetched ahead of the one before it."""
 
     def __init__(self, upstream: Upstream, wanted: Wanted, transfer: Transfer, start: int, stop: int | None) -> None:
         self._upstream = upstream
         self._wanted = wanted
         self._start, self.stop = start, stop
-        self._queue: asyncio.Queue[tuple[int, bytes] | None] = asyncio.Queue(_CHUNKS_HELD)
         self.transfer = transfer
-        self.task: asyncio.Task[Exception | None] | None = None
+        self._ahead: Ahead[Chunk] | None = None
 
     def fetch_ahead(self) -> None:
         """Begin before it is its turn to be appended."""
-        self.task = tasks.spawn(self._fill(), name="piece")
+        self._ahead = Ahead(self._from_line(), "piece")
 
-    async def chunks(self) -> AsyncGenerator[tuple[int, bytes], None]:
+    def chunks(self) -> AsyncGenerator[Chunk, None]:
         """Yield its bytes, each time with the length of the whole content."""
-        if self.task is None:
-            async with aclosing(self._from_line()) as chunks:
-                async for chunk in chunks:
-                    yield chunk
-            return
-        while (held := await self._queue.get()) is not None:
-            yield held
-        error = await self.task
-        if error is not None:
-            raise error
+        return self._from_line() if self._ahead is None else self._ahead.items()
 
-    async def _fill(self) -> Exception | None:
-        error: Exception | None = None
-        try:
-            async with aclosing(self._from_line()) as chunks:
-                async for chunk in chunks:
-                    await self._queue.put(chunk)
-        except Exception as failure:  # noqa: BLE001 - raised where the piece is taken
-            error = failure
-        await self._queue.put(None)
-        return error
+    async def close(self) -> None:
+        """Let go of what was fetched ahead."""
+        if self._ahead is not None:
+            await self._ahead.close()
 
-    async def _from_line(self) -> AsyncGenerator[tuple[int, bytes], None]:
-        wanted = self._wanted
+    async def _from_line(self) -> AsyncGenerator[Chunk, None]:
         async with (
             self.transfer.turn(),
-            self._upstream.content(wanted.study, wanted.digest, self.transfer, self._start, self.stop) as (
-                total,
-                chunks,
-            ),
+            aclosing(chunks_of(self._upstream, self._wanted, self.transfer, self._start, self.stop)) as chunks,
         ):
             async for chunk in chunks:
-                yield total, chunk
-            if not total:
-                yield 0, b""
+                yield chunk

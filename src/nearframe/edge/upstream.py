@@ -53,6 +53,9 @@ from nearframe.wire.via import with_via
 
 TENANT_HEADER = "Nearframe-Tenant"
 MAX_CONNECTIONS = 40  # what may be open on the line at once, the feed, and stores that pass through
+#: What a picture that somebody waits for is divided among (`strands`).
+READY_CONNECTIONS = 8
+READY_S = 1.0  # between two looks whether they are there still
 #: Compressed headers are opened in slices of this size, so that no chunk grows beyond bounds.
 _SLICE_BYTES = 4 * KIB
 _MAX_HEADER_BYTES = 64 * MIB
@@ -137,6 +140,7 @@ class Upstream:
         self._node_name = node_name
         self._metrics = metrics
         self._contact: float | None = None
+        self._ready_until = 0.0
         self._requester = requester or Client(
             url, connect_s=self.timeouts.connect_s, max_connections=MAX_CONNECTIONS, ca=ca
         )
@@ -153,6 +157,18 @@ class Upstream:
     @property
     def is_reachable(self) -> bool:
         return self._contact is not None and not self.breaker.is_open
+
+    @property
+    def at_hand(self) -> int:
+        """How many connections stand open that are not in use."""
+        return self._requester.at_hand
+
+    def make_ready(self) -> None:
+        """Somebody is at work here: have connections at hand for what they ask for next."""
+        now = self._clock.monotonic()
+        if now >= self._ready_until and self.is_reachable:
+            self._ready_until = now + READY_S
+            self._requester.have_at_hand(READY_CONNECTIONS)
 
     # -- how studies stand -----------------------------------------------------------------
 
@@ -214,10 +230,9 @@ class Upstream:
                 return None
             return await self._read(answer, "delta", 1, MAX_DOCUMENT_BYTES)
 
-    async def renditions(self, study: StudyRef) -> bytes:
+    async def renditions(self, study: StudyRef, urgency: Urgency) -> bytes:
         """Return the encoded list of the renditions there are by now."""
-        # Somebody opens the study now, and what is fetched for them depends on it.
-        async with self._pulled("GET", study, "renditions", urgency=Urgency.ACTIVE) as answer:
+        async with self._pulled("GET", study, "renditions", urgency=urgency) as answer:
             return await self._read(answer, "renditions", 1, MAX_DOCUMENT_BYTES)
 
     # -- contents --------------------------------------------------------------------------

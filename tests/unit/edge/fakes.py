@@ -31,7 +31,8 @@ class FakeUpstream:
         self.go, self.flow = asyncio.Event(), asyncio.Event()
         self.go.set()
         self.flow.set()
-        self.line = Line(ManualClock(), Metrics())
+        self.metrics = Metrics()
+        self.line = Line(ManualClock(), self.metrics)
         self.chunk_bytes = 0
         self.ranges: list[tuple[int, int | None]] = []
         #: The line is cut each time so many bytes were sent in all.
@@ -39,6 +40,7 @@ class FakeUpstream:
         self.sent = 0
         self.breaker = SimpleNamespace(is_open=False, pause_s=0.0)
         self.url = "http://origin"
+        self.at_hand = 0
 
     @asynccontextmanager
     async def content(

@@ -223,7 +223,7 @@ class TestPieces:
         big.upstream.cuts = [30_000, 100_000, 100_000]
         await self.fetch(big, Urgency.STAT)
         assert big.upstream.ranges == [(0, None), (30_000, None), (100_000, None), (100_000, None)]
-        assert big.metrics.value(LINE_RESUMED) == 3
+        assert big.upstream.metrics.value(LINE_RESUMED) == 3
 
     async def test_three_times_nothing_is_the_end(self, big: Setup) -> None:
         big.upstream.cuts = [30_000] * 3

@@ -202,3 +202,14 @@ async def test_bodiless_answers_end_with_their_head() -> None:
         assert await ask(made) == (304, b"")
         assert await ask(made) == (200, b"abc")
     assert server.connections == 1
+
+
+async def test_connections_are_opened_before_they_are_needed() -> None:
+    server = Server(*[OK] * 3)
+    async with client(server) as made:
+        made.have_at_hand(3)
+        async with asyncio.timeout(5):
+            while made.at_hand < 3:
+                await asyncio.sleep(0)
+        await asyncio.gather(*(ask(made) for _ in range(3)))
+    assert server.connections == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import cast
@@ -9,6 +10,8 @@ from typing import cast
 import pytest
 
 from nearframe.clock import ManualClock
+from nearframe.context import Urgency
+from nearframe.edge import renditions
 from nearframe.edge.renditions import ASK_AGAIN_S, ASK_SOON_S, UpstreamRenditions
 from nearframe.edge.upstream import Upstream
 from nearframe.errors import UpstreamUnavailable
@@ -32,13 +35,14 @@ class Setup:
     """An edge with two frames, and an upstream that has made `made` renditions of them."""
 
     def __init__(self, edge: Shelves) -> None:
-        edge.put(ct_series(2))
+        edge.put(ct_series(2, rows=64))
         self.edge = edge
         self.clock = ManualClock()
         self.workers = Workers("test", 1)
         self.manifests = Manifests(edge.catalogue, self.workers, 1_000_000)
         self.made = 1
         self.asked = 0
+        self.urgencies: set[Urgency] = set()
         self.away = False
         self.making = False
         self.outdated: list[StudyRef] = []
@@ -46,8 +50,9 @@ class Setup:
             cast("Upstream", self), edge.catalogue, self.manifests, self.workers, self.clock, self.outdated.append
         )
 
-    async def renditions(self, study: StudyRef) -> bytes:
+    async def renditions(self, study: StudyRef, urgency: Urgency) -> bytes:
         self.asked += 1
+        self.urgencies.add(urgency)
         if self.away:
             raise UpstreamUnavailable("away")
         manifest = (await self.manifests.current(study)).manifest
@@ -88,8 +93,6 @@ async def test_asked_again_until_every_frame_has_one(setup: Setup) -> None:
     assert len(setup.in_catalogue()) == 2
     setup.clock.advance(1e9)
     assert not setup.known.is_due(STUDY)
-    setup.known.changed(STUDY)
-    assert setup.known.is_due(STUDY)
 
 
 async def test_asked_again_soon_while_more_are_being_made(setup: Setup) -> None:
@@ -104,6 +107,39 @@ async def test_asked_again_soon_while_more_are_being_made(setup: Setup) -> None:
     assert not setup.known.are_being_made(STUDY)
     setup.clock.advance(ASK_SOON_S)
     assert not setup.known.is_due(STUDY)
+
+
+async def test_a_corrected_study_whose_frames_have_theirs_is_not_asked_about(setup: Setup) -> None:
+    setup.made = 2
+    await setup.known.refresh(STUDY)
+    setup.known.changed(STUDY)
+    assert setup.known.is_due(STUDY)
+    await setup.known.refresh(STUDY)
+    assert not setup.known.is_due(STUDY)
+    assert setup.asked == 1
+
+
+async def test_frames_that_get_none_are_not_asked_about(setup: Setup) -> None:
+    setup.edge.put(ct_series(1, study="1.9"))
+    await setup.known.refresh(StudyRef("main", "1.9"))
+    assert setup.asked == 0, "too small"
+
+
+async def test_asked_ahead_until_nothing_is_lacking(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(renditions, "ASK_AHEAD_S", (0.0, 0.0, 0.0, 0.0))
+    monkeypatch.setattr(renditions, "ASK_AGAIN_S", 0.0)
+    setup.known.start()
+    setup.known.changed(STUDY)
+    setup.known.changed(STUDY)
+    async with asyncio.timeout(5):
+        while setup.asked < 2:
+            await asyncio.sleep(0)
+        setup.made = 2
+        while setup.known.is_due(STUDY):
+            await asyncio.sleep(0)
+    assert setup.urgencies == {Urgency.ARCHIVE}
+    assert len(setup.in_catalogue()) == 2
+    await setup.known.stop()
 
 
 async def test_a_study_that_is_not_held_is_not_asked_about(setup: Setup) -> None:

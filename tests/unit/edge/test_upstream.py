@@ -18,7 +18,7 @@ from nearframe.edge.breaker import FAILURES_TO_OPEN
 from nearframe.edge.http1 import RequestBody
 from nearframe.edge.line import Transfer
 from nearframe.edge.turns import User
-from nearframe.edge.upstream import FeedEntry, Timeouts, Upstream, inbound_via
+from nearframe.edge.upstream import READY_CONNECTIONS, READY_S, FeedEntry, Timeouts, Upstream, inbound_via
 from nearframe.errors import (
     ConfigurationError,
     Gone,
@@ -59,11 +59,15 @@ class Answering:
 
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
+        self.at_hand = 0
 
     async def send(self, method: str, target: str, headers: Mapping[str, str], body: RequestBody = b"") -> Answered:
         request = httpx.Request(method, f"http://origin{target}", headers=dict(headers), content=body)
         answer: Any = self._handler(request)
         return Answered(await answer if inspect.isawaitable(answer) else answer)
+
+    def have_at_hand(self, count: int) -> None:
+        self.at_hand = count
 
     async def close(self) -> None:
         return
@@ -186,6 +190,23 @@ async def test_one_that_cannot_be_reached_is_asked_less_and_less() -> None:
             await asked.manifest(STUDY)
     assert tries == FAILURES_TO_OPEN
     assert not asked.is_reachable
+
+
+async def test_connections_are_made_ready_where_the_upstream_answers() -> None:
+    answering = Answering(lambda _: zstd(b"manifest"))
+    clock = ManualClock()
+    asked = Upstream("http://o", node_name="a", metrics=Metrics(), clock=clock, requester=answering)
+    asked.make_ready()
+    assert asked.at_hand == 0, "it was never heard of"
+    await asked.manifest(STUDY)
+    asked.make_ready()
+    assert asked.at_hand == READY_CONNECTIONS
+    answering.at_hand = 0
+    asked.make_ready()
+    assert asked.at_hand == 0, "not at every request"
+    clock.advance(READY_S)
+    asked.make_ready()
+    assert asked.at_hand == READY_CONNECTIONS
 
 
 async def test_silence_before_the_first_byte_and_after_it() -> None:
