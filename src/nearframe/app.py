@@ -476,10 +476,10 @@ async def open_edge(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Metrics]
             *node_routes(core, "edge", checks),
         ]
         dicomweb = dicomweb_app(services_of(core, edge.contents, store, None), settings, gate, nodes)
-        front = edge.wrap(dicomweb, Addresses(settings), gate)
+        app = NodeApp(edge.storing(dicomweb, Addresses(settings)), routes, nodes, not_at_an_edge)
         await edge.start()
         try:
-            yield NodeApp(front, routes, nodes, not_at_an_edge), core.metrics
+            yield edge.front(app, gate), core.metrics
         finally:
             await edge.stop()
             await feed.close()

@@ -1,7 +1,7 @@
 """The outermost layer of an edge: what its answers say about caching, and about the line.
 
 - ``Cache-Status`` (RFC 9211): whether the line was used. An answer whose contents are
-  read while it is sent says nothing, since nobody knows yet.
+  read while it is sent says nothing, since nobody knows yet; so does most of what a sync sends.
 - ``Server-Timing``: how long the upstream took, and the wait for a turn on the line to it.
 - ``Priority`` (RFC 9218): how urgent the request was taken to be.
 - ``Nearframe-Upstream`` and ``Age``: that the upstream is away, and for how long what is
@@ -18,11 +18,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from nearframe.edge import cachestatus
 from nearframe.edge.cachestatus import Notes
 from nearframe.edge.upstream import Upstream, inbound_via
+from nearframe.edge.urgency import is_of_images
 from nearframe.wire.priority import HEADER, write_priority
 from nearframe.wire.via import names_in_via
 
 _NAME: Final = b"nearframe-edge"
 _CACHE_STATUS: Final = b"cache-status"
+_NO_CONTENT: Final = 204  # of a sync: what the caller holds is how it stands
 #: Routes answered from the catalogue alone.
 _FROM_CATALOGUE: Final = ("search_", "capabilities", "openapi")
 
@@ -51,7 +53,7 @@ class EdgeFront:
         self._answered = answered
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or not is_of_images(scope["path"]):
             await self._app(scope, receive, send)
             return
         noted = Notes()
@@ -74,7 +76,7 @@ class EdgeFront:
     ) -> list[tuple[bytes, bytes]]:
         kept = [header for header in headers if header[0] != _CACHE_STATUS]
         if status < 400:
-            known_to_be_read = len(kept) < len(headers) or _is_from_catalogue(scope)
+            known_to_be_read = len(kept) < len(headers) or status == _NO_CONTENT or _is_from_catalogue(scope)
             kept += _cache_status(noted, known_to_be_read)
             said = {name for name, _ in kept}
             kept += [(name, value) for name, value in self._staleness() if name not in said]

@@ -191,11 +191,14 @@ class Edge:
         """Return the gate of an edge, given the one both roles have."""
         return UrgencyGate(gate, self.tiering.keeper, self._kept.metrics)
 
-    def wrap(self, dicomweb: ASGIApp, addresses: Addresses, gate: UrgencyGate) -> ASGIApp:
-        """Return the DICOMweb application of an edge, given the one both roles have, and its gate."""
-        if self._settings.stores == "forward":
-            dicomweb = PassStoresOn(dicomweb, self.upstream, addresses)
-        return EdgeFront(dicomweb, self.upstream, self._requested, gate.fetched)
+    def storing(self, dicomweb: ASGIApp, addresses: Addresses) -> ASGIApp:
+        """Return the DICOMweb application of an edge, given the one both roles have."""
+        passes_on = self._settings.stores == "forward"
+        return PassStoresOn(dicomweb, self.upstream, addresses) if passes_on else dicomweb
+
+    def front(self, app: ASGIApp, gate: UrgencyGate) -> ASGIApp:
+        """Return all that an edge answers, given that and its gate, with what its answers say of the line."""
+        return EdgeFront(app, self.upstream, self._requested, gate.fetched)
 
     async def study_opened(self, study: StudyRef) -> None:
         """Find out, before a client is sent a study, which renditions the upstream has of it."""

@@ -78,8 +78,11 @@ class UrgencyGate:
             self._metrics.add(EDGE_MISSES, noted.fetched, urgency=noted.urgency.name.lower(), reason=reason)
 
 
+def is_of_images(path: str) -> bool:
+    """Return whether a request is DICOMweb's, or reads a study in another way."""
+    return path.startswith(ROOT) or "/contents" in path or path.endswith("/sync")
+
+
 def _reads(path: str) -> bool:
     """Return whether a request reads a study: a search within it does not, nor a question about its state."""
-    if path.startswith(ROOT):
-        return not path.endswith(_SEARCHES)
-    return "/contents" in path or path.endswith("/sync")
+    return is_of_images(path) and not (path.startswith(ROOT) and path.endswith(_SEARCHES))

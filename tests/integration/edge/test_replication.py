@@ -62,6 +62,7 @@ async def test_a_rename_of_a_thousand_slices_is_less_than_a_kilobyte(tmp_path: P
         await origin.store(before)
         await until_shows(edge, STUDY_UID, 1000, "Doe^Jane", patience_s=200)
         await check_series(edge, before)
+        await until(lambda: origin.sent()["frame"] == 1000)  # the last is counted after it has come
         moved, moved_bytes = origin.sent(), origin.sent_bytes()
         await origin.store(after)
         await until_shows(edge, STUDY_UID, 1000, "Doe^Janet", patience_s=200)

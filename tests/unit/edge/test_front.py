@@ -67,6 +67,8 @@ KEPT = {"stored": True, "collapsed": False}
         ({"route": "search_studies"}, b"nearframe-edge; hit"),
         ({"route": "retrieve_study_metadata"}, b"nearframe-edge; hit"),
         ({"route": "retrieve_study"}, None),
+        ({"route": "sync_study", "status": 204}, b"nearframe-edge; hit"),
+        ({"route": "sync_study"}, None),
         ({"below": FRAME, "status": 404}, None),
     ],
 )
@@ -90,3 +92,28 @@ async def test_time_spent_upstream() -> None:
 async def test_staleness(circumstances: dict[str, Any], said: tuple[bytes | None, bytes | None]) -> None:
     headers = await headers_of(**circumstances)
     assert (headers.get(b"nearframe-upstream"), headers.get(b"age")) == said
+
+
+@pytest.mark.parametrize(
+    ("path", "is_of_images"),
+    [
+        ("/dicomweb/studies", True),
+        ("/api/studies/1.2/sync", True),
+        ("/api/studies/1.2/contents/ab", True),
+        ("/api/studies/1.2/delta", False),
+        ("/api/studies/1.2/urgency", False),
+        ("/healthz", False),
+    ],
+)
+async def test_only_who_reads_images_is_told_of_the_line(path: str, is_of_images: bool) -> None:
+    seen: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        return
+
+    async def requested(asked: str) -> None:
+        seen.append(asked)
+
+    front = EdgeFront(app, cast("Upstream", None), requested, lambda _: None)
+    await front({"type": "http", "path": path, "headers": []}, cast("Receive", None), cast("Send", None))
+    assert seen == [path] * is_of_images
