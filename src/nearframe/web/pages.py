@@ -24,7 +24,7 @@ mimetypes.add_type("application/wasm", ".wasm")
 mimetypes.add_type("text/javascript", ".js")
 mimetypes.add_type("text/javascript", ".mjs")
 
-_ASSETS = ("page.js", "page.css", "mark.svg")
+_ASSETS = ("page.js", "node.js", "study.js", "upload.js", "values.js", "page.css", "mark.svg")
 _WORKER = ("worker.js", "documents.js", "frames.js", "nodes.js", "payload.js", "studies.js", "tables.js", "register.js")
 _HASHED = re.compile(r"\.[0-9a-f]{16}\.")  # a bundle's name holds the hash of its content
 _FOREVER = "public, max-age=31536000, immutable"
@@ -58,11 +58,13 @@ class Pages:
         self._browser_cache_bytes = browser_cache_bytes
         self._worker = {name: _asset(f"worker/{name}") for name in _WORKER}
         self._assets = {name: _asset(name) for name in _ASSETS}
+        # One for all: a script names the others beside it.
+        self._stamp = hashlib.sha256(b"".join(self._assets.values())).hexdigest()[:16]
 
     def routes(self) -> Iterable[BaseRoute]:
         """Return the routes, to be mounted last: the viewer takes every path below its own."""
         yield Route("/", self._page)
-        yield Route("/assets/{name}", self._serve_asset)
+        yield Route("/assets/{stamp}/{name}", self._serve_asset)
         yield Route("/worker/{name}", self._serve_worker)
         yield Route(viewer.MOUNT + "init-service-worker.js", self._start_worker)
         yield Route(viewer.MOUNT + "{path:path}", self._serve_viewer)
@@ -75,7 +77,7 @@ class Pages:
             "viewer": viewer.MOUNT if self._viewer else "",
             "browser_cache": self._browser_cache,
             "browser_cache_bytes": str(self._browser_cache_bytes),
-            **{name.replace(".", "_"): f"/assets/{_stamp(body)}-{name}" for name, body in self._assets.items()},
+            "assets": f"/assets/{self._stamp}",
         }
         for key, value in values.items():
             text = text.replace("{{" + key + "}}", html.escape(value))
@@ -83,9 +85,9 @@ class Pages:
         return Response(text, media_type="text/html", headers=headers)
 
     async def _serve_asset(self, request: Request) -> Response:
-        stamp, _, name = request.path_params["name"].partition("-")
+        stamp, name = request.path_params["stamp"], request.path_params["name"]
         body = self._assets.get(name)
-        if body is None or stamp != _stamp(body):
+        if body is None or stamp != self._stamp:
             raise NotFound("asset")
         headers = {"Cache-Control": _FOREVER, "X-Content-Type-Options": "nosniff"}
         return Response(body, media_type=mimetypes.guess_type(name)[0], headers=headers)
@@ -135,7 +137,3 @@ def _viewer_file(folder: Path, path: str, accepts_gzip: bool) -> Response:
 
 def _asset(name: str) -> bytes:
     return resources.files("nearframe.web").joinpath("static", name).read_bytes()
-
-
-def _stamp(body: bytes) -> str:
-    return hashlib.sha256(body).hexdigest()[:16]

@@ -60,8 +60,16 @@ async def test_the_page_forbids_foreign_scripts(client: httpx.AsyncClient) -> No
 
 
 async def test_an_asset_of_another_version_is_not_found(client: httpx.AsyncClient) -> None:
-    assert (await client.get("/assets/0000000000000000-page.js")).status_code == 404
+    assert (await client.get("/assets/0000000000000000/page.js")).status_code == 404
     assert (await client.get("/assets/page.js")).status_code == 404
+
+
+async def test_what_a_script_names_beside_it_answers(client: httpx.AsyncClient) -> None:
+    (page,) = re.findall(r'"(/assets/[^"]+/page\.js)"', (await client.get("/")).text)
+    beside = re.findall(r'"\./([^"]+)"', (await client.get(page)).text)
+    assert "values.js" in beside
+    for name in beside:
+        assert (await client.get(page.replace("page.js", name))).status_code == 200
 
 
 async def test_viewer_routes_answer_with_its_page(client: httpx.AsyncClient) -> None:

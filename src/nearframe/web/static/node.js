@@ -1,0 +1,141 @@
+// How the node stands, and what this browser keeps of its studies.
+
+import { forgetStudies, keptStudies, useWorker } from "/worker/register.js";
+import { $, archive, card, changed, count, json, line, note, onChange, size } from "./values.js";
+
+const STATUS_MS = 3000;
+const CONFLICTS_SHOWN = 5;
+const JOBS = { pix: "pixel digests", perceptual: "perceptual hashes" };
+const { keep, keepBytes } = document.body.dataset;
+
+const ago = (seconds) => (seconds < 2 ? "now" : seconds < 120 ? `${Math.round(seconds)} s ago` : `${Math.round(seconds / 60)} min ago`);
+const place = (cursor) => cursor?.split(":").pop(); // "epoch:seq": people compare the second
+
+async function conflictList() {
+  if (!archive) return undefined; // the card below says where they are
+  const open = await json("/api/conflicts").catch(() => []);
+  const conflicts = open.conflicts ?? open;
+  if (!conflicts.length) return undefined;
+  const list = document.createElement("ul");
+  for (const conflict of conflicts.slice(0, CONFLICTS_SHOWN)) {
+    const item = document.createElement("li");
+    const patient = $(`tr.study[data-uid="${CSS.escape(conflict.study)}"] .name`)?.textContent;
+    item.append(
+      line(patient ?? `Study ${conflict.study}`, patient ? "name" : "uid"),
+      line(`Same UID, other pixels: version ${conflict.version} against current ${conflict.current_version}`),
+      line(`Instance ${conflict.instance}`, "uid"),
+    );
+    for (const [keep, label] of [["current", "Keep current"], ["incoming", "Use incoming"]]) {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = label;
+      button.addEventListener("click", async () => {
+        try {
+          await json(`/api/conflicts/${conflict.id}`, {
+            method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ keep }),
+          });
+          changed();
+        } catch (error) {
+          note(`The conflict stays open: ${error.message}`, "bad");
+        }
+      });
+      item.append(button);
+    }
+    list.append(item);
+  }
+  if (conflicts.length > CONFLICTS_SHOWN) {
+    const more = document.createElement("li");
+    more.append(line(`… and ${conflicts.length - CONFLICTS_SHOWN} more: nearframe conflicts list`));
+    list.append(more);
+  }
+  return list;
+}
+
+async function status() {
+  const health = $("#health");
+  let state;
+  try {
+    state = await json("/api/status");
+  } catch (error) {
+    health.className = "pill bad";
+    health.textContent = `no answer: ${error.message}`;
+    return;
+  }
+  const cards = [];
+  const upstream = state.upstream;
+  if (upstream) {
+    const away = !upstream.reachable;
+    if (document.body.classList.contains("away") && !away) changed(); // pictures that could not be had
+    document.body.classList.toggle("away", away);
+    health.className = `pill ${away ? "warn" : "good"}`;
+    health.textContent = away ? "origin away: serving what is held here" : "following the origin";
+    cards.push(card("Following the origin", [
+      ["Origin", away ? "away" : "reachable", away ? "warn" : "good"],
+      ["Last contact", upstream.last_contact_s === undefined || upstream.last_contact_s === null ? "never" : ago(upstream.last_contact_s)],
+      ["Changes behind", count(upstream.lag), upstream.lag ? "warn" : ""],
+      ["Followed to its change", place(upstream.cursor)],
+    ]));
+    const moved = state.moved ?? {};
+    cards.push(card("Moved over the line since the start", [
+      ["Frames", moved.frames === undefined ? undefined : `${count(moved.frames)} (${size(moved.frame_bytes)})`],
+      ["Headers", size(moved.header_bytes)],
+      ["Manifests and deltas", size((moved.manifest_bytes ?? 0) + (moved.delta_bytes ?? 0))],
+      ["Served from here", size(moved.saved_bytes), moved.saved_bytes ? "good" : ""],
+    ]));
+    const outbox = state.outbox;
+    if (outbox) {
+      const waiting = outbox.spooled + outbox.sent;
+      cards.push(card("Taken in here", [
+        ["Waiting for the origin", count(waiting), waiting ? "warn" : ""],
+        ["Oldest", outbox.oldest_s === null ? undefined : ago(outbox.oldest_s)],
+        ["Refused", count(outbox.refused), outbox.refused ? "bad" : ""],
+        ["Forwarded", count(outbox.verified)],
+      ]));
+    }
+  } else {
+    health.className = "pill good";
+    health.textContent = "serving";
+  }
+  const counts = state.counts ?? {};
+  cards.push(card(archive ? "Archive" : "Known here", [
+    ["Studies", count(counts.studies)], ["Series", count(counts.series)], ["Instances", count(counts.instances)],
+    [archive ? "Changes so far" : "Own changes so far", place(state.feed?.head)],
+  ]));
+  const store = state.store ?? {};
+  cards.push(card("Store", [
+    ["On disk", size(store.stored_bytes)], ["Contents", count(store.contents)],
+    ["Not written twice", store.reused_bytes ? size(store.reused_bytes) : undefined, "good"],
+    ["Free on this disk", size(store.free_bytes)],
+  ]));
+  const jobs = Object.entries(state.background ?? {});
+  if (jobs.length) {
+    cards.push(card("Background work", jobs.map(([name, job]) => [
+      JOBS[name] ?? name, job.lag ? `${count(job.lag)} to do` : "up to date", job.failed ? "warn" : "",
+    ])));
+  }
+  const conflicts = await conflictList();
+  if (conflicts) cards.push(card("Conflicts to resolve", [], conflicts));
+  if (!archive) {
+    cards.push(card("At the origin only", [], line("Conflicts and their resolution, similar pictures and priors, and the report of what is held twice.")));
+  }
+  const kept = await browserCard();
+  if (kept) cards.push(kept);
+  $("#cards").replaceChildren(...cards);
+}
+
+async function browserCard() {
+  if (keep === "off" || !navigator.serviceWorker?.controller) return undefined;
+  const { studies, bytes } = await keptStudies();
+  if (!studies) return undefined;
+  const button = document.createElement("button");
+  button.type = "button";
+  button.textContent = "Forget";
+  button.title = "Drop every study that is kept in this browser";
+  button.addEventListener("click", async () => { await forgetStudies(); await status(); });
+  return card("Kept in this browser", [["Studies", count(studies)], ["Size", size(bytes)]], button);
+}
+
+onChange(status);
+useWorker(keep, keepBytes).catch((error) => console.warn("no service worker:", error));
+status();
+setInterval(() => { if (!document.hidden) status(); }, STATUS_MS);
