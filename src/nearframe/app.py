@@ -68,6 +68,7 @@ from nearframe.query.remove import CatalogueRemoval
 from nearframe.query.status import node_status
 from nearframe.query.workers import Workers
 from nearframe.storage.catalogue import SQLCatalogue, open_catalogue
+from nearframe.storage.durable import replace_durably
 from nearframe.storage.packs import PackSettings, PackStore
 from nearframe.storage.ports import StudyRef
 from nearframe.storage.scratch import ScratchFolder, remove_leftovers
@@ -198,7 +199,7 @@ def claim(home: Path, role: str) -> None:
     """
     place = home / "role"
     if not place.exists():
-        place.write_text(f"{role}\n", encoding="ascii")
+        replace_durably(place, f"{role}\n".encode("ascii"))
     elif (found := place.read_text(encoding="ascii", errors="replace").strip()) != role:
         raise ConfigurationError(f"--home {home} is the home of an {found}; give this {role} another one")
 

@@ -8,12 +8,12 @@ backup, or lost, the cursor means nothing and everything is followed again.
 from __future__ import annotations
 
 import json
-import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
 
 from nearframe.errors import BackendFailed
+from nearframe.storage.durable import replace_durably
 from nearframe.storage.ports import FeedCursor
 
 _FILE_NAME = "upstream.json"
@@ -63,23 +63,9 @@ class CursorFile:
         BackendFailed
             If the file cannot be written; what was kept stays.
         """
-        new = self._path.with_suffix(".new")
         document = {name: getattr(followed, name) for name in ("upstream", "local_epoch", "cursor")}
         try:
             with self._saving:
-                with new.open("wb") as file:
-                    file.write(json.dumps(document).encode())
-                    file.flush()
-                    os.fsync(file.fileno())
-                new.replace(self._path)
-                _sync_folder(self._path.parent)
+                replace_durably(self._path, json.dumps(document).encode())
         except OSError as error:
             raise BackendFailed(f"the feed cursor cannot be written: {error.strerror}") from error
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

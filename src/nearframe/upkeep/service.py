@@ -29,6 +29,7 @@ from nearframe.metrics import (
     Metrics,
 )
 from nearframe.query.workers import Workers
+from nearframe.storage.durable import replace_durably
 from nearframe.storage.packs import PackStore
 from nearframe.storage.packs.scrub import ScrubReport
 
@@ -172,9 +173,7 @@ class Upkeep:
             return None
 
     def _remember(self, moment: datetime) -> datetime:
-        aside = self._memory.with_suffix(".new")
-        aside.write_text(json.dumps({"last": moment.isoformat()}), encoding="utf-8")
-        aside.replace(self._memory)
+        replace_durably(self._memory, json.dumps({"last": moment.isoformat()}).encode())
         return moment
 
     def _measure(self) -> None:

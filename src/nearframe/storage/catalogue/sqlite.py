@@ -7,7 +7,6 @@ and the folder when it creates a file.
 
 from __future__ import annotations
 
-import os
 import shutil
 import sqlite3
 import time
@@ -22,6 +21,7 @@ from sqlalchemy.pool import QueuePool
 
 from nearframe.errors import Busy, NearframeError, NoSpace, TooBroad
 from nearframe.storage.catalogue.database import READERS, WAIT_S, Database
+from nearframe.storage.durable import sync_folder
 from nearframe.units import MIB
 
 _WAL_LIMIT_BYTES: Final = 64 * MIB  # what a checkpoint leaves of the log file
@@ -34,7 +34,7 @@ def open_sqlite(path: Path) -> Database:
     """Open the database file at `path`, creating it and its folder if need be."""
     if not path.parent.is_dir():
         path.parent.mkdir(parents=True)
-        _sync_folder(path.parent.parent)
+        sync_folder(path.parent.parent)
     writer = _engine(path, "BEGIN IMMEDIATE", pool_size=1, cache_kib=_WRITER_CACHE_KIB)
     readers = _engine(path, "BEGIN", pool_size=READERS, cache_kib=_READER_CACHE_KIB, query_only=True)
     return Database(readers, writer, lock=None, bound=_bound, translate=partial(_translate, path))
@@ -89,11 +89,3 @@ def _translate(path: Path, error: BaseException) -> NearframeError | None:
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return Busy("another process holds the catalogue; try again")
     return None
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
