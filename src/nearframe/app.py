@@ -445,7 +445,7 @@ async def open_edge(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Metrics]
     """Open an edge: it follows its upstream, and serves what it holds when that is away."""
     async with open_core(settings, "edge", KeptStore) as core, AsyncExitStack() as stack:
         feed = FeedWatch(core.catalogue, core.sql)
-        outbox = await core.sql.run(Outbox, settings.home, core.catalogue, SystemClock())
+        outbox = await core.sql.run(Outbox, settings.home, core.catalogue, SystemClock(), core.metrics)
         stack.push_async_callback(core.sql.run, outbox.close)
         in_use = StudiesInUse()
         listing = await stack.enter_async_context(open_listing(core, "edge"))

@@ -119,6 +119,9 @@ EDGE_INTEGRITY_FAILURES = _counter(
     "Deltas, headers and frames from the upstream that did not match their digest, and were not used.",
     "what",
 )
+EDGE_FILES_SET_ASIDE = _counter(
+    "edge_files_set_aside", "files", "Files of the edge's own that were damaged, and begun anew.", "file"
+)
 EDGE_READS = _counter("edge_reads", "contents", "Contents read: held here, or fetched from the upstream.", "how")
 EDGE_READ_BYTES = _counter("edge_read_bytes", "bytes", "Their bytes.", "how")
 FRAMES_MADE = _counter(

@@ -80,11 +80,10 @@ class Keeper:
     # -- life ------------------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Read what was kept, and begin to write behind."""
-        tiers, consults = await self._workers.run(self._file.load)
-        for tier in tiers:
+        """Take over what was kept, and begin to write behind."""
+        for tier in self._file.kept.studies:
             self._put(tier)
-        for consult in consults:
+        for consult in self._file.kept.consults:
             self._raise(consult)
         self.tick()
         self._ticking = tasks.spawn(self._keep_ticking(), name="keep tiers")

@@ -10,12 +10,17 @@
 
 A crash between two steps repeats one: an event absorbed twice is one row, an instance
 offered twice is recorded once. What an upstream refuses stays, with the reason, until
-somebody has it tried again. If the file is lost, it is made anew from the catalogue, which
-knows every version that is still local.
+somebody has it tried again.
+
+The catalogue knows every version that is still local, so the file can be lost, damaged, or
+be older than it was (SQLite drops the end of a log that is damaged, silently). It is proved
+when it is opened: each row by a digest of what it names, the whole by the last event that it
+absorbed, which must be the last that was passed. Whatever is amiss, what is local goes in again.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,20 +30,18 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from nearframe import log
 from nearframe.clock import Clock
-from nearframe.errors import BackendFailed
+from nearframe.edge.ownfile import open_own, rows_of
 from nearframe.ids import Digest
-from nearframe.storage.catalogue.database import Database
-from nearframe.storage.catalogue.sqlite import open_sqlite
+from nearframe.metrics import Metrics
 from nearframe.storage.ports import UPSTREAM, Catalogue, OutboxEvent, Settled, StudyRef, TakenIn
 
 CONSUMER: Final = "forward"
+SCHEMA: Final = 1
 _FILE_NAME: Final = "outbox.sqlite"
+_PROOF_BYTES: Final = 8
 _EVENTS: Final = 500  # absorbed in one transaction
 _MAX_REASON_CHARS: Final = 500
-
-_log = log.logger(__name__)
 
 
 class State(Enum):
@@ -66,12 +69,21 @@ _ITEM = sa.Table(
     sa.Column("version", sa.Integer),
     #: Why it was refused, or the upstream's warning.
     sa.Column("reason", sa.Text, nullable=False, server_default=""),
+    #: Of tenant, study, instance and file: a flipped bit would name something that nobody has.
+    sa.Column("proof", sa.LargeBinary, nullable=False),
     sa.UniqueConstraint("tenant", "instance", "file"),
     sa.Index("item_by_study", "tenant", "study", "state"),
     sa.Index("item_by_state", "state", "since"),
 )
-#: One row: how many were forwarded, and left.
-_DONE = sa.Table("done", _metadata, sa.Column("instances", sa.Integer, nullable=False))
+#: One row.
+_PROGRESS = sa.Table(
+    "progress",
+    _metadata,
+    #: How many were forwarded, and left.
+    sa.Column("done", sa.Integer, nullable=False),
+    #: The last event of the catalogue that became a row, or needed none.
+    sa.Column("absorbed", sa.Integer, nullable=False),
+)
 
 _item = _ITEM.c
 _WAITING: Final = (State.SPOOLED.value, State.SENT.value)
@@ -116,14 +128,15 @@ class Outbox:
         From every method, if the database cannot be read or written.
     """
 
-    def __init__(self, home: Path, catalogue: Catalogue, clock: Clock) -> None:
+    def __init__(self, home: Path, catalogue: Catalogue, clock: Clock, metrics: Metrics) -> None:
+        """Open the file, or begin a new one; see `ownfile.open_own` for what that raises."""
         self._catalogue = catalogue
         self._clock = clock
-        self._database = _open(home / _FILE_NAME)
-        with self._database.write() as connection:
-            is_new = not sa.inspect(connection).has_table(_ITEM.name)
-        if is_new:
-            self._begin()
+        file = open_own(home / _FILE_NAME, SCHEMA, _metadata, _absorbed, metrics)
+        self._database = file.database
+        passed = catalogue.passed(CONSUMER)
+        if file.kept != passed:
+            self._fill(passed)
         self._waiting = self._studies()
 
     def close(self) -> None:
@@ -136,15 +149,13 @@ class Outbox:
         taken: set[StudyRef] = set()
         while events := self._catalogue.outbox(CONSUMER, _EVENTS):
             local = [event for event in events if _is_taken_in(event)]
-            if local:
-                with self._database.write() as connection:
-                    for event in local:
-                        self._take(connection, event)
-                studies = {
-                    StudyRef(event.tenant, event.identity.study_instance_uid) for event in local if event.identity
-                }
-                self._waiting |= studies
-                taken |= studies
+            with self._database.write() as connection:
+                for event in local:
+                    self._take(connection, event)
+                connection.execute(sa.update(_PROGRESS).values(absorbed=events[-1].id))
+            studies = {StudyRef(event.tenant, event.identity.study_instance_uid) for event in local if event.identity}
+            self._waiting |= studies
+            taken |= studies
             self._catalogue.acknowledge(CONSUMER, events[-1].id)
         return taken
 
@@ -152,11 +163,11 @@ class Outbox:
         """Return whether anything of a study is known to wait. Touches no disk."""
         return study in self._waiting
 
-    def _begin(self) -> None:
-        """Make the tables; if versions of an earlier file are still local, they are on their way again."""
+    def _fill(self, passed: int) -> None:
+        """Put in whatever is still local; what is upstream by now is found out by offering it again."""
         with self._database.write() as connection:
-            _metadata.create_all(connection)
-            connection.execute(sa.insert(_DONE).values(instances=0))
+            if connection.execute(sa.update(_PROGRESS).values(absorbed=passed)).rowcount == 0:
+                connection.execute(sa.insert(_PROGRESS).values(done=0, absorbed=passed))
             for version in self._local_versions():
                 identity = version.identity
                 _insert(
@@ -259,7 +270,7 @@ class Outbox:
                 this = (*_of(study), _item.instance == instance, _item.file == file)
                 verified = sa.delete(_ITEM).where(*this, _item.state == State.VERIFIED.value)
                 done += connection.execute(verified).rowcount
-            connection.execute(sa.update(_DONE).values(instances=_DONE.c.instances + done))
+            connection.execute(sa.update(_PROGRESS).values(done=_PROGRESS.c.done + done))
             left = connection.execute(sa.select(_item.id).where(*_of(study)).limit(1)).first()
         if left is None:
             self._waiting.discard(study)
@@ -272,7 +283,7 @@ class Outbox:
         statement = sa.select(_item.state, sa.func.count()).group_by(_item.state)
         with self._database.read() as connection:
             found = {State(state): int(number) for state, number in connection.execute(statement)}
-            done = int(connection.execute(sa.select(_DONE.c.instances)).scalar_one())
+            done = int(connection.execute(sa.select(_PROGRESS.c.done)).scalar_one())
         counts = {state: found.get(state, 0) for state in State}
         return counts | {State.VERIFIED: counts[State.VERIFIED] + done}
 
@@ -307,36 +318,23 @@ class Outbox:
             connection.execute(chosen.values(**values))
 
 
-def _open(path: Path) -> Database:
-    """Open the file; one that cannot be read is set aside, since the catalogue knows what was in it."""
-    try:
-        return _checked(path)
-    except BackendFailed as error:
-        if not path.exists():
-            raise
-        _log.error("outbox_set_aside", error=error)
-        for suffix in ("-wal", "-shm"):
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
-        path.replace(path.with_suffix(".damaged"))
-        return _checked(path)
+def _absorbed(connection: sa.Connection) -> int:
+    """Prove every row; return the last event that was absorbed, -1 if the file was never filled."""
+    for row in rows_of(connection, _ITEM):
+        State(row["state"])
+        if row["proof"] != _proof(row["tenant"], row["study"], row["instance"], row["file"]):
+            raise ValueError("an instance of the outbox is not the one that was put in")
+    return max((row["absorbed"] for row in rows_of(connection, _PROGRESS)), default=-1)
 
 
-def _checked(path: Path) -> Database:
-    database = open_sqlite(path)
-    try:
-        with database.read() as connection:
-            sound = connection.execute(sa.text("PRAGMA quick_check(1)")).scalar()
-        if sound != "ok":
-            raise BackendFailed("the outbox is damaged")
-    except BaseException:
-        database.close()
-        raise
-    return database
+def _proof(tenant: str, study: str, instance: str, file: bytes) -> bytes:
+    return hashlib.sha256("\0".join((tenant, study, instance)).encode() + file).digest()[:_PROOF_BYTES]
 
 
 def _insert(connection: sa.Connection, tenant: str, study: str, instance: str, file: Digest, since: datetime) -> None:
     row = {"tenant": tenant, "study": study, "instance": instance, "file": file}
     values = row | {"state": State.SPOOLED.value, "since": since.timestamp()}
+    values["proof"] = _proof(tenant, study, instance, file)
     connection.execute(sa.insert(_ITEM).prefix_with("OR IGNORE").values(values))
 
 

@@ -66,7 +66,7 @@ class Tiering:
         self._sql = sql
         self._disk = disk
         self._metrics = metrics
-        self._file = TierFile(settings.home / FILE_NAME)
+        self._file = TierFile(settings.home / FILE_NAME, metrics)
         self.keeper = Keeper(
             self._file,
             manifests,

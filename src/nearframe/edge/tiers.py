@@ -2,8 +2,8 @@
 
 The running edge works on rows in memory; they are written behind, every few seconds. What a
 person said (a class, a pin, a consult) is durable before it is answered. A crash loses a few
-seconds of "last opened" and nothing else. A file that is lost or damaged is begun anew: every
-study then looks freshly opened, so nothing goes that should stay.
+seconds of "last opened" and nothing else. A file that is lost or damaged is begun anew
+(`ownfile`): every study then looks freshly opened, so nothing goes that should stay.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import math
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from datetime import datetime
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, Final
@@ -19,17 +20,14 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from nearframe import log
 from nearframe.context import Urgency
-from nearframe.errors import BackendFailed, ConfigurationError, NearframeError
-from nearframe.storage.catalogue.sqlite import open_sqlite
+from nearframe.edge.ownfile import open_own, rows_of
+from nearframe.metrics import Metrics
 from nearframe.storage.ports import StudyRef
 
 FILE_NAME: Final = "tiers.sqlite"
 SCHEMA: Final = 1
 _KEY_BYTES: Final = 32
-
-_log = log.logger(__name__)
 
 
 class Departed(IntEnum):
@@ -137,7 +135,6 @@ _metadata = sa.MetaData()
 _meta = sa.Table(
     "meta",
     _metadata,
-    sa.Column("schema", sa.Integer, nullable=False),
     sa.Column("patient_key", sa.LargeBinary, nullable=False),
 )
 _study = sa.Table(
@@ -179,70 +176,44 @@ _consult = sa.Table(
 _PLAIN: Final = [one.name for one in fields(StudyTier) if one.name in _study.c]
 
 
+@dataclass(frozen=True, slots=True)
+class KeptTiers:
+    """What a file held when it was opened.
+
+    Attributes
+    ----------
+    patient_key
+        Secret with which this edge tells patients apart; None in a file that was begun just now.
+    """
+
+    patient_key: bytes | None
+    studies: list[StudyTier]
+    consults: list[Consult]
+
+
 class TierFile:
-    """The file. Sync: callers bring a thread; one call at a time writes."""
+    """The file. Sync: callers bring a thread; one call at a time writes.
 
-    def __init__(self, path: Path) -> None:
-        """Open the file, or begin a new one.
+    Attributes
+    ----------
+    kept
+        What it held when it was opened.
+    """
 
-        Raises
-        ------
-        ConfigurationError
-            If a newer release wrote it.
-        """
-        self.is_new = not path.exists()
-        try:
-            self._open(path)
-        except ConfigurationError:
-            raise
-        except NearframeError as error:
-            _log.error("tiers_begun_anew", error=error)
-            for suffix in ("", "-wal", "-shm"):
-                found = path.with_name(path.name + suffix)
-                if found.exists():
-                    found.replace(found.with_name(found.name + ".damaged"))
-            self.is_new = True
-            self._open(path)
-
-    def _open(self, path: Path) -> None:
-        self._database = open_sqlite(path)
-        try:
-            with self._database.write() as connection:
-                _metadata.create_all(connection)
-                meta = connection.execute(sa.select(_meta)).first()
-                if meta is None:
-                    values = {"schema": SCHEMA, "patient_key": secrets.token_bytes(_KEY_BYTES)}
-                    connection.execute(sa.insert(_meta).values(values))
-                    meta = connection.execute(sa.select(_meta)).one()
-            if meta.schema > SCHEMA:
-                raise ConfigurationError(
-                    f"{path.name} has schema {meta.schema}, this release knows {SCHEMA}: "
-                    "install the newer release again, or remove the file: pins and consults are lost with it"
-                )
-        except BaseException:
-            self._database.close()
-            raise
-        #: Secret with which this edge tells patients apart.
-        self.patient_key: bytes = meta.patient_key
+    def __init__(self, path: Path, metrics: Metrics) -> None:
+        """Open the file, or begin a new one; see `ownfile.open_own` for what that raises."""
+        file = open_own(path, SCHEMA, _metadata, _read, metrics)
+        self._database, self.kept, self.is_new = file.database, file.kept, file.is_new
+        self.patient_key = file.kept.patient_key or self._new_key()
 
     def close(self) -> None:
         self._database.close()
 
-    def load(self) -> tuple[list[StudyTier], list[Consult]]:
-        """Return everything, as it was last written.
-
-        Raises
-        ------
-        BackendFailed
-            If a row cannot be read.
-        """
-        with self._database.read() as connection:
-            rows = connection.execute(sa.select(_study)).mappings().all()
-            consulted = connection.execute(sa.select(_consult).order_by(_consult.c.id, _consult.c.place)).all()
-        try:
-            return [_tier(dict(row)) for row in rows], _consults(consulted)
-        except ValueError as error:
-            raise BackendFailed("a row of the tiers file cannot be read; remove the file to begin anew") from error
+    def _new_key(self) -> bytes:
+        key = secrets.token_bytes(_KEY_BYTES)
+        with self._database.write() as connection:
+            connection.execute(sa.insert(_meta).values(patient_key=key))
+        return key
 
     def save(self, tiers: Iterable[StudyTier]) -> None:
         """Write rows, new or known; durable on return."""
@@ -277,6 +248,13 @@ class TierFile:
             connection.execute(sa.delete(_consult).where(_consult.c.id == consult_id))
 
 
+def _read(connection: sa.Connection) -> KeptTiers:
+    keys = [row["patient_key"] for row in rows_of(connection, _meta)]
+    consulted = sorted(rows_of(connection, _consult), key=lambda row: (row["id"], row["place"]))
+    tiers = [_tier(row) for row in rows_of(connection, _study)]
+    return KeptTiers(keys[0] if keys else None, tiers, _consults(consulted))
+
+
 def _row(tier: StudyTier) -> dict[str, Any]:
     row = {name: getattr(tier, name) for name in _PLAIN}
     for name in ("routed", "given", "departed"):
@@ -288,14 +266,17 @@ def _tier(row: dict[str, Any]) -> StudyTier:
     study = StudyRef(row.pop("tenant"), row.pop("study_instance_uid"))
     row["routed"], row["departed"] = Urgency(row["routed"]), Departed(row["departed"])
     row["given"] = None if row["given"] is None else Urgency(row["given"])
+    if row["acquired_at"]:
+        datetime.fromisoformat(row["acquired_at"])
     return StudyTier(study, **row)
 
 
-def _consults(rows: Sequence[Any]) -> list[Consult]:
+def _consults(rows: Sequence[dict[str, Any]]) -> list[Consult]:
     found: dict[str, Consult] = {}
     for row in rows:
-        study = StudyRef(row.tenant, row.study_instance_uid)
-        known = found.get(row.id)
+        study = StudyRef(row["tenant"], row["study_instance_uid"])
+        known = found.get(row["id"])
         studies = (study,) if known is None else (*known.studies, study)
-        found[row.id] = Consult(row.id, studies, Urgency(row.urgency), row.reason, row.opened_at, row.ends_at)
+        urgency, times = Urgency(row["urgency"]), (row["opened_at"], row["ends_at"])
+        found[row["id"]] = Consult(row["id"], studies, urgency, row["reason"], *times)
     return list(found.values())

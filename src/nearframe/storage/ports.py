@@ -603,6 +603,10 @@ class Catalogue(Protocol):
         """Move a consumer's cursor; events every consumer has passed may be pruned."""
         ...
 
+    def passed(self, consumer: str) -> int:
+        """Return the last event that the consumer acknowledged, 0 before the first."""
+        ...
+
     # -- what is derived -------------------------------------------------------------------
 
     def conflicts(self, tenant: str, *, open_only: bool = True) -> list[ConflictRecord]: ...

@@ -11,6 +11,7 @@ from nearframe.clock import SystemClock
 from nearframe.edge.outbox import Item, Outbox
 from nearframe.edge.packing import Packer
 from nearframe.errors import NearframeError
+from nearframe.metrics import Metrics
 from nearframe.storage.packs.faulty import Fault, FaultyDisk, When
 from nearframe.storage.ports import StudyRef
 from tests.integration.origin.conftest import Node, open_node
@@ -55,7 +56,7 @@ def _file(node: Node, item: Item) -> bytes:
 async def test_nothing_acknowledged_is_missing(tmp_path: Path, step: int, when: When) -> None:
     disk = FaultyDisk(seed=step)
     with open_node(tmp_path, disk=disk) as node:
-        outbox = Outbox(tmp_path, node.catalogue, SystemClock())
+        outbox = Outbox(tmp_path, node.catalogue, SystemClock(), Metrics())
         disk.strike(Fault(len(disk.operations) + step * OPERATIONS // STEPS, when))
         acknowledged = await acknowledged_of(node)
         if step % 2:
@@ -63,7 +64,7 @@ async def test_nothing_acknowledged_is_missing(tmp_path: Path, step: int, when: 
         outbox.close()
     disk.restart()
     with open_node(tmp_path, disk=disk) as node:
-        outbox = Outbox(tmp_path, node.catalogue, SystemClock())
+        outbox = Outbox(tmp_path, node.catalogue, SystemClock(), Metrics())
         outbox.absorb()
         waiting = waiting_files(node, outbox)
         assert acknowledged <= set(waiting) <= set(FILES)

@@ -98,7 +98,7 @@ class Setup:
         self.archive = Archive()
         self.metrics = Metrics()
         self.workers = Workers("test", 2)
-        self.outbox = Outbox(home, edge.catalogue, SystemClock())
+        self.outbox = Outbox(home, edge.catalogue, SystemClock(), Metrics())
         self.taken_in: list[StudyRef] = []
         self.urgencies: dict[StudyRef, Urgency] = {}
         self.forwarder = Forwarder(

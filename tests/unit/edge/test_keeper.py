@@ -16,6 +16,7 @@ from nearframe.edge.keeper import CONSULT_S, Keeper
 from nearframe.edge.routes import RequestFacts, RouteTable
 from nearframe.edge.tiers import StudyTier, TierFile
 from nearframe.errors import NotFound
+from nearframe.metrics import Metrics
 from nearframe.query.manifests import Manifests
 from nearframe.query.workers import Workers
 from nearframe.storage.ports import GivenUrgency, StudyRef
@@ -41,7 +42,7 @@ class Setup:
             ds.PatientID = "PID-2"
 
         shelves.put(ct_series(2, study=OTHER_UID, change=other))
-        file = TierFile(self.folder / "tiers.sqlite")
+        file = TierFile(self.folder / "tiers.sqlite", Metrics())
         manifests = Manifests(shelves.catalogue, workers, 10**7)
         keeper = Keeper(file, manifests, workers, table=table or RouteTable(), lifetimes=Lifetimes(), clock=self.clock)
         keeper.on_open = self.opened.append

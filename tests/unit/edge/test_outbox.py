@@ -11,6 +11,7 @@ from nearframe.clock import ManualClock
 from nearframe.edge.outbox import CONSUMER, Outbox, State
 from nearframe.errors import BackendFailed
 from nearframe.ids import Digest
+from nearframe.metrics import Metrics
 from nearframe.storage.ports import UPSTREAM, StudyRef
 from tests.syncing import STUDY_UID, Shelves, ct_series, rename, shelves
 
@@ -24,7 +25,7 @@ def edge(tmp_path: Path) -> Iterator[Shelves]:
 
 @pytest.fixture
 def outbox(edge: Shelves, tmp_path: Path) -> Iterator[Outbox]:
-    opened = Outbox(tmp_path, edge.catalogue, ManualClock())
+    opened = Outbox(tmp_path, edge.catalogue, ManualClock(), Metrics())
     yield opened
     opened.close()
 
@@ -77,16 +78,16 @@ def test_a_crash_between_rows_and_events(edge: Shelves, outbox: Outbox, monkeypa
 
 
 def test_a_crash_before_the_first_look(edge: Shelves, tmp_path: Path) -> None:
-    Outbox(tmp_path, edge.catalogue, ManualClock()).close()
+    Outbox(tmp_path, edge.catalogue, ManualClock(), Metrics()).close()
     edge.put(ct_series(2))
-    again = Outbox(tmp_path, edge.catalogue, ManualClock())
+    again = Outbox(tmp_path, edge.catalogue, ManualClock(), Metrics())
     assert again.absorb() == {STUDY}
     again.close()
 
 
 @pytest.mark.parametrize("damage", ["lost", "spoiled"])
 def test_a_file_that_is_gone_is_made_anew(edge: Shelves, tmp_path: Path, damage: str) -> None:
-    first = Outbox(tmp_path, edge.catalogue, ManualClock())
+    first = Outbox(tmp_path, edge.catalogue, ManualClock(), Metrics())
     edge.put(ct_series(3))
     first.absorb()
     item, *_ = first.batch(STUDY, 10)
@@ -99,7 +100,7 @@ def test_a_file_that_is_gone_is_made_anew(edge: Shelves, tmp_path: Path, damage:
         path.unlink()
     else:
         path.write_bytes(b"no database" * 1000)
-    again = Outbox(tmp_path, edge.catalogue, ManualClock())
+    again = Outbox(tmp_path, edge.catalogue, ManualClock(), Metrics())
     assert sorted(one.file for one in again.batch(STUDY, 10)) == sorted(set(files_of(edge)) - {item.file})
     assert again.is_waiting(STUDY)
     again.close()
@@ -142,7 +143,7 @@ def test_refused_until_tried_again_or_sent_again(edge: Shelves, outbox: Outbox) 
 
 def test_how_long_the_oldest_waits(edge: Shelves, tmp_path: Path) -> None:
     clock = ManualClock()
-    outbox = Outbox(tmp_path, edge.catalogue, clock)
+    outbox = Outbox(tmp_path, edge.catalogue, clock, Metrics())
     assert outbox.oldest_s() is None
     edge.put(ct_series(1))
     outbox.absorb()

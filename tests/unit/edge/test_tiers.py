@@ -10,6 +10,7 @@ import pytest
 from nearframe.context import Urgency
 from nearframe.edge.tiers import Consult, Departed, StudyTier, TierFile
 from nearframe.errors import ConfigurationError
+from nearframe.metrics import Metrics
 from nearframe.storage.ports import StudyRef
 
 A, B = StudyRef("main", "1.2.3"), StudyRef("other", "1.2.4")
@@ -33,7 +34,7 @@ def columns(one: StudyTier) -> tuple[object, ...]:
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     consult = Consult("c1", (A, B), Urgency.STAT, "call", 1.0, 2.0)
-    file = TierFile(tmp_path / "tiers.sqlite")
+    file = TierFile(tmp_path / "tiers.sqlite", Metrics())
     assert file.is_new
     file.save([tier(), tier(B)])
     file.save_consult(consult)
@@ -41,37 +42,39 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     changed.given = None
     file.save([changed])
     file.close()
-    again = TierFile(tmp_path / "tiers.sqlite")
-    tiers, consults = again.load()
+    again = TierFile(tmp_path / "tiers.sqlite", Metrics())
+    tiers, consults = again.kept.studies, again.kept.consults
     assert not again.is_new
     assert again.patient_key == file.patient_key
     assert sorted(map(columns, tiers), key=repr) == sorted(map(columns, [tier(), changed]), key=repr)
     assert consults == [consult]
     again.forget(A)
     again.close_consult("c1")
-    assert [one.study for one in again.load()[0]] == [B]
-    assert again.load()[1] == []
     again.close()
+    last = TierFile(tmp_path / "tiers.sqlite", Metrics())
+    assert [one.study for one in last.kept.studies] == [B]
+    assert last.kept.consults == []
+    last.close()
 
 
 def test_a_damaged_file_is_begun_anew(tmp_path: Path) -> None:
     path = tmp_path / "tiers.sqlite"
     path.write_bytes(b"no database at all" * 100)
-    file = TierFile(path)
+    file = TierFile(path, Metrics())
     assert file.is_new
-    assert file.load() == ([], [])
+    assert (file.kept.studies, file.kept.consults) == ([], [])
     file.close()
-    assert (tmp_path / "tiers.sqlite.damaged").exists()
+    assert (tmp_path / "tiers.damaged-1.sqlite").exists()
 
 
 def test_a_file_of_a_newer_release_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "tiers.sqlite"
-    TierFile(path).close()
+    TierFile(path, Metrics()).close()
     with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE meta SET schema = 99")
+        connection.execute("PRAGMA user_version = 99")
     connection.close()
     with pytest.raises(ConfigurationError, match="schema 99"):
-        TierFile(path)
+        TierFile(path, Metrics())
 
 
 def test_the_class_that_holds() -> None:

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import sqlalchemy as sa
 
+from nearframe.edge.ownfile import open_own, rows_of
 from nearframe.ids import Digest
-from nearframe.storage.catalogue.sqlite import open_sqlite
+from nearframe.metrics import Metrics
 from nearframe.storage.ports import StudyRef
+
+SCHEMA: Final = 1
+_FILE_NAME: Final = "pacs.sqlite"
 
 _metadata = sa.MetaData()
 _study = sa.Table(
@@ -39,21 +44,21 @@ class Compared:
 
 
 class Ledger:
-    """Fingerprints of the instances that are here, and when their studies were last compared. Blocks."""
+    """Fingerprints of the instances that are here, and when their studies were last compared. Blocks.
 
-    def __init__(self, home: Path) -> None:
-        self._database = open_sqlite(home / "pacs.sqlite")
-        with self._database.write() as connection:
-            _metadata.create_all(connection)
+    Attributes
+    ----------
+    compared
+        The studies that were here whole when the file was opened.
+    """
+
+    def __init__(self, home: Path, metrics: Metrics) -> None:
+        """Open the file, or begin a new one; see `ownfile.open_own` for what that raises."""
+        file = open_own(home / _FILE_NAME, SCHEMA, _metadata, _compared, metrics)
+        self._database, self.compared = file.database, file.kept
 
     def close(self) -> None:
         self._database.close()
-
-    def compared(self) -> list[Compared]:
-        """Return every study that is here whole."""
-        with self._database.read() as connection:
-            rows = connection.execute(sa.select(_study)).all()
-        return [Compared(StudyRef(row.tenant, row.uid), row.compared_at_s) for row in rows]
 
     def fingerprints(self, study: StudyRef) -> dict[str, Digest]:
         """Return the fingerprints of a study's instances, by SOP Instance UID."""
@@ -90,6 +95,10 @@ class Ledger:
                 connection.execute(
                     sa.insert(_study).values(tenant=study.tenant, uid=study.study_instance_uid, compared_at_s=at_s)
                 )
+
+
+def _compared(connection: sa.Connection) -> list[Compared]:
+    return [Compared(StudyRef(row["tenant"], row["uid"]), row["compared_at_s"]) for row in rows_of(connection, _study)]
 
 
 def _of(column: sa.Column[str], study: StudyRef) -> tuple[sa.ColumnElement[bool], ...]:

@@ -68,7 +68,7 @@ class Mirror:
         self._ledger = ledger
         self._keeping = keeping
         self._changed = changed
-        self._compared_at_s = {entry.study: entry.at_s for entry in ledger.compared()}
+        self._compared_at_s = {entry.study: min(entry.at_s, self._now_s()) for entry in ledger.compared}
         self._studies: SingleFlight[StudyRef, None] = SingleFlight("compare study")
         self._instances: SingleFlight[tuple[StudyRef, str], None] = SingleFlight("retrieve instance")
         self._slots = asyncio.Semaphore(_AT_ONCE)
@@ -147,7 +147,7 @@ class Mirror:
             raise
         at_s = self._now_s()
         shown = await run(shown_in, document, study.study_instance_uid)
-        known = await run(self._ledger.fingerprints, study)
+        known = await run(self._known, study)
         wanted = [one for one in shown if known.get(one.instance) != one.fingerprint]
         gone = known.keys() - {one.instance for one in shown}
         self._keeping.metrics.add(PACS_COMPARED, result="changed" if wanted or gone else "same")
@@ -177,12 +177,20 @@ class Mirror:
 
     async def _remove(self, study: StudyRef) -> None:
         run = self._keeping.workers.run
-        self._compared_at_s.pop(study, None)
-        known = await run(self._ledger.fingerprints, study)
+        known = await run(self._known, study)
         if known:
             await run(self._keeping.catalogue.replicate, [], [(study, uid) for uid in known])
             await run(self._ledger.forget, study)
             self._changed(study)
+        self._compared_at_s.pop(study, None)
+
+    def _known(self, study: StudyRef) -> dict[str, Digest | None]:
+        """Return the fingerprints of a study's instances; None for one that is here and that the ledger lost."""
+        known: dict[str, Digest | None] = {}
+        if study not in self._compared_at_s:
+            records = self._keeping.catalogue.list_instances(study)
+            known = {record.identity.sop_instance_uid: None for record in records}
+        return known | self._ledger.fingerprints(study)
 
     # -- an instance -----------------------------------------------------------------------
 

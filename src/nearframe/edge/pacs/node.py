@@ -88,7 +88,7 @@ class PacsEdge:
             ca=ca, rng=random.Random(),
         )  # fmt: skip
         self._archive = Archive(self.upstream)
-        self._ledger = Ledger(kept.home)
+        self._ledger = Ledger(kept.home, kept.metrics)
         keeping = Keeping(kept.catalogue, kept.store, kept.spool, kept.limits, kept.disk, kept.metrics, clock)
         self.mirror = Mirror(self._archive, self._ledger, keeping, self._changed)
         self.contents = MirroredContents(kept.store, kept.disk, kept.catalogue, kept.sql, self.mirror, kept.metrics)

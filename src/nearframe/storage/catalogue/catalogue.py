@@ -317,6 +317,10 @@ class SQLCatalogue:
         with self.database.write() as connection:
             feed.acknowledge(connection, consumer, event_id)
 
+    def passed(self, consumer: str) -> int:
+        with self.database.read() as connection:
+            return feed.passed(connection, consumer)
+
     # -- what is derived -------------------------------------------------------------------
 
     def conflicts(self, tenant: str, *, open_only: bool = True) -> list[ConflictRecord]:

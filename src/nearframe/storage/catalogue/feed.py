@@ -149,6 +149,12 @@ def _is_after(consumer: str) -> sa.ColumnElement[bool]:
     return _outbox.id > sa.func.coalesce(cursor, 0)
 
 
+def passed(connection: sa.Connection, consumer: str) -> int:
+    """Return a consumer's cursor."""
+    found = connection.execute(sa.select(_consumer.event_id).where(_consumer.name == consumer)).scalar()
+    return int(found or 0)
+
+
 def acknowledge(connection: sa.Connection, consumer: str, event_id: int) -> None:
     """Move a consumer's cursor forward and drop the events every consumer has passed."""
     enrol(connection, consumer)
