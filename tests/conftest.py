@@ -23,9 +23,8 @@ hypothesis.settings.load_profile("project")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add what the fault drill is told."""
-    parser.addoption("--seed", type=int, default=1, help="fault drill: which faults, when")
+    parser.addoption("--seed", type=int, help="fault drill: which faults, when; drawn if left out")
     parser.addoption("--faults", type=int, default=200, help="fault drill: how many")
-    parser.addoption("--budget", type=float, default=1500.0, help="fault drill: most seconds of faults")
 
 
 @pytest.fixture(scope="session")

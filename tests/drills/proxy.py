@@ -1,11 +1,16 @@
-"""A line that can be cut: a TCP relay before a node."""
+"""A line that can be cut, and that spoils what it carries: a TCP relay before a node."""
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from typing import Final
 
 from nearframe import tasks
+
+#: Whatever arrives in one piece this long carries contents, which are proved by their digest. What
+#: proves everything else is TLS; this line has none, so that there is something to flip.
+_SPOILED_BYTES: Final = 32 * 1024
 
 
 class Relay:
@@ -15,11 +20,14 @@ class Relay:
         self._port = port
         self._whole = True
         self._open: set[asyncio.StreamWriter] = set()
+        self._carried: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
+        self._spoil: float | None = None
+        self._spoiled = asyncio.Event()
 
     async def start(self) -> int:
         """Begin to listen; return the port."""
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accepted, "127.0.0.1", 0)
         number: int = self._server.sockets[0].getsockname()[1]
         return number
 
@@ -28,6 +36,8 @@ class Relay:
         if self._server is not None:
             self._server.close()
             await self._server.wait_closed()
+        if self._carried:
+            await asyncio.wait(self._carried)
 
     def cut(self) -> None:
         """Break every connection, whatever is on its way, and refuse new ones."""
@@ -39,7 +49,36 @@ class Relay:
         """Be whole again."""
         self._whole = True
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def flip_a_bit(self, place: float, patience_s: float) -> bool:
+        """Spoil the next contents that pass; return whether there were any in time.
+
+        Parameters
+        ----------
+        place
+            Which of their bytes, as a share of them.
+        """
+        self._spoil = place
+        self._spoiled.clear()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._spoiled.wait(), patience_s)
+        self._spoil = None
+        return self._spoiled.is_set()
+
+    def _passed(self, data: bytes) -> bytes:
+        if self._spoil is None or len(data) < _SPOILED_BYTES:
+            return data
+        changed = bytearray(data)
+        changed[int(self._spoil * len(data))] ^= 1
+        self._spoil = None
+        self._spoiled.set()
+        return bytes(changed)
+
+    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        carried = tasks.spawn(self._carry(reader, writer), name="relay")
+        self._carried.add(carried)
+        carried.add_done_callback(self._carried.discard)
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if not self._whole:
             writer.transport.abort()
             return
@@ -49,16 +88,18 @@ class Relay:
             writer.transport.abort()
             return
         self._open |= {writer, back}
-        ways = [tasks.spawn(_pump(reader, back), name="relay"), tasks.spawn(_pump(there, writer), name="relay")]
+        ways = [
+            tasks.spawn(self._pump(reader, back), name="relay"),
+            tasks.spawn(self._pump(there, writer), name="relay"),
+        ]
         await asyncio.wait(ways)
         self._open -= {writer, back}
 
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(OSError):
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-    writer.transport.abort() if reader.exception() else writer.close()
-    with suppress(OSError):
-        await writer.wait_closed()
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                writer.write(self._passed(data))
+                await writer.drain()
+        writer.transport.abort() if reader.exception() else writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
