@@ -385,7 +385,7 @@ async def open_origin(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Metric
             loop.call_soon_threadsafe(feed.nudge)
 
         takes = await stack.enter_async_context(_taking_in(core, committed))
-        store = Store(takes.ingest, takes.spool, core.limits)
+        store = Store(takes.ingest, takes.spool, core.limits, settings.max_rejected_parts)
         records = InstanceRecords(core.catalogue, core.sql, core.freshness, settings.record_cache_entries)
         allowed = settings.delete_policy == "remove"
         remove = CatalogueRemoval(core.catalogue, records, core.sql, core.freshness, allowed=allowed)
@@ -461,7 +461,7 @@ async def open_edge(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Metrics]
         )
         gate = edge.gate(core.gate)
         takes = await _taking_in_at(edge, core, feed, in_use, stack) if settings.stores == "local" else None
-        store = None if takes is None else Store(takes.ingest, takes.spool, core.limits)
+        store = None if takes is None else Store(takes.ingest, takes.spool, core.limits, settings.max_rejected_parts)
         sync = sync_services(core, edge.contents, feed, takes, edge.study_opened)
         checks = {
             "upstream": upstream_check(lambda: edge.upstream.is_reachable, lambda: edge.follower.is_refused),

@@ -267,6 +267,9 @@ class Settings:
     max_frames: int = _setting(COUNT, 250_000, "limits", "Most frames in one object.")
     max_inflated_bytes: int = _setting(SIZE, GIB, "limits", "Largest deflated data set once inflated.", unit="bytes")
     max_inflate_ratio: int = _setting(COUNT, 800, "limits", "Highest ratio of inflated to deflated bytes.")
+    max_rejected_parts: int = _setting(
+        COUNT, 1000, "limits", "Most parts of one store request that are no object to be stored; then it ends."
+    )
     max_parse_seconds: float = _setting(NUMBER, 30.0, "limits", "Longest time spent parsing one object.", unit="s")
 
     ingest_threads: int = _setting(COUNT, 2, "work", "Objects parsed and stored at the same time.")

@@ -11,13 +11,23 @@ from nearframe import tasks
 from nearframe.context import Context
 from nearframe.dicom.limits import Limits
 from nearframe.dicomweb.ports import FailedInstance, IncomingPart, StoredInstance, StoreReport
-from nearframe.errors import Busy, LimitExceeded, NearframeError, NoSpace, StorageError, UnsupportedMedia
+from nearframe.errors import (
+    Busy,
+    LimitExceeded,
+    NearframeError,
+    NoSpace,
+    RequestError,
+    StorageError,
+    UnsupportedMedia,
+)
 from nearframe.intake.assemble import JSON_TYPES, XML_TYPES, Assembly, NotAssembled
 from nearframe.intake.ingest import Expected, Ingest, NotTaken
 from nearframe.intake.spool import Spool, Spooled
 
 #: Parts of one request in work at the same time; then its sender waits.
 PARTS_AT_ONCE = 8
+#: Each costs a sender a few bytes, and this node a look at it and a line of the answer.
+MAX_REJECTED_PARTS = 1000
 
 
 class _Kind(Enum):
@@ -47,15 +57,22 @@ def _kind_of(headers: Mapping[str, str]) -> _Kind:
 class Store:
     """The `dicomweb.ports.StoreService` of a node that takes in."""
 
-    def __init__(self, ingest: Ingest, spool: Spool, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        ingest: Ingest,
+        spool: Spool,
+        limits: Limits | None = None,
+        max_rejected_parts: int = MAX_REJECTED_PARTS,
+    ) -> None:
         self.spool = spool
+        self._max_rejected_parts = max_rejected_parts
         self._ingest = ingest
         self._limits = limits or Limits()
 
     async def store(self, ctx: Context, parts: AsyncIterator[IncomingPart], study: str | None) -> StoreReport:
         """See `dicomweb.ports.StoreService.store`."""
         with closing(Assembly(self.spool, self._limits)) as assembly:
-            request = _Request(self._ingest, self.spool, assembly, ctx, study)
+            request = _Request(self._ingest, self.spool, assembly, ctx, study, self._max_rejected_parts)
             try:
                 async for part in parts:
                     await request.add(part)
@@ -69,17 +86,35 @@ class Store:
 class _Request:
     """The instances of one request, in the order received."""
 
-    def __init__(self, ingest: Ingest, spool: Spool, assembly: Assembly, ctx: Context, study: str | None) -> None:
+    def __init__(
+        self,
+        ingest: Ingest,
+        spool: Spool,
+        assembly: Assembly,
+        ctx: Context,
+        study: str | None,
+        max_rejected_parts: int,
+    ) -> None:
         self._ingest = ingest
         self._spool = spool
         self._assembly = assembly
         self._ctx = ctx
         self._study = study
+        self._max_rejected_parts = max_rejected_parts
+        self._rejected_parts = 0
         self._room = asyncio.Semaphore(PARTS_AT_ONCE)
         self._outcomes: list[asyncio.Future[StoredInstance | NotTaken]] = []
 
     async def add(self, part: IncomingPart) -> None:
-        """Receive a part, and begin to store it; returns when the next may come."""
+        """Receive a part, and begin to store it; returns when the next may come.
+
+        Raises
+        ------
+        LimitExceeded
+            If too many parts before it were no objects.
+        """
+        if self._rejected_parts > self._max_rejected_parts:
+            raise LimitExceeded("max_rejected_parts", self._max_rejected_parts)
         try:
             match _kind_of(part.headers):
                 case _Kind.INSTANCE:
@@ -125,11 +160,19 @@ class _Request:
 
     async def _take(self, spooled: Spooled) -> StoredInstance | NotTaken:
         try:
-            return await self._ingest.take(self._ctx, spooled, Expected(self._study), "stow")
+            outcome = await self._ingest.take(self._ctx, spooled, Expected(self._study), "stow")
         finally:
             self._room.release()
+        self._count(outcome)
+        return outcome
+
+    def _count(self, outcome: StoredInstance | NotTaken) -> None:
+        # What this node has no room for, or no time, is no fault of the sender's.
+        if isinstance(outcome, NotTaken) and isinstance(outcome.error, RequestError):
+            self._rejected_parts += 1
 
     def _refuse(self, outcome: NotTaken) -> None:
+        self._count(outcome)
         known: asyncio.Future[StoredInstance | NotTaken] = asyncio.get_running_loop().create_future()
         known.set_result(outcome)
         self._outcomes.append(known)

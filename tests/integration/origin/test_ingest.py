@@ -14,9 +14,10 @@ from pydicom.data import get_testdata_file, get_testdata_files
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
 from nearframe.context import local_admin
-from nearframe.errors import Busy, MalformedRequest, NoSpace, UnsupportedMedia
+from nearframe.errors import Busy, LimitExceeded, MalformedRequest, NoSpace, UnsupportedMedia
 from nearframe.intake.ingest import PIXELS_DIFFER
 from nearframe.intake.spool import SpoolLimits
+from nearframe.intake.store import MAX_REJECTED_PARTS, PARTS_AT_ONCE
 from nearframe.metrics import INGEST_BYTES, INGEST_FAILURES, INGEST_INSTANCES
 from nearframe.storage.ports import Outcome
 from nearframe.units import MIB
@@ -284,3 +285,32 @@ async def test_an_object_too_large_fails_alone(tmp_path: Path) -> None:
         report = await node.store(bytes(200_000), packaged("CT_small.dcm"))
         assert [failed.http_status for failed in report.failed] == [413]
         assert len(report.stored) == 1
+
+
+async def test_a_request_of_many_parts_that_are_no_objects_ends_early(node: Node) -> None:
+    read = 0
+
+    async def given() -> AsyncIterator[Part]:
+        nonlocal read
+        yield Part(packaged("CT_small.dcm"))
+        for read in range(1, 100_000):
+            yield Part(b"")
+
+    with pytest.raises(LimitExceeded, match="max_rejected_parts allows 1000") as refused:
+        await node.store_service.store(local_admin("main"), given(), None)
+    assert refused.value.http_status == 413
+    assert read <= MAX_REJECTED_PARTS + 2 * PARTS_AT_ONCE
+    assert node.versions(uid_of(packaged("CT_small.dcm"))) == [packaged("CT_small.dcm")], "what came before is stored"
+
+
+async def test_many_parts_that_this_node_has_no_room_for_are_each_answered(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node.store_service, "_max_rejected_parts", 3)
+
+    async def full(*_: object) -> None:
+        raise NoSpace(1, 0)
+
+    monkeypatch.setattr(node.store_service.spool, "receive", full)
+    with pytest.raises(NoSpace):
+        await node.store(*[packaged("CT_small.dcm")] * 10)
