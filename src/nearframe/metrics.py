@@ -181,9 +181,15 @@ FORWARDED_INSTANCES = _counter(
     "result",
 )
 FORWARDED_BYTES = _counter("forwarded_bytes", "bytes", "Contents sent to the upstream for that.", "kind")
-OUTBOX_INSTANCES = _gauge("outbox_instances", "instances", "Instances taken in here, by how far they are.", "state")
+OUTBOX_INSTANCES = _gauge(
+    "outbox_instances",
+    "instances",
+    "Instances taken in here that are not handed over yet, by how far they are, and their study's class.",
+    "state",
+    "urgency",
+)
 OUTBOX_OLDEST_SECONDS = _gauge(
-    "outbox_oldest_seconds", "s", "How long the oldest instance has waited that is not upstream."
+    "outbox_oldest_seconds", "s", "How long the oldest instance of a class has waited that is not upstream.", "urgency"
 )
 
 STORE_CONTENTS = _gauge("store_contents", "contents", "Different contents held: frames, bulk values, headers.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import re
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -237,10 +238,18 @@ class Edge:
         return Urgency.ROUTINE if tier is None else tier.urgency
 
     def _measure_outbox(self) -> None:
-        counts, oldest_s = self._kept.outbox.counts(), self._kept.outbox.oldest_s()
-        for state in State:
-            self._kept.metrics.set(OUTBOX_INSTANCES, counts[state], state=state.value)
-        self._kept.metrics.set(OUTBOX_OLDEST_SECONDS, oldest_s or 0.0)
+        instances = Counter[tuple[State, Urgency]]()
+        oldest_s: dict[Urgency, float] = defaultdict(float)
+        for line in self._kept.outbox.stock():
+            urgency = self._urgency_of(line.study)
+            instances[line.state, urgency] += line.instances
+            if line.state is not State.VERIFIED:
+                oldest_s[urgency] = max(oldest_s[urgency], line.oldest_s)
+        for urgency in Urgency:
+            name = urgency.name.lower()
+            for state in State:
+                self._kept.metrics.set(OUTBOX_INSTANCES, instances[state, urgency], state=state.value, urgency=name)
+            self._kept.metrics.set(OUTBOX_OLDEST_SECONDS, oldest_s[urgency], urgency=name)
 
     def _changed(self, study: StudyRef) -> None:
         self._kept.freshness.changed(study)

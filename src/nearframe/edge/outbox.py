@@ -287,6 +287,18 @@ class Outbox:
         counts = {state: found.get(state, 0) for state in State}
         return counts | {State.VERIFIED: counts[State.VERIFIED] + done}
 
+    def stock(self) -> list[Line]:
+        """Return what is in the box, of all tenants, by study and state; reasons are left out."""
+        grouped = (_item.tenant, _item.study, _item.state)
+        statement = sa.select(*grouped, sa.func.count().label("instances"), sa.func.min(_item.since).label("since"))
+        now = self._clock.now().timestamp()
+        with self._database.read() as connection:
+            rows = connection.execute(statement.group_by(*grouped)).all()
+        return [
+            Line(StudyRef(row.tenant, row.study), State(row.state), row.instances, max(0.0, now - row.since), "")
+            for row in rows
+        ]
+
     def oldest_s(self) -> float | None:
         """Return how long the oldest instance has waited that is not upstream, those refused included."""
         statement = sa.select(sa.func.min(_item.since)).where(_item.state != State.VERIFIED.value)

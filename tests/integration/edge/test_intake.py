@@ -201,7 +201,10 @@ async def test_people_see_what_waits(site: Site, capsys: pytest.CaptureFixture[s
         assert health["checks"]["outbox"]["state"] == "degraded"
         assert "2 instances are here alone" in health["checks"]["outbox"]["reason"]
         assert (await edge.client.get("/api/status")).json()["outbox"]["spooled"] == 2
-        assert 'nearframe_outbox_instances{state="spooled"} 2' in (await edge.client.get("/metrics")).text
+        assert (
+            'nearframe_outbox_instances{state="spooled",urgency="routine"} 2'
+            in (await edge.client.get("/metrics")).text
+        )
 
 
 async def command(*arguments: str) -> int:
