@@ -39,19 +39,34 @@ class Node:
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = folder / f"{role}.log"
         listen = ("--http", f"127.0.0.1:{self.port}", "--home", str(self.home))
-        self._command = [sys.executable, "-m", "nearframe", role, *_SETTINGS, *listen, *options]
+        self._arguments = [role, *_SETTINGS, *listen, *options]
         self._process: subprocess.Popen[bytes] | None = None
 
-    async def start(self) -> None:
-        """Start, and wait until it answers."""
+    async def start(self, *dies: str) -> None:
+        """Start, and wait until it answers.
+
+        Parameters
+        ----------
+        dies
+            The step at which it is to end, and whether before or after it; see `dying`.
+        """
+        program = ["tests.drills.dying", *dies] if dies else ["nearframe"]
+        command = [sys.executable, "-m", *program, *self._arguments]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(self._command, stdout=log, stderr=log, env=environment)
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         async with asyncio.timeout(_START_S):
             while not await self._answers():
                 code = self._process.poll()
                 assert code is None, f"it ended with {code}: {self.log.read_text()[-2000:]}"
                 await asyncio.sleep(0.05)
+
+    async def ended(self) -> int:
+        """Wait until it has ended by itself; return its exit code, negative for a signal."""
+        assert self._process is not None
+        code = await asyncio.to_thread(self._process.wait)
+        self._process = None
+        return code
 
     def kill(self) -> None:
         """End it as a crash would: what it wrote is in the system's page cache still."""
