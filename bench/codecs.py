@@ -24,8 +24,8 @@ import numpy as np
 from bench.corpus import slice_pixels
 from bench.studies import studies_folder
 from nearframe.dicom import transfersyntax as ts
-from nearframe.dicom.codecs import decode_frame, decoded_description, is_reversible
-from nearframe.dicom.encoders import ENCODERS, can_encode
+from nearframe.dicom.codecs import decode_frame, is_reversible
+from nearframe.dicom.encoders import ENCODERS
 from nearframe.dicom.frames import pix_digest
 from nearframe.dicom.model import PixelDescription
 from nearframe.dicom.native import Samples, encode_native
@@ -33,6 +33,7 @@ from nearframe.dicom.render import thumbnail
 from nearframe.dicom.renderparameters import RenderParameters
 from nearframe.dicom.source import BytesSource
 from nearframe.dicom.split import read_piece, split
+from nearframe.dicom.targets import can_encode, decoded_description
 from nearframe.dicom.transcode import best_rendition
 from nearframe.errors import NearframeError
 

@@ -23,12 +23,13 @@ import numpy as np
 from PIL import Image
 
 from bench.studies import studies_folder
-from nearframe.dicom.codecs import decode_frame, decoded_description
+from nearframe.dicom.codecs import decode_frame
 from nearframe.dicom.model import PixelDescription
 from nearframe.dicom.native import Samples
 from nearframe.dicom.renderparameters import RenderParameters
 from nearframe.dicom.source import BytesSource
 from nearframe.dicom.split import read_piece, split
+from nearframe.dicom.targets import decoded_description
 from nearframe.errors import NearframeError
 from nearframe.perceptual.phash import PerceptualHash, hash_frame
 

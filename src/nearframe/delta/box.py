@@ -19,8 +19,8 @@ import numpy.typing as npt
 from nearframe.delta.coding import decode_samples, described, encode_samples
 from nearframe.delta.frame import Frame, FrameForm, Words, base_samples, check_rebuildable, from_words, unsigned
 from nearframe.delta.rates import Rates
-from nearframe.dicom.codecs import colour_model
 from nearframe.dicom.model import PixelDescription
+from nearframe.dicom.targets import colour_model
 from nearframe.errors import MalformedRequest
 from nearframe.wire.framerecipe import FrameRecipe, Operation
 

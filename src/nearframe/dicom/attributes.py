@@ -6,6 +6,7 @@ worklists ask for beside it. Everything else stays reachable through the metadat
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Final
 
 from nearframe.dicom.dictionary import tag_of
@@ -58,17 +59,30 @@ def keys(*keywords: str) -> tuple[str, ...]:
     return tuple(sorted(f"{tag:08X}" for tag in tags.values() if tag is not None))
 
 
-STUDY_KEYS: Final = keys(*_ALL_LEVELS, *_STUDY)
-SERIES_KEYS: Final = keys(*_ALL_LEVELS, *_SERIES)
-INSTANCE_KEYS: Final = keys(*_ALL_LEVELS, *_INSTANCE)
+@cache
+def study_keys() -> tuple[str, ...]:
+    """Return the keys of a study's attributes."""
+    return keys(*_ALL_LEVELS, *_STUDY)
+
+
+@cache
+def series_keys() -> tuple[str, ...]:
+    """Return the keys of a series' attributes."""
+    return keys(*_ALL_LEVELS, *_SERIES)
+
+
+@cache
+def instance_keys() -> tuple[str, ...]:
+    """Return the keys of an instance's attributes."""
+    return keys(*_ALL_LEVELS, *_INSTANCE)
 
 
 def attributes_of(metadata: DICOMJSON) -> Attributes:
     """Return the search attributes of an instance, by level."""
     return Attributes(
-        study=_subset(metadata, STUDY_KEYS),
-        series=_subset(metadata, SERIES_KEYS),
-        instance=_subset(metadata, INSTANCE_KEYS),
+        study=_subset(metadata, study_keys()),
+        series=_subset(metadata, series_keys()),
+        instance=_subset(metadata, instance_keys()),
     )
 
 

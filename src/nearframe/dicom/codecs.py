@@ -7,7 +7,7 @@ object's header before a codec may allocate anything.
 Samples come as stored: not rescaled, not windowed, bits above Bits Stored kept. Colour
 comes interleaved. Two colour transforms are undone because they belong to the codec and
 not to the picture: RCT/ICT of JPEG 2000, and YCbCr of lossy JPEG, which no two decoders
-undo alike anyway. `decoded_description` says what the samples are.
+undo alike anyway. `targets.decoded_description` says what the samples are.
 
 References
 ----------
@@ -17,7 +17,6 @@ PS3.5 section 8.2 and Annex A.4; PS3.3 C.7.6.3.1.2.
 from __future__ import annotations
 
 import zlib
-from dataclasses import replace
 
 import imagecodecs
 import numpy as np
@@ -52,7 +51,7 @@ def decode_frame(
         Halve the resolution up to this many times if the codec can do so without decoding
         the rest (HTJ2K). Others give the full frame: look at the shape.
     to_rgb
-        False to have the YCbCr of lossy JPEG as it is, not as `decoded_description` says.
+        False to have the YCbCr of lossy JPEG as it is, not as `targets.decoded_description` says.
 
     Returns
     -------
@@ -87,15 +86,6 @@ def decode_frame(
             raise NotAcceptable("frames of this transfer syntax cannot be decoded")
 
 
-def decoded_description(transfer_syntax_uid: str, pixel: PixelDescription) -> PixelDescription:
-    """Return `pixel` as it describes what `decode_frame` gives: colour model undone, interleaved."""
-    return replace(
-        pixel,
-        photometric_interpretation=_decoded_photometric(ts.transfer_syntax(transfer_syntax_uid), pixel),
-        planar_configuration=0,
-    )
-
-
 def is_ybr_full(encoded: bytes, transfer_syntax_uid: str, pixel: PixelDescription) -> bool:
     """Return True if header and stream agree that a frame of lossy JPEG is YCbCr, at full resolution.
 
@@ -110,13 +100,6 @@ def is_ybr_full(encoded: bytes, transfer_syntax_uid: str, pixel: PixelDescriptio
     if pixel.photometric_interpretation != "YBR_FULL" or (syntax.codec, syntax.loss) != (Codec.JPEG, Loss.LOSSY):
         return False
     return _is_ycbcr(read_jpeg(encoded), pixel)
-
-
-def colour_model(photometric_interpretation: str) -> str:
-    """Return what samples are once the codec's own transform and subsampling are undone."""
-    return {"YBR_RCT": "RGB", "YBR_ICT": "RGB", "YBR_FULL_422": "YBR_FULL"}.get(
-        photometric_interpretation, photometric_interpretation
-    )
 
 
 def is_reversible(encoded: bytes, transfer_syntax_uid: str, pixel: PixelDescription) -> bool:
@@ -233,12 +216,6 @@ def _is_ycbcr(stream: Codestream, pixel: PixelDescription) -> bool:
     if stream.is_ycbcr is None:
         return pixel.photometric_interpretation != "RGB"
     return stream.is_ycbcr
-
-
-def _decoded_photometric(syntax: ts.TransferSyntax, pixel: PixelDescription) -> str:
-    if pixel.samples_per_pixel == 3 and syntax.codec is Codec.JPEG and syntax.loss is Loss.LOSSY:
-        return "RGB"
-    return colour_model(pixel.photometric_interpretation)
 
 
 def _inflate(encoded: bytes, pixel: PixelDescription) -> bytes:

@@ -15,11 +15,11 @@ import imagecodecs
 import numpy as np
 
 from nearframe.dicom import transfersyntax as ts
-from nearframe.dicom.codecs import colour_model
 from nearframe.dicom.frames import fits_bits_stored
 from nearframe.dicom.model import PixelDescription
 from nearframe.dicom.native import Samples
 from nearframe.dicom.rle import encode_rle
+from nearframe.dicom.targets import colour_model
 
 #: PS3.5 10.18: the lowest resolution of an RPCL stream has at most this many rows or columns.
 MAX_BASE_PIXELS = 64
@@ -91,7 +91,7 @@ def encode_jpeg_lossless(pixels: Samples, pixel: PixelDescription) -> bytes:
     )
 
 
-#: What we can write, by transfer syntax; a syntax that allows loss gets a lossless stream all the same.
+#: How each of `targets.WRITTEN` is written.
 ENCODERS: dict[str, Callable[[Samples, PixelDescription], bytes]] = {
     ts.HTJ2KLosslessRPCL: encode_htj2k,
     ts.HTJ2KLossless: encode_htj2k,
@@ -104,15 +104,6 @@ ENCODERS: dict[str, Callable[[Samples, PixelDescription], bytes]] = {
     ts.JPEGLossless: encode_jpeg_lossless,
     ts.RLELossless: encode_rle,
 }
-
-
-def can_encode(transfer_syntax_uid: str, pixel: PixelDescription) -> bool:
-    """Return True if frames like this can be written in that transfer syntax."""
-    if transfer_syntax_uid not in ENCODERS or pixel.vr in ("OF", "OD"):
-        return False
-    if transfer_syntax_uid == ts.RLELossless:
-        return pixel.bits_allocated in (8, 16, 32) and pixel.samples_per_pixel * pixel.bits_allocated // 8 <= 15
-    return pixel.bits_allocated in (8, 16) and pixel.samples_per_pixel in (1, 3)
 
 
 def encoded_photometric(transfer_syntax_uid: str, pixel: PixelDescription) -> str:

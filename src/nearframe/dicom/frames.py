@@ -40,9 +40,10 @@ import struct
 
 import numpy as np
 
-from nearframe.dicom.codecs import colour_model, decode_frame, is_reversible
+from nearframe.dicom.codecs import decode_frame, is_reversible
 from nearframe.dicom.model import PixelDescription
 from nearframe.dicom.native import Samples, encode_native, sample_dtype
+from nearframe.dicom.targets import colour_model
 from nearframe.ids import Digest, sha256
 
 _HEADER = struct.Struct("<8sII6B16s")

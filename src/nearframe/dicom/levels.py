@@ -8,9 +8,10 @@ digits, as in DICOM JSON.
 from __future__ import annotations
 
 from enum import IntEnum
+from functools import cache
 from typing import Final
 
-from nearframe.dicom.attributes import INSTANCE_KEYS, SERIES_KEYS, STUDY_KEYS, keys
+from nearframe.dicom.attributes import instance_keys, keys, series_keys, study_keys
 
 
 class Level(IntEnum):
@@ -20,13 +21,6 @@ class Level(IntEnum):
     SERIES = 2
     INSTANCE = 3
 
-
-#: What an answer has if the object has it.
-ANSWER: Final = {
-    Level.STUDY: frozenset(STUDY_KEYS),
-    Level.SERIES: frozenset(SERIES_KEYS),
-    Level.INSTANCE: frozenset(INSTANCE_KEYS),
-}
 
 #: Computed by the archive, never taken from an object: the highest level whose answers have it.
 COMPUTED: Final = {
@@ -43,57 +37,71 @@ COMPUTED: Final = {
 # PS3.3 C.7.1 Patient, C.7.2 Study, and C.7.1.3, C.7.2.3 Clinical Trial: groups 0010, 0012 and 0032,
 # what answers show of a study, and these.
 _STUDY_GROUPS: Final = ("0010", "0012", "0032")
-_STUDY_MODULES: Final = ANSWER[Level.STUDY] | set(
-    keys(
-        "PhysiciansOfRecord",
-        "PhysiciansOfRecordIdentificationSequence",
-        "PhysiciansReadingStudyIdentificationSequence",
-        "ReferringPhysicianAddress",
-        "ReferringPhysicianTelephoneNumbers",
-        "ConsultingPhysicianIdentificationSequence",
-        "AdmittingDiagnosesCodeSequence",
-        "ReferencedStudySequence",
-        "ReferencedPatientSequence",
-        "IssuerOfAdmissionIDSequence",
-        "ServiceEpisodeID",
-        "ServiceEpisodeDescription",
-        "IssuerOfServiceEpisodeIDSequence",
-        "ReasonForTheRequestedProcedure",
-        "ReasonForPerformedProcedureCodeSequence",
-    )
+_STUDY_MODULES: Final = (
+    "PhysiciansOfRecord",
+    "PhysiciansOfRecordIdentificationSequence",
+    "PhysiciansReadingStudyIdentificationSequence",
+    "ReferringPhysicianAddress",
+    "ReferringPhysicianTelephoneNumbers",
+    "ConsultingPhysicianIdentificationSequence",
+    "AdmittingDiagnosesCodeSequence",
+    "ReferencedStudySequence",
+    "ReferencedPatientSequence",
+    "IssuerOfAdmissionIDSequence",
+    "ServiceEpisodeID",
+    "ServiceEpisodeDescription",
+    "IssuerOfServiceEpisodeIDSequence",
+    "ReasonForTheRequestedProcedure",
+    "ReasonForPerformedProcedureCodeSequence",
 )
 
-# PS3.3 C.7.3 Series, C.7.4 Frame of Reference, C.7.5 Equipment.
-_SERIES_MODULES: Final = ANSWER[Level.SERIES] | set(
-    keys(
-        "InstitutionAddress",
-        "InstitutionCodeSequence",
-        "InstitutionalDepartmentTypeCodeSequence",
-        "PerformingPhysicianIdentificationSequence",
-        "OperatorIdentificationSequence",
-        "RelatedSeriesSequence",
-        "ClinicalTrialCoordinatingCenterName",
-        "ClinicalTrialSeriesID",
-        "ClinicalTrialSeriesDescription",
-        "GantryID",
-        "SpatialResolution",
-        "DateOfLastCalibration",
-        "TimeOfLastCalibration",
-        "PositionReferenceIndicator",
-        "PerformedProcedureStepEndDate",
-        "PerformedProcedureStepEndTime",
-        "PerformedProtocolCodeSequence",
-        "CommentsOnThePerformedProcedureStep",
-    )
+# PS3.3 C.7.3 Series, C.7.4 Frame of Reference, C.7.5 Equipment: what answers show of a series, and these.
+_SERIES_MODULES: Final = (
+    "InstitutionAddress",
+    "InstitutionCodeSequence",
+    "InstitutionalDepartmentTypeCodeSequence",
+    "PerformingPhysicianIdentificationSequence",
+    "OperatorIdentificationSequence",
+    "RelatedSeriesSequence",
+    "ClinicalTrialCoordinatingCenterName",
+    "ClinicalTrialSeriesID",
+    "ClinicalTrialSeriesDescription",
+    "GantryID",
+    "SpatialResolution",
+    "DateOfLastCalibration",
+    "TimeOfLastCalibration",
+    "PositionReferenceIndicator",
+    "PerformedProcedureStepEndDate",
+    "PerformedProcedureStepEndTime",
+    "PerformedProtocolCodeSequence",
+    "CommentsOnThePerformedProcedureStep",
 )
+
+
+@cache
+def answer_keys(level: Level) -> frozenset[str]:
+    """Return what an answer has if the object has it."""
+    return frozenset({Level.STUDY: study_keys, Level.SERIES: series_keys, Level.INSTANCE: instance_keys}[level]())
+
+
+@cache
+def study_modules() -> frozenset[str]:
+    """Return what describes a study, besides whole groups."""
+    return answer_keys(Level.STUDY).union(keys(*_STUDY_MODULES))
+
+
+@cache
+def series_modules() -> frozenset[str]:
+    """Return what describes a series."""
+    return answer_keys(Level.SERIES).union(keys(*_SERIES_MODULES))
 
 
 def level_of(tag: str) -> Level:
     """Return the level that an attribute describes; what no study or series module names is the instance's."""
     if tag in COMPUTED:
         return COMPUTED[tag]
-    if tag in _SERIES_MODULES:
+    if tag in series_modules():
         return Level.SERIES
-    if tag in _STUDY_MODULES or tag[:4] in _STUDY_GROUPS:
+    if tag in study_modules() or tag[:4] in _STUDY_GROUPS:
         return Level.STUDY
     return Level.INSTANCE

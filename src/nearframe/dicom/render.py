@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image
 
-from nearframe.dicom.codecs import decode_frame, decoded_description
+from nearframe.dicom.codecs import decode_frame
 from nearframe.dicom.grayscale import (
     Display,
     Values,
@@ -27,6 +27,7 @@ from nearframe.dicom.grayscale import (
 from nearframe.dicom.model import PixelDescription
 from nearframe.dicom.native import Samples
 from nearframe.dicom.renderparameters import RenderParameters
+from nearframe.dicom.targets import decoded_description
 from nearframe.dicom.viewport import Viewport, square_pixels
 from nearframe.errors import LimitExceeded, MalformedRequest, NotAcceptable
 

@@ -16,12 +16,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from nearframe.dicom import transfersyntax as ts
-from nearframe.dicom.codecs import check_limits, decode_frame, decoded_description, is_reversible, is_ybr_full
-from nearframe.dicom.encoders import ENCODERS, can_encode, encoded_photometric
+from nearframe.dicom.codecs import check_limits, decode_frame, is_reversible, is_ybr_full
+from nearframe.dicom.encoders import ENCODERS, encoded_photometric
 from nearframe.dicom.frames import pix_digest
 from nearframe.dicom.j2kheader import resolution_offsets
 from nearframe.dicom.model import PixelDescription
 from nearframe.dicom.native import SUBSAMPLED_422, Samples, byteswapped, encode_native
+from nearframe.dicom.targets import can_encode, decoded_description, targets
 from nearframe.dicom.transfersyntax import Codec, Loss
 from nearframe.errors import IntegrityError, NotAcceptable
 
@@ -81,18 +82,6 @@ def transcode(encoded: bytes, transfer_syntax_uid: str, pixel: PixelDescription,
         raise NotAcceptable("a lossy original is not encoded again", (transfer_syntax_uid, ts.ExplicitVRLittleEndian))
     samples = decode_frame(encoded, transfer_syntax_uid, pixel)
     return _encode(samples, decoded_description(transfer_syntax_uid, pixel), target_uid)
-
-
-def targets(transfer_syntax_uid: str, pixel: PixelDescription) -> tuple[str, ...]:
-    """Return the transfer syntaxes frames can be had in, as far as the UID alone tells; their own first."""
-    syntax = ts.transfer_syntax(transfer_syntax_uid)
-    own = (transfer_syntax_uid,)
-    if not syntax.is_decodable:
-        return own
-    others = [ts.ExplicitVRLittleEndian]
-    if syntax.loss is Loss.LOSSLESS:
-        others += [uid for uid in ENCODERS if can_encode(uid, pixel)]
-    return own + tuple(uid for uid in others if uid != transfer_syntax_uid)
 
 
 def to_explicit_le(encoded: bytes, transfer_syntax_uid: str, pixel: PixelDescription) -> TranscodedFrame:

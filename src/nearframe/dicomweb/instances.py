@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 from starlette.responses import Response
 
+from nearframe.dicom.targets import DEFAULT
 from nearframe.dicomweb import negotiation
 from nearframe.dicomweb.address import instance_path
 from nearframe.dicomweb.answers import Resource, answer
@@ -14,7 +15,7 @@ from nearframe.dicomweb.services import Services
 from nearframe.errors import NotAcceptable
 from nearframe.ids import sha256_of
 from nearframe.query.body import Body, Held, Segment, Streamed
-from nearframe.query.retrieve_instances import DEFAULT, InstanceService
+from nearframe.query.retrieve_instances import InstanceService
 from nearframe.storage.ports import InstanceRecord
 from nearframe.wire import multipart
 from nearframe.wire.accept import DICOM, Representation

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from nearframe.dicom.targets import DEFAULT
 from nearframe.dicom.transfersyntax import ExplicitVRLittleEndian, media_type_of
 from nearframe.errors import NotAcceptable
-from nearframe.query.retrieve_instances import DEFAULT
 from nearframe.wire.accept import DICOM, OCTET_STREAM, AcceptRange, Offer, Representation, negotiate
 
 DICOM_JSON: Final = "application/dicom+json"

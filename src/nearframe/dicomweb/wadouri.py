@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from nearframe.dicom.grayscale import VOIFunction, Window
 from nearframe.dicom.render import RENDERED_MEDIA_TYPES, RenderOptions
+from nearframe.dicom.targets import AS_STORED, DEFAULT
 from nearframe.dicom.viewport import MAX_VIEWPORT_PIXELS, Viewport
 from nearframe.dicomweb import bulkdata
 from nearframe.dicomweb.answers import Resource, answer
@@ -16,7 +17,6 @@ from nearframe.dicomweb.rendered import pictures
 from nearframe.dicomweb.services import Services
 from nearframe.errors import MalformedRequest, NotAcceptable, Refused
 from nearframe.ids import normalise_uid
-from nearframe.query.retrieve_instances import AS_STORED, DEFAULT
 from nearframe.query.retrieve_rendered import Kind, kind_of
 from nearframe.storage.ports import InstanceRecord
 from nearframe.wire.accept import DICOM, AcceptRange, Offer, Representation, negotiate, parse_accept

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nearframe.dicom.codecs import decode_frame, decoded_description
+from nearframe.dicom.codecs import decode_frame
 from nearframe.dicom.model import PixelDescription
 from nearframe.dicom.native import Samples
 from nearframe.dicom.renderparameters import RenderParameters
+from nearframe.dicom.targets import decoded_description
 from nearframe.perceptual.luminance import SIDE, Plane, luminance
 
 HASH_BYTES = 32

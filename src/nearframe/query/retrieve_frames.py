@@ -13,13 +13,12 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from nearframe.cache.singleflight import SingleFlight
 from nearframe.cache.sizedlru import SizedLRU
 from nearframe.context import Context
-from nearframe.dicom.codecs import decoded_description
-from nearframe.dicom.transcode import TranscodedFrame, targets, transcode
+from nearframe.dicom.targets import decoded_description, targets
 from nearframe.dicom.transfersyntax import (
     OCTET_STREAM,
     Codec,
@@ -34,6 +33,9 @@ from nearframe.query.known_renditions import KnownRenditions
 from nearframe.query.workers import Workers
 from nearframe.storage.ports import Catalogue, InstanceRecord, Rendition
 from nearframe.units import MIB
+
+if TYPE_CHECKING:
+    from nearframe.dicom.transcode import TranscodedFrame
 
 #: The encoding renditions are made in: any prefix of it is an exact lower resolution.
 RENDITION_SYNTAX: Final = HTJ2KLosslessRPCL
@@ -245,6 +247,9 @@ class FrameService:
     async def _make(
         self, context: Context, record: InstanceRecord, frame_number: int, target: str, key: Digest
     ) -> TranscodedFrame:
+        # Codecs are imported when the first frame is made: a node serves what it holds before.
+        from nearframe.dicom.transcode import transcode
+
         assert record.pixel is not None  # noqa: S101 - nothing is offered to be made without it
         encoded = await self._contents.read(context, record.study, record.frames.enc_of(frame_number - 1))
         try:

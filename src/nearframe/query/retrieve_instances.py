@@ -21,7 +21,8 @@ from nearframe.dicom.reencode import (
     element_header,
     file_meta,
 )
-from nearframe.dicom.transcode import TranscodedFrame, targets
+from nearframe.dicom.targets import AS_STORED, DEFAULT, targets
+from nearframe.dicom.transcode import TranscodedFrame
 from nearframe.dicom.transfersyntax import Codec, ExplicitVRLittleEndian, Loss, transfer_syntax
 from nearframe.errors import NotAcceptable
 from nearframe.query.body import Body, Held, Segment, Streamed
@@ -31,10 +32,6 @@ from nearframe.query.retrieve_frames import FrameForm, FrameService, Source
 from nearframe.query.stored_file import StoredFile, read_header
 from nearframe.query.workers import Workers
 from nearframe.storage.ports import InstanceRecord
-
-AS_STORED: Final = "*"
-#: What ``application/dicom`` means without a transfer syntax; see `InstanceService.target`.
-DEFAULT: Final = "default"
 
 _ITEM_HEADER_BYTES: Final = 8
 _MAX_VALUE_BYTES: Final = 0xFFFFFFFE  # PS3.5 section 7.1: 32 bits, even

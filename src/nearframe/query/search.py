@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from nearframe.context import Context
-from nearframe.dicom.levels import ANSWER, COMPUTED, Level, level_of
+from nearframe.dicom.levels import COMPUTED, Level, answer_keys, level_of
 from nearframe.dicom.model import DICOMJSON
 from nearframe.query.matching import accepts
 from nearframe.query.qido import Query, parse_query
@@ -130,7 +130,8 @@ class _View:
         if level > Level.SERIES and not in_series:
             parents.add(Level.SERIES)
         shown = {level, *parents}
-        held = _ALWAYS.union(*(ANSWER[one] for one in shown), (tag for tag, one in COMPUTED.items() if one in shown))
+        computed = {tag for tag, one in COMPUTED.items() if one in shown}
+        held = _ALWAYS.union(computed, *(answer_keys(one) for one in shown))
         asked = {tag for tag in query.keys | query.include if level_of(tag) <= level}
         return cls(level, frozenset(parents), frozenset(asked - held), query.include_all)
 
@@ -186,7 +187,7 @@ def _above(level: Level, found: Found) -> dict[Level, DICOMJSON]:
 
 def _is_answered(level: Level, tag: str) -> bool:
     """Tell whether the prepared answers of a level and those above hold an attribute, if the object has it."""
-    return level_of(tag) <= level and (tag in COMPUTED or any(tag in ANSWER[one] for one in Level if one <= level))
+    return level_of(tag) <= level and (tag in COMPUTED or any(tag in answer_keys(one) for one in Level if one <= level))
 
 
 def _supported(level: Level, criteria: Sequence[Criterion]) -> tuple[list[Criterion], list[Criterion]]:

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from nearframe.dicom import transfersyntax as ts
-from nearframe.dicom.codecs import decode_frame, decoded_description, is_reversible
+from nearframe.dicom.codecs import decode_frame, is_reversible
 from nearframe.dicom.model import PixelDescription
 from nearframe.dicom.native import Samples
+from nearframe.dicom.targets import decoded_description
 from nearframe.errors import LimitExceeded, MalformedDICOM, NotAcceptable
 from tests.frame_samples import (
     FrameSample,

@@ -5,11 +5,12 @@ import pytest
 
 from nearframe.dicom import transfersyntax as ts
 from nearframe.dicom.codecs import decode_frame
-from nearframe.dicom.encoders import ENCODERS, MAX_BASE_PIXELS, can_encode, decomposition_levels, encode_htj2k
+from nearframe.dicom.encoders import ENCODERS, MAX_BASE_PIXELS, decomposition_levels, encode_htj2k
 from nearframe.dicom.j2kheader import read_jpeg_2000
 from nearframe.dicom.jpegheader import read_jpeg
 from nearframe.dicom.model import PixelDescription
 from nearframe.dicom.native import Samples
+from nearframe.dicom.targets import can_encode
 from tests.frame_samples import colour, grey
 
 RNG = np.random.default_rng(11)

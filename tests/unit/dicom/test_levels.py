@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from pydicom.datadict import keyword_for_tag
 
-from nearframe.dicom.attributes import INSTANCE_KEYS, SERIES_KEYS, STUDY_KEYS, keys
-from nearframe.dicom.levels import _SERIES_MODULES, _STUDY_MODULES, COMPUTED, Level, level_of
+from nearframe.dicom.attributes import instance_keys, keys, series_keys, study_keys
+from nearframe.dicom.levels import COMPUTED, Level, level_of, series_modules, study_modules
 
 
 @pytest.mark.parametrize(
@@ -34,12 +34,12 @@ def test_a_private_attribute_is_the_instances() -> None:
 
 def test_answers_show_an_attribute_at_the_level_it_describes() -> None:
     common = {"00080005", "00080201"}
-    for level, found in ((Level.STUDY, STUDY_KEYS), (Level.SERIES, SERIES_KEYS), (Level.INSTANCE, INSTANCE_KEYS)):
+    for level, found in ((Level.STUDY, study_keys()), (Level.SERIES, series_keys()), (Level.INSTANCE, instance_keys())):
         assert {tag for tag in found if level_of(tag) is not level} <= common
         assert list(found) == sorted(found)
         assert not COMPUTED.keys() & found
 
 
 def test_every_keyword_is_in_the_dictionary() -> None:
-    assert all(keyword_for_tag(int(tag, 16)) for tag in _STUDY_MODULES | _SERIES_MODULES)
+    assert all(keyword_for_tag(int(tag, 16)) for tag in study_modules() | series_modules())
     assert keys("NoSuchKeyword") == ()

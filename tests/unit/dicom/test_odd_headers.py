@@ -12,7 +12,8 @@ from nearframe.dicom.frames import pix_of_frame
 from nearframe.dicom.model import PixelDescription
 from nearframe.dicom.render import render
 from nearframe.dicom.renderparameters import RenderParameters
-from nearframe.dicom.transcode import best_rendition, targets, transcode
+from nearframe.dicom.targets import targets
+from nearframe.dicom.transcode import best_rendition, transcode
 from nearframe.errors import NearframeError
 from nearframe.perceptual.phash import hash_encoded_frame
 

@@ -10,7 +10,7 @@ from PIL import Image
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut, convert_color_space
 
 from nearframe.dicom import transfersyntax as ts
-from nearframe.dicom.codecs import decode_frame, decoded_description
+from nearframe.dicom.codecs import decode_frame
 from nearframe.dicom.grayscale import VOIFunction, Window
 from nearframe.dicom.model import PixelDescription
 from nearframe.dicom.render import (
@@ -22,6 +22,7 @@ from nearframe.dicom.render import (
     thumbnail,
 )
 from nearframe.dicom.renderparameters import RenderParameters
+from nearframe.dicom.targets import decoded_description
 from nearframe.dicom.viewport import Viewport
 from nearframe.errors import LimitExceeded, MalformedRequest, NotAcceptable
 from tests.frame_samples import FrameSample, colour, grey, htj2k, packaged
