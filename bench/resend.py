@@ -27,8 +27,9 @@ import pydicom
 
 from bench import corpus
 from bench.studies import studies_folder
-from nearframe.app import open_edge, open_origin
+from nearframe.app import open_origin
 from nearframe.config import Settings
+from nearframe.edgeapp import open_edge
 from nearframe.listener.testing import running
 from nearframe.metrics import UPSTREAM_BYTES, Metrics
 

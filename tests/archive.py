@@ -19,6 +19,7 @@ from nearframe.context import local_admin
 from nearframe.dicom.limits import Limits
 from nearframe.dicomweb.address import instance_path
 from nearframe.dicomweb.app import dicomweb_app
+from nearframe.dicomweb.frameservices import frame_services
 from nearframe.dicomweb.ports import StoredInstance
 from nearframe.dicomweb.services import services
 from nearframe.intake.ingest import Ingest
@@ -27,7 +28,6 @@ from nearframe.intake.store import Store
 from nearframe.metrics import Metrics
 from nearframe.query.contents import LocalContents
 from nearframe.query.freshness import Freshness
-from nearframe.query.records import InstanceRecords
 from nearframe.query.remove import CatalogueRemoval
 from nearframe.query.workers import Workers
 from nearframe.storage.catalogue import open_catalogue
@@ -55,10 +55,18 @@ class Archive:
         self.clock = ManualClock()
         self.ingest = Ingest(self.contents, self.catalogue, Metrics())
         self.store = Store(self.ingest, Spool(folder / "spool", SpoolLimits(reserve_bytes=0)))
-        records = InstanceRecords(self.catalogue, self.sql, self.freshness, 100)
-        self.services = services(
+        reading = frame_services(
             self.catalogue,
             LocalContents(self.contents, self.sql),
+            self.settings,
+            freshness=self.freshness,
+            sql=self.sql,
+            cpu=self.cpu,
+            monotonic=self.clock.monotonic,
+        )
+        self.services = services(
+            self.catalogue,
+            reading,
             self.settings,
             limits=Limits(),
             freshness=self.freshness,
@@ -66,7 +74,11 @@ class Archive:
             cpu=self.cpu,
             store=self.store,
             remove=CatalogueRemoval(
-                self.catalogue, records, self.sql, self.freshness, allowed=self.settings.delete_policy == "remove"
+                self.catalogue,
+                reading.records,
+                self.sql,
+                self.freshness,
+                allowed=self.settings.delete_policy == "remove",
             ),
             monotonic=self.clock.monotonic,
         )

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from nearframe.app import (
-    NodeApp,
-    node_routes,
-    not_at_an_edge,
-    open_core,
-    open_listing,
-    services_of,
-    spool_limits,
-    sync_services,
-)
+from nearframe.app import NodeApp, node_routes, not_at_an_edge, open_listing, services_of, spool_limits, sync_services
 from nearframe.config import Settings
+from nearframe.core import directory_of, frames_of, open_core
 from nearframe.dicomweb.address import Addresses
 from nearframe.dicomweb.app import dicomweb_app
 from nearframe.edge.keptstore import KeptStore
@@ -38,7 +30,9 @@ from nearframe.sync.directory_http import directory_routes
 @asynccontextmanager
 async def open_pacs_edge(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Metrics]]:
     """Open an edge that keeps what is opened of an archive. The value is what it answers, and its metrics."""
-    async with open_core(settings, "edge", KeptStore) as core, open_listing(core, "edge") as listing:
+    async with open_core(settings, "edge", KeptStore) as core, AsyncExitStack() as stack:
+        directory = directory_of(core)
+        listing = await stack.enter_async_context(open_listing(core, "edge", directory))
         feed = FeedWatch(core.catalogue, core.sql)
         await core.disk.run(remove_leftovers, settings.home / "spool")
         kept = PacsKept(
@@ -69,8 +63,8 @@ async def open_pacs_edge(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Met
             *directory_routes(listing, core.gate),
             *node_routes(core, "edge", checks),
         ]
-        nodes = listing.directory.web_origins
-        dicomweb = dicomweb_app(services_of(core, edge.contents, None, None), settings, core.gate, nodes)
+        nodes, frames = directory.web_origins, frames_of(core, edge.contents)
+        dicomweb = dicomweb_app(services_of(core, frames, None, None), settings, core.gate, nodes)
         edge.start()
         try:
             yield NodeApp(edge.wrap(dicomweb, Addresses(settings)), routes, nodes, not_at_an_edge), core.metrics

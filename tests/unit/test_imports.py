@@ -23,8 +23,9 @@ FLOORS = (
     ("sync", "upkeep"),
     ("origin", "edge", "importer", "client", "demo"),
     ("web",),
+    ("core",),
     ("app",),
-    ("pacsapp",),
+    ("edgeapp", "pacsapp"),
     ("cli",),
 )
 

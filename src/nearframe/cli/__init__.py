@@ -9,32 +9,42 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib import import_module
+from keyword import iskeyword
+from typing import Any, Final
 
 from nearframe import __version__, log
-from nearframe.cli import conflicts, demo, edge, import_, origin, report, scrub, study, sync, tls, version, viewer
 from nearframe.errors import NearframeError
 
-_COMMANDS = (
-    demo,
-    origin,
-    edge,
-    import_,
-    study,
-    sync,
-    conflicts,
-    report,
-    scrub,
-    tls,
-    viewer,
-    version,
-)
+#: What each command is for.
+COMMANDS: Final = {
+    "demo": "start an origin and an edge, and play the main job on real studies",
+    "origin": "run an origin: the archive",
+    "edge": "run an edge: follows its upstream, serves what it holds",
+    "import": "send DICOM files to a server",
+    "study": "look at the studies of a node",
+    "sync": "bring a study into a folder, as files",
+    "conflicts": "see and settle instances that came with other pixels",
+    "report": "see what an archive holds",
+    "scrub": "read and prove everything that is stored",
+    "tls": "make certificates for development",
+    "viewer": "install the OHIF viewer that every node can serve",
+    "version": "print the versions of nearframe and of what it runs on",
+}
 
 EXIT_UNEXPECTED = 1
 EXIT_INTERRUPTED = 130
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the whole command line; docs and completion are made from it too."""
+def build_parser(asked: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser of the command line; docs and completion are made from it too.
+
+    Parameters
+    ----------
+    asked
+        The one command to describe in full, or "" for none: each brings what it stands on, and a
+        node is to start without a demonstration's. None for all.
+    """
     parser = argparse.ArgumentParser(
         prog="nearframe",
         description="Edge-first medical imaging: an archive, and edges that move only the frames that changed.",
@@ -42,14 +52,23 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"nearframe {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in _COMMANDS:
-        command.add_subparser(subparsers)
+    for name, what in COMMANDS.items():
+        if asked in (None, name):
+            _module(name).add_subparser(subparsers, what)
+        else:
+            subparsers.add_parser(name, help=what)
     return parser
+
+
+def _module(name: str) -> Any:
+    """Return the module of a command; ``import`` is no name a module can have."""
+    return import_module(f"nearframe.cli.{name}{'_' if iskeyword(name) else ''}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    options = build_parser().parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options = build_parser(arguments[0] if arguments else "").parse_args(arguments)
     try:
         code: int = options.run(options)
     except NearframeError as error:

@@ -8,12 +8,10 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from rich.cells import cell_len
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
+# Rich is imported where something is printed with it: a node that starts prints one plain line.
 if TYPE_CHECKING:
+    from rich.console import Console
+
     Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 else:
     Subparsers = Any
@@ -52,6 +50,8 @@ def console() -> Console:
 
     What comes from studies goes in as `rich.text.Text`: square brackets in a plain string are markup.
     """
+    from rich.console import Console
+
     return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_PIPES)
 
 
@@ -60,6 +60,11 @@ def print_table(title: str | None, columns: Sequence[str], rows: Iterable[Sequen
 
     Where a terminal is too narrow, the widest columns are cut, but never the last: it holds what is copied.
     """
+    from rich.cells import cell_len
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     # Not as the table's own title: that would be folded to the table's width.
     if title:
         console().print(f"[bold cyan]{title}[/]")

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from pydicom.datadict import dictionary_has_tag, dictionary_VM, dictionary_VR, keyword_for_tag, tag_for_keyword
 from pydicom.uid import UID
 
-from nearframe.cli._client import Node
+from nearframe.cli._asking import Node
 from nearframe.errors import MalformedRequest, NotFound
 from nearframe.wire.delta import Delta
 from nearframe.wire.manifest import Manifest

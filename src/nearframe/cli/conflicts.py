@@ -12,11 +12,11 @@ from nearframe.errors import ConfigurationError
 EXIT_OPEN: Final = 1
 
 
-def add_subparser(subparsers: Subparsers) -> None:
+def add_subparser(subparsers: Subparsers, what: str) -> None:
     parser = add_parser(
         subparsers,
         "conflicts",
-        "see and settle instances that came with other pixels",
+        what,
         "A UID stands for one picture. What comes with a UID that is held with other pixels is stored and flagged, "
         "and not shown as current until somebody says which is right. The other one stays readable by its version.",
     )

@@ -22,11 +22,11 @@ ORIGIN = "127.0.0.1:8042"
 EDGE = "127.0.0.1:8043"
 
 
-def add_subparser(subparsers: Subparsers) -> None:
+def add_subparser(subparsers: Subparsers, what: str) -> None:
     parser = add_parser(
         subparsers,
         "demo",
-        "start an origin and an edge, and play the main job on real studies",
+        what,
         "A study goes in, is read through the edge, is corrected without moving a pixel, and is read again with the "
         "origin cut off. Afterwards the study page stays up until you press Ctrl-C.",
     )

@@ -5,13 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from starlette.types import ASGIApp
 
-from nearframe.app import open_edge
-from nearframe.cli import _studies as studies
-from nearframe.cli._client import Node, add_node_options, node_of
+from nearframe.cli._client import add_node_options, node_of
 from nearframe.cli._node import add_node_parser
 from nearframe.cli._outbox import add_outbox
 from nearframe.cli._output import Subparsers, add_json_option, add_parser, print_json, print_table
@@ -19,8 +17,10 @@ from nearframe.config import Settings
 from nearframe.context import Urgency
 from nearframe.errors import ConfigurationError
 from nearframe.metrics import Metrics
-from nearframe.pacsapp import open_pacs_edge
 from nearframe.units import counted, format_size
+
+if TYPE_CHECKING:
+    from nearframe.cli._asking import Node
 
 _GROUPS = ("node", "network", "edge", "storage", "limits", "work", "search", "caches")
 _CLASSES = tuple(urgency.name.lower() for urgency in Urgency)
@@ -28,8 +28,7 @@ _CLASSES = tuple(urgency.name.lower() for urgency in Urgency)
 Run: TypeAlias = Callable[[argparse.Namespace], int]
 
 
-def add_subparser(subparsers: Subparsers) -> None:
-    what = "run an edge: follows its upstream, serves what it holds"
+def add_subparser(subparsers: Subparsers, what: str) -> None:
     parser = add_node_parser(subparsers, "edge", what, _GROUPS, _open)
     commands = parser.add_subparsers(title="looking after a running edge", metavar="COMMAND")
     _add(commands, "status", "what an edge holds, by class", run_status)
@@ -50,7 +49,14 @@ def add_subparser(subparsers: Subparsers) -> None:
 
 
 def _open(settings: Settings) -> AbstractAsyncContextManager[tuple[ASGIApp, Metrics]]:
-    return open_pacs_edge(settings) if settings.upstream_kind == "dicomweb" else open_edge(settings)
+    # Who looks after an edge that runs needs neither, and one edge only one of them.
+    if settings.upstream_kind == "dicomweb":
+        from nearframe.pacsapp import open_pacs_edge
+
+        return open_pacs_edge(settings)
+    from nearframe.edgeapp import open_edge
+
+    return open_edge(settings)
 
 
 def _add(commands: Subparsers, name: str, what: str, run: Run, *, study: bool = False) -> argparse.ArgumentParser:
@@ -183,6 +189,8 @@ def run_purge(options: argparse.Namespace) -> int:
 
 
 def _uid(node: Node, beginning: str) -> str:
+    from nearframe.cli import _studies as studies  # with pydicom's dictionary, which a running edge does without
+
     return studies.text(studies.find(node, beginning), "StudyInstanceUID")
 
 

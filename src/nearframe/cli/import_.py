@@ -31,11 +31,11 @@ MAX_LISTED = 20
 EXIT_PROBLEMS = 1
 
 
-def add_subparser(subparsers: Subparsers) -> None:
+def add_subparser(subparsers: Subparsers, what: str) -> None:
     parser = add_parser(
         subparsers,
         "import",
-        "send DICOM files to a server",
+        what,
         "Folders, zip and gzip files and DICOMDIR media are searched; files are known by their content, not by their "
         "names. An import that was interrupted goes on where it was. Nothing is changed on this side.",
     )

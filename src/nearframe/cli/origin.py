@@ -9,5 +9,5 @@ from nearframe.cli._output import Subparsers
 _GROUPS = ("node", "network", "storage", "limits", "work", "search", "caches")
 
 
-def add_subparser(subparsers: Subparsers) -> None:
-    add_node_parser(subparsers, "origin", "run an origin: the archive", _GROUPS, open_origin)
+def add_subparser(subparsers: Subparsers, what: str) -> None:
+    add_node_parser(subparsers, "origin", what, _GROUPS, open_origin)

@@ -18,8 +18,8 @@ _PROVED: Final = (
 _LISTED: Final = 20
 
 
-def add_subparser(subparsers: Subparsers) -> None:
-    parser = add_parser(subparsers, "report", "see what an archive holds")
+def add_subparser(subparsers: Subparsers, what: str) -> None:
+    parser = add_parser(subparsers, "report", what)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     dedupe = add_parser(
         commands,

@@ -31,11 +31,11 @@ _SHOWN: Final = (
 )
 
 
-def add_subparser(subparsers: Subparsers) -> None:
+def add_subparser(subparsers: Subparsers, what: str) -> None:
     parser = add_parser(
         subparsers,
         "scrub",
-        "read and prove everything that is stored",
+        what,
         "Asks a running node (--url), or opens the store of one that is stopped (--home). What is damaged is kept "
         "out of use until it is stored again; then the exit code is 1.",
     )

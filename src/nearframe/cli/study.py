@@ -13,7 +13,8 @@ from rich.text import Text
 from rich.tree import Tree
 
 from nearframe.cli import _studies as studies
-from nearframe.cli._client import Node, add_node_options, node_of
+from nearframe.cli._asking import Node
+from nearframe.cli._client import add_node_options, node_of
 from nearframe.cli._output import Subparsers, add_json_option, add_parser, console, print_json, print_table
 from nearframe.dicom.notes import summarise
 from nearframe.errors import ConfigurationError
@@ -28,8 +29,8 @@ from nearframe.wire.manifestjson import decode_manifest, manifest_to_json
 DEFAULT_LIMIT = 50
 
 
-def add_subparser(subparsers: Subparsers) -> None:
-    parser = add_parser(subparsers, "study", "look at the studies of a node")
+def add_subparser(subparsers: Subparsers, what: str) -> None:
+    parser = add_parser(subparsers, "study", what)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_list(commands)
     show = add_parser(commands, "show", "print a study as a tree of series, with what it takes")

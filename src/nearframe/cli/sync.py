@@ -22,11 +22,11 @@ from nearframe.wire.manifest import InstanceEntry, Manifest
 _UID_CHARS = 64
 
 
-def add_subparser(subparsers: Subparsers) -> None:
+def add_subparser(subparsers: Subparsers, what: str) -> None:
     parser = add_parser(
         subparsers,
         "sync",
-        "bring a study into a folder, as files",
+        what,
         "The files are byte for byte those that were stored. Run it again to follow corrections: what is held is not "
         "moved again. An interrupted run goes on where it was, at another node if need be.",
     )

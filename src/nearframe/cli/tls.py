@@ -27,8 +27,8 @@ Browsers and programs have to trust the authority once. It can sign for localhos
   nearframe, curl:   --ca-cert {authority}, --cacert {authority}"""
 
 
-def add_subparser(subparsers: Subparsers) -> None:
-    parser = add_parser(subparsers, "tls", "make certificates for development")
+def add_subparser(subparsers: Subparsers, what: str) -> None:
+    parser = add_parser(subparsers, "tls", what)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     dev = add_parser(
         commands,

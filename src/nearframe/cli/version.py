@@ -12,8 +12,8 @@ from nearframe.cli._output import Subparsers, add_json_option, add_parser, print
 _SHOWN = ("cryptography", "granian", "imagecodecs", "lmdb", "numpy", "pydicom", "SQLAlchemy", "starlette", "zstandard")
 
 
-def add_subparser(subparsers: Subparsers) -> None:
-    parser = add_parser(subparsers, "version", "print the versions of nearframe and of what it runs on")
+def add_subparser(subparsers: Subparsers, what: str) -> None:
+    parser = add_parser(subparsers, "version", what)
     add_json_option(parser)
     parser.set_defaults(run=run)
 

@@ -15,8 +15,8 @@ from nearframe.web import viewer
 _PACKAGE = f"{viewer.OHIF_PACKAGE}@{viewer.OHIF_VERSION}"
 
 
-def add_subparser(subparsers: Subparsers) -> None:
-    parser = add_parser(subparsers, "viewer", "install the OHIF viewer that every node can serve")
+def add_subparser(subparsers: Subparsers, what: str) -> None:
+    parser = add_parser(subparsers, "viewer", what)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     install = add_parser(
         commands,

@@ -14,13 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from nearframe.dicom.model import PixelDescription
+from nearframe.dicom.targets import SUBSAMPLED_422
 from nearframe.errors import MalformedDICOM
 
 #: Samples of one frame: ``(rows, columns)`` or ``(rows, columns, samples)``.
 Samples = npt.NDArray[Any]
-
-#: Two luminance samples share one pair of chrominance samples: Y Y Cb Cr.
-SUBSAMPLED_422 = frozenset({"YBR_FULL_422", "YBR_PARTIAL_422"})
 
 
 def sample_dtype(pixel: PixelDescription) -> np.dtype[Any]:

@@ -14,8 +14,8 @@ from nearframe.dicom import transfersyntax as ts
 from nearframe.dicom.codecs import decode_frame
 from nearframe.dicom.encoders import encoded_photometric
 from nearframe.dicom.model import PixelDescription
-from nearframe.dicom.native import SUBSAMPLED_422, Samples, encode_native
-from nearframe.dicom.targets import can_encode
+from nearframe.dicom.native import Samples, encode_native
+from nearframe.dicom.targets import SUBSAMPLED_422, can_encode
 from nearframe.dicom.transfersyntax import Codec, HTJ2KLosslessRPCL
 
 

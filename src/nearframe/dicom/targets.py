@@ -31,6 +31,16 @@ WRITTEN: Final = (
     ts.RLELossless,
 )
 
+#: Two luminance samples share one pair of chrominance samples: Y Y Cb Cr.
+SUBSAMPLED_422 = frozenset({"YBR_FULL_422", "YBR_PARTIAL_422"})
+
+#: Below this a rendition's headers and index outweigh what it saves.
+MIN_RENDITION_PIXELS = 64 * 64
+#: From here on a progressive rendition is worth having though the original is small enough already.
+MIN_PROGRESSIVE_PIXELS = 1024 * 1024
+
+_NO_RENDITION: Final = SUBSAMPLED_422 | {"PALETTE COLOR"}
+
 
 def targets(transfer_syntax_uid: str, pixel: PixelDescription) -> tuple[str, ...]:
     """Return the transfer syntaxes frames can be had in, as far as the UID alone tells; their own first."""
@@ -67,6 +77,33 @@ def colour_model(photometric_interpretation: str) -> str:
     return {"YBR_RCT": "RGB", "YBR_ICT": "RGB", "YBR_FULL_422": "YBR_FULL"}.get(
         photometric_interpretation, photometric_interpretation
     )
+
+
+def wants_rendition(transfer_syntax_uid: str, pixel: PixelDescription) -> bool:
+    """Return True if an HTJ2K rendition of such a frame is worth trying.
+
+    Lossy originals, HTJ2K itself, one-bit, floating-point and 32-bit frames: never. Palette
+    indices: no, neighbours in the table are not neighbours in colour. Colour by plane or
+    subsampled: no, viewers arrange what they decoded as the object's metadata says, and HTJ2K
+    has neither. JPEG-LS and JPEG 2000 are about as small as HTJ2K: only where a large picture
+    gains by showing early.
+    """
+    syntax = ts.transfer_syntax(transfer_syntax_uid)
+    pixels = pixel.rows * pixel.columns
+    if syntax.loss is Loss.LOSSY or not syntax.is_decodable or not can_encode(ts.HTJ2KLosslessRPCL, pixel):
+        return False
+    if pixels < MIN_RENDITION_PIXELS or pixel.photometric_interpretation in _NO_RENDITION:
+        return False
+    if pixel.samples_per_pixel > 1 and pixel.planar_configuration == 1:
+        return False
+    if syntax.media_type == ts.media_type_of(ts.HTJ2KLosslessRPCL):
+        return False
+    return pixels >= MIN_PROGRESSIVE_PIXELS or not is_compact(syntax)
+
+
+def is_compact(syntax: ts.TransferSyntax) -> bool:
+    """Return True if frames are about as small as HTJ2K makes them."""
+    return syntax.codec in (Codec.JPEG_LS, Codec.JPEG_2000)
 
 
 def _decoded_photometric(syntax: ts.TransferSyntax, pixel: PixelDescription) -> str:

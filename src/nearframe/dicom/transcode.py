@@ -21,21 +21,15 @@ from nearframe.dicom.encoders import ENCODERS, encoded_photometric
 from nearframe.dicom.frames import pix_digest
 from nearframe.dicom.j2kheader import resolution_offsets
 from nearframe.dicom.model import PixelDescription
-from nearframe.dicom.native import SUBSAMPLED_422, Samples, byteswapped, encode_native
-from nearframe.dicom.targets import can_encode, decoded_description, targets
-from nearframe.dicom.transfersyntax import Codec, Loss
+from nearframe.dicom.native import Samples, byteswapped, encode_native
+from nearframe.dicom.targets import can_encode, decoded_description, is_compact, targets, wants_rendition
+from nearframe.dicom.transfersyntax import Codec
 from nearframe.errors import IntegrityError, NotAcceptable
 
-#: Below this a rendition's headers and index outweigh what it saves.
-MIN_RENDITION_PIXELS = 64 * 64
-#: From here on a progressive rendition is worth having though the original is small enough already.
-MIN_PROGRESSIVE_PIXELS = 1024 * 1024
 #: A rendition is kept if it is at most this share of the stored bytes.
 MAX_RENDITION_SHARE = 0.9
-#: For a picture of `MIN_PROGRESSIVE_PIXELS`: HTJ2K is 4-11 % larger than JPEG-LS, and shows at 8 % of the bytes.
+#: From `targets.MIN_PROGRESSIVE_PIXELS` on: HTJ2K is 4-11 % larger than JPEG-LS, and shows at 8 % of the bytes.
 MAX_PROGRESSIVE_SHARE = 1.2
-
-_NO_RENDITION = SUBSAMPLED_422 | {"PALETTE COLOR"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,28 +131,6 @@ def to_htj2k(samples: Samples, pixel: PixelDescription) -> TranscodedFrame:
     return _encode(samples, pixel, ts.HTJ2KLosslessRPCL)
 
 
-def wants_rendition(transfer_syntax_uid: str, pixel: PixelDescription) -> bool:
-    """Return True if an HTJ2K rendition of such a frame is worth trying.
-
-    Lossy originals, HTJ2K itself, one-bit, floating-point and 32-bit frames: never. Palette
-    indices: no, neighbours in the table are not neighbours in colour. Colour by plane or
-    subsampled: no, viewers arrange what they decoded as the object's metadata says, and HTJ2K
-    has neither. JPEG-LS and JPEG 2000 are about as small as HTJ2K: only where a large picture
-    gains by showing early.
-    """
-    syntax = ts.transfer_syntax(transfer_syntax_uid)
-    pixels = pixel.rows * pixel.columns
-    if syntax.loss is Loss.LOSSY or not syntax.is_decodable or not can_encode(ts.HTJ2KLosslessRPCL, pixel):
-        return False
-    if pixels < MIN_RENDITION_PIXELS or pixel.photometric_interpretation in _NO_RENDITION:
-        return False
-    if pixel.samples_per_pixel > 1 and pixel.planar_configuration == 1:
-        return False
-    if syntax.media_type == ts.media_type_of(ts.HTJ2KLosslessRPCL):
-        return False
-    return pixels >= MIN_PROGRESSIVE_PIXELS or not _is_compact(syntax)
-
-
 def best_rendition(encoded: bytes, transfer_syntax_uid: str, pixel: PixelDescription) -> TranscodedFrame | None:
     """Return the HTJ2K rendition to keep beside a frame, or None if the frame itself serves as well.
 
@@ -173,13 +145,9 @@ def best_rendition(encoded: bytes, transfer_syntax_uid: str, pixel: PixelDescrip
         return None
     samples = decode_frame(encoded, transfer_syntax_uid, pixel)
     rendition = to_htj2k(samples, decoded_description(transfer_syntax_uid, pixel))
-    compact = _is_compact(ts.transfer_syntax(transfer_syntax_uid))
+    compact = is_compact(ts.transfer_syntax(transfer_syntax_uid))
     allowed = MAX_PROGRESSIVE_SHARE if compact else MAX_RENDITION_SHARE
     return rendition if len(rendition.encoded) <= allowed * len(encoded) else None
-
-
-def _is_compact(syntax: ts.TransferSyntax) -> bool:
-    return syntax.codec in (Codec.JPEG_LS, Codec.JPEG_2000)
 
 
 def _encode(samples: Samples, pixel: PixelDescription, target_uid: str) -> TranscodedFrame:

@@ -36,6 +36,11 @@ class Addresses:
         return base_url(scope["scheme"], request.headers.get("host"), scope.get("server"), forwarded)
 
 
+def is_dicomweb(path: str) -> bool:
+    """Return whether the DICOMweb application answers a path; the rest of a node is beside it."""
+    return path.startswith(ROOT) or path == "/openapi.json"
+
+
 def resource(study: str, series: str | None = None, instance: str | None = None) -> str:
     """Return the path of a study, series or instance below the root; UIDs are quoted, some are no UIDs."""
     path = f"/studies/{quote(study, safe='')}"

@@ -39,6 +39,12 @@ def dicomweb_app(
     nodes
         See `cors.CORS`.
     """
+    router = dicomweb_router(services, settings, gate)
+    return CORS(FastFrames(router, services, gate), settings.cors_origins, nodes)
+
+
+def dicomweb_router(services: Services, settings: Settings, gate: Gate) -> ASGIApp:
+    """Return what answers everything that does not take the short way; parameters as `dicomweb_app`."""
     addresses = Addresses(settings)
     table = tuple(endpoints())
     describe = _describe(table, addresses)
@@ -50,8 +56,7 @@ def dicomweb_app(
     routes = [(endpoint.name, endpoint.method, ROOT + endpoint.path, answerer(endpoint)) for endpoint in table]
     routes += [("capabilities", "GET", path, describe) for path in (ROOT, ROOT + "/")]
     routes += [("openapi", "GET", path, document) for path in ("/openapi.json", ROOT + "/openapi.json")]
-    router = Router(routes_of(routes, options=describe), redirect_slashes=False, default=unknown)
-    return CORS(FastFrames(router, services, gate), settings.cors_origins, nodes)
+    return Router(routes_of(routes, options=describe), redirect_slashes=False, default=unknown)
 
 
 def _describe(table: tuple[Endpoint[Services], ...], addresses: Addresses) -> Answerer:

@@ -25,7 +25,7 @@ from nearframe.dicomweb.answers import REVALIDATE, etag_matches
 from nearframe.dicomweb.boundary import NOSNIFF, name_route, refusal
 from nearframe.dicomweb.call import Gate
 from nearframe.dicomweb.frames import FrameAnswer, plan
-from nearframe.dicomweb.services import Services
+from nearframe.dicomweb.frameservices import FrameServices
 from nearframe.errors import AccessError, NearframeError
 from nearframe.ids import Digest
 from nearframe.query.freshness import Stamp
@@ -103,7 +103,7 @@ class FastFrames:
     """Answers ``GET …/frames/N``; leaves everything else to `app`."""
 
     def __init__(
-        self, app: ASGIApp, services: Services, gate: Gate, monotonic: Callable[[], float] = time.monotonic
+        self, app: ASGIApp, services: FrameServices, gate: Gate, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         self._app = app
         self._frames = services.frames

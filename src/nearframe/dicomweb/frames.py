@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from starlette.responses import Response
 
@@ -12,7 +12,6 @@ from nearframe.context import Context
 from nearframe.dicomweb import negotiation
 from nearframe.dicomweb.answers import Resource, answer
 from nearframe.dicomweb.call import Call
-from nearframe.dicomweb.services import Services
 from nearframe.ids import sha256_of
 from nearframe.query.body import Body, Held, Segment, Streamed
 from nearframe.query.retrieve_frames import FrameForm, FrameService
@@ -20,6 +19,9 @@ from nearframe.storage.ports import InstanceRecord
 from nearframe.wire import multipart
 from nearframe.wire.accept import AcceptRange, Representation
 from nearframe.wire.contentcoding import CODINGS, IDENTITY, choose_coding
+
+if TYPE_CHECKING:
+    from nearframe.dicomweb.services import Services
 
 JSON: Final = "application/json"
 

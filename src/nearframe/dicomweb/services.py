@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from nearframe.config import Settings
 from nearframe.dicom.limits import Limits
 from nearframe.dicomweb.address import instance_path
+from nearframe.dicomweb.frameservices import FrameServices
 from nearframe.dicomweb.frametable import FrameTables
 from nearframe.dicomweb.ports import RemoveService, StoreService
-from nearframe.query.contents import ContentReader
 from nearframe.query.freshness import Freshness
-from nearframe.query.records import InstanceRecords
 from nearframe.query.retrieve_bulkdata import BulkDataService
-from nearframe.query.retrieve_frames import FrameService
 from nearframe.query.retrieve_instances import InstanceService
 from nearframe.query.retrieve_metadata import MetadataService
 from nearframe.query.retrieve_rendered import RenderedService
@@ -26,7 +24,7 @@ from nearframe.storage.catalogue import SQLCatalogue
 
 
 @dataclass(frozen=True, slots=True)
-class Services:
+class Services(FrameServices):
     """What a node lets its DICOMweb clients do.
 
     Attributes
@@ -39,12 +37,9 @@ class Services:
         Whether metadata is offered as compression dictionary.
     """
 
-    records: InstanceRecords
-    contents: ContentReader
     freshness: Freshness
     searches: Searches
     instances: InstanceService
-    frames: FrameService
     frame_tables: FrameTables
     metadata: MetadataService
     bulkdata: BulkDataService
@@ -57,7 +52,7 @@ class Services:
 
 def services(
     catalogue: SQLCatalogue,
-    contents: ContentReader,
+    reading: FrameServices,
     settings: Settings,
     *,
     limits: Limits,
@@ -72,15 +67,13 @@ def services(
 
     Parameters
     ----------
-    contents
-        Where contents come from: the node's own store, or another node.
+    reading
+        Those of single frames; the others read through them.
     sql, cpu
         Threads for the catalogue, and for codecs.
     """
-    # Transcoded frames are asked for by viewers that page back and forth; pictures by lists of studies.
-    frame_bytes, picture_bytes = settings.frame_cache_bytes * 3 // 4, settings.frame_cache_bytes // 4
-    frames = FrameService(catalogue, contents, sql, cpu, cache_bytes=frame_bytes, monotonic=monotonic)
-    records = InstanceRecords(catalogue, sql, freshness, settings.record_cache_entries)
+    records, contents, frames = reading.records, reading.contents, reading.frames
+    picture_bytes = settings.frame_cache_bytes // 4  # the rest is for transcoded frames
     bulkdata = BulkDataService(contents, cpu, limits)
     return Services(
         records=records,

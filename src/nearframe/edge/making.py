@@ -13,9 +13,6 @@ from typing import Final
 from nearframe import log
 from nearframe.cache.singleflight import SingleFlight
 from nearframe.cache.sizedlru import SizedLRU
-from nearframe.delta.apply import make
-from nearframe.delta.coded import of_rendition
-from nearframe.dicom.transcode import transcode
 from nearframe.dicom.transfersyntax import HTJ2KLosslessRPCL
 from nearframe.edge.studyindex import Twins
 from nearframe.errors import IntegrityError, RequestError
@@ -74,12 +71,20 @@ class FrameMaker:
         return made
 
 
+# The codecs are imported by the first frame that is made: an edge shows what it holds before it has them.
+
+
 def _native(twins: Twins, rendition: bytes) -> bytes:
+    from nearframe.delta.apply import make
+    from nearframe.delta.coded import of_rendition
+
     assert twins.form.pixel is not None  # noqa: S101 - without it a frame has no twin
     return make(of_rendition(rendition, twins.form.pixel), twins.form, ())
 
 
 def _rendition(twins: Twins, stored: bytes) -> bytes:
+    from nearframe.dicom.transcode import transcode
+
     assert twins.form.pixel is not None  # noqa: S101 - as above
     made = transcode(stored, twins.form.transfer_syntax_uid, twins.form.pixel, HTJ2KLosslessRPCL).encoded
     if sha256(made) != twins.rendition.digest:

@@ -166,9 +166,12 @@ class Edge:
         )
         kept.metrics.before_reading(self._measure_outbox)
 
-    async def start(self) -> None:
-        """Begin to follow, and to forward."""
+    async def open(self) -> None:
+        """Read how urgent studies are: from then on what is held can be served."""
         await self.tiering.start()
+
+    def start(self) -> None:
+        """Begin to follow, and to forward."""
         self._renditions.start()
         self.follower.start()
         self.forwarder.start()

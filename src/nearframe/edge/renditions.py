@@ -16,7 +16,7 @@ from nearframe import log, tasks
 from nearframe.cache.sizedlru import SizedLRU
 from nearframe.clock import Clock
 from nearframe.context import Urgency
-from nearframe.dicom.transcode import wants_rendition
+from nearframe.dicom.targets import wants_rendition
 from nearframe.dicom.transfersyntax import HTJ2KLosslessRPCL
 from nearframe.edge.upstream import Upstream
 from nearframe.errors import NearframeError, NotFound

@@ -13,16 +13,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, groupby, zip_longest
+from typing import TYPE_CHECKING
 
 from nearframe.cache.singleflight import SingleFlight
 from nearframe.cache.sizedlru import SizedLRU
-from nearframe.delta.frame import FrameForm, can_rebuild
-from nearframe.dicom.transcode import wants_rendition
+from nearframe.dicom.targets import wants_rendition
 from nearframe.dicom.transfersyntax import HTJ2KLosslessRPCL
 from nearframe.ids import Digest
 from nearframe.query.freshness import Freshness, Stamp
 from nearframe.query.workers import Workers
 from nearframe.storage.ports import Catalogue, ContentKind, ContentStore, InstanceRecord, Rendition, StudyRef
+
+if TYPE_CHECKING:
+    from nearframe.delta.frame import FrameForm
 
 _STUDIES_KEPT = 16
 _FRAMES_KEPT = 200_000  # some 200 bytes each
@@ -118,6 +121,9 @@ class StudyIndex:
 
     def _pair(self, record: InstanceRecord, made: Mapping[Digest, Rendition]) -> None:
         """Note which frames of an instance have a twin, and which will have one."""
+        # Imported when something is missing: an edge shows what it holds before it has the codecs.
+        from nearframe.delta.frame import FrameForm, can_rebuild
+
         if record.pixel is None:
             return
         is_wanted = wants_rendition(record.transfer_syntax_uid, record.pixel)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from nearframe.dicom.transcode import best_rendition, wants_rendition
+from nearframe.dicom.targets import wants_rendition
+from nearframe.dicom.transcode import best_rendition
 from nearframe.dicom.transfersyntax import HTJ2KLosslessRPCL
 from nearframe.errors import LimitExceeded, MalformedDICOM
 from nearframe.ids import Digest, sha256

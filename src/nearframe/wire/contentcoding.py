@@ -6,7 +6,6 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-import imagecodecs
 import zstandard
 
 from nearframe.wire.mediatype import split_list
@@ -67,7 +66,12 @@ def _zstd(level: int) -> Callable[[bytes], bytes]:
 
 
 def _brotli(level: int) -> Callable[[bytes], bytes]:
-    return lambda data: bytes(imagecodecs.brotli_encode(data, level=level))
+    def encoded(data: bytes) -> bytes:
+        import imagecodecs  # brings NumPy: a node that serves frames alone does without
+
+        return bytes(imagecodecs.brotli_encode(data, level=level))
+
+    return encoded
 
 
 _THOROUGH: Final[Mapping[str, Callable[[bytes], bytes]]] = {

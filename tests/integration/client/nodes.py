@@ -11,8 +11,9 @@ from pathlib import Path
 import httpx
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from nearframe.app import open_edge, open_origin
+from nearframe.app import open_origin
 from nearframe.client import Client, Progress, Study
+from nearframe.edgeapp import open_edge
 from nearframe.listener.testing import running
 from tests.integration.edge.nodes import Node, settings, until_followed
 

@@ -13,8 +13,9 @@ from typing import Any
 import httpx
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from nearframe.app import open_edge, open_origin
+from nearframe.app import open_origin
 from nearframe.config import Settings
+from nearframe.edgeapp import open_edge
 from nearframe.listener.testing import running
 from nearframe.metrics import SYNC_SENT, SYNC_SENT_BYTES, UPSTREAM_BYTES, Metrics
 from tests.multiparts import store_body

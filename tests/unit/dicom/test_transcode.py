@@ -13,8 +13,8 @@ from nearframe.dicom.codecs import decode_frame
 from nearframe.dicom.frames import pix_of_frame
 from nearframe.dicom.model import PixelDescription
 from nearframe.dicom.native import Samples
-from nearframe.dicom.targets import targets
-from nearframe.dicom.transcode import best_rendition, to_explicit_le, wants_rendition
+from nearframe.dicom.targets import targets, wants_rendition
+from nearframe.dicom.transcode import best_rendition, to_explicit_le
 from nearframe.errors import IntegrityError, NotAcceptable
 from tests.frame_samples import colour, grey, jpeg_ls, lossy_jpeg_2000, packaged, read_sample
 

@@ -1,0 +1,88 @@
+"""What an edge answers besides the frames it holds: put together while those are served already."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import NamedTuple
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from nearframe.app import node_routes, not_at_an_edge, open_listing, others_app, services_of, sync_services, taking_in
+from nearframe.cache.segments import Segments
+from nearframe.clock import SystemClock
+from nearframe.core import Core
+from nearframe.dicomweb.app import dicomweb_router
+from nearframe.edge.api import edge_routes
+from nearframe.edge.node import Edge
+from nearframe.edge.outbox import Outbox
+from nearframe.edge.outbox_http import outbox_check, outbox_routes, outbox_status
+from nearframe.edge.segments import segment_routes
+from nearframe.edgeapp.node import Opened
+from nearframe.intake.store import Store
+from nearframe.query.health import upstream_check
+from nearframe.query.status import node_status
+from nearframe.sync.app import sync_routes
+from nearframe.sync.directory_http import directory_routes
+from nearframe.sync.services import TakesIn
+
+
+class EdgeRoutes(NamedTuple):
+    """DICOMweb but for the short way to frames, and everything beside DICOMweb."""
+
+    dicomweb: ASGIApp
+    others: ASGIApp
+
+
+async def open_routes(opened: Opened, stack: AsyncExitStack) -> EdgeRoutes:
+    """Open what else an edge answers; `stack` closes it."""
+    core, edge, outbox = opened.core, opened.edge, opened.outbox
+    settings, gate = core.settings, opened.gate
+    takes = await _taking_in(opened, stack) if settings.stores == "local" else None
+    store = None if takes is None else Store(takes.ingest, takes.spool, core.limits, settings.max_rejected_parts)
+    sync = sync_services(core, edge.contents, opened.feed, takes, edge.study_opened)
+    checks = {
+        "upstream": upstream_check(lambda: edge.upstream.is_reachable, lambda: edge.follower.is_refused),
+        "outbox": outbox_check(outbox, core.sql, settings.outbox_patience_s),
+    }
+    listing = await stack.enter_async_context(open_listing(core, "edge", opened.directory))
+    routes = [
+        edge_status(core, edge, outbox),
+        *edge_routes(edge.tiering, core.gate),
+        *outbox_routes(outbox, core.sql, gate, edge.forwarder.try_now),
+        *segment_routes(Segments(SystemClock()), core.gate),
+        *sync_routes(sync, gate),
+        *directory_routes(listing, core.gate),
+        *node_routes(core, "edge", checks),
+    ]
+    return EdgeRoutes(
+        dicomweb_router(services_of(core, opened.frames, store, None), settings, gate),
+        others_app(routes, opened.directory.web_origins, not_at_an_edge),
+    )
+
+
+async def _taking_in(opened: Opened, stack: AsyncExitStack) -> TakesIn:
+    loop = asyncio.get_running_loop()
+
+    def committed() -> None:
+        loop.call_soon_threadsafe(opened.edge.forwarder.wake)
+        loop.call_soon_threadsafe(opened.feed.nudge)
+
+    return await stack.enter_async_context(taking_in(opened.core, committed, opened.in_use))
+
+
+def edge_status(core: Core, edge: Edge, outbox: Outbox) -> Route:
+    """Return the route that says how an edge stands: its store and feed, its upstream, and what came from there."""
+
+    async def answer(request: Request) -> Response:
+        stats = await core.disk.run(core.packs.stats)
+        state = await core.sql.run(node_status, "edge", core.settings.home, core.catalogue, stats)
+        state["upstream"], state["moved"] = edge.upstream_status(), edge.moved()
+        state["tiers"] = edge.tiering.status()
+        state["outbox"] = await core.sql.run(outbox_status, outbox)
+        return JSONResponse(state, headers={"Cache-Control": "no-store"})
+
+    return Route("/api/status", answer)
