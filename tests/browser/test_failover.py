@@ -10,12 +10,13 @@ from playwright.async_api import Page, async_playwright
 
 from nearframe.demo.nodes import DemoNode
 from tests.browser.conftest import free_port
-from tests.browser.worker import ACCEPT, browser, frames_asked, store, under_control
+from tests.browser.worker import ACCEPT, browser, frames_asked, read_with_ohif, store, under_control
 from tests.syncing import STUDY_UID, ct_series
 
 pytestmark = pytest.mark.browser
 
 SLICES = 12
+MANY = 80
 
 _FIND = """
 async (study) => {
@@ -107,3 +108,17 @@ async def test_a_page_reads_on_from_the_next_edge_then_from_the_origin_and_comes
         assert {status for status, _ in whole} == {200}
         assert await read(page, paths) == whole
         assert frames_asked(nodes["near"]) == 2
+
+
+@pytest.mark.drill
+async def test_ohif_finishes_a_study_from_the_next_edge_and_the_origin(
+    chromium: Path, ohif: Path, nodes: dict[str, DemoNode], tmp_path: Path
+) -> None:
+    study = f"{STUDY_UID}8"
+    store(nodes["origin"], ct_series(MANY, rows=256, study=study))
+    async with async_playwright() as playwright, browser(playwright, chromium, tmp_path / "profile") as context:
+        page = await context.new_page()
+        await under_control(page, nodes["near"])
+        gone = {MANY // 8: nodes["near"].cut, MANY // 2: nodes["next"].cut}
+        await read_with_ohif(page, nodes["near"], study, MANY, gone)
+    assert frames_asked(nodes["origin"]) > 0

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 from playwright.async_api import BrowserContext, Page, async_playwright
 
@@ -94,6 +95,24 @@ async def test_a_frame_that_breaks_off_is_gone_on_with_from_the_next_node(
         await under_control(page, node)
         assert await read_like_cornerstone(page, STUDY_UID) == broken
     assert None not in broken.values()
+
+
+async def test_one_corrected_frame_is_the_one_that_is_fetched(chromium: Path, node: DemoNode, tmp_path: Path) -> None:
+    await settled(node, STUDY_UID, SLICES)
+    async with opened(chromium, tmp_path / "profile") as context:
+        page = await context.new_page()
+        await under_control(page, node)
+        before = await read_like_cornerstone(page, STUDY_UID)
+        store(node, [ct_series(SLICES, rows=128)[7][:-2] + b"\x01\x00"])
+        with httpx.Client(base_url=node.url, trust_env=False) as client:
+            (conflict,) = client.get("/api/conflicts").json()["conflicts"]
+            answer = client.post(f"/api/conflicts/{conflict['id']}", json={"keep": "incoming"})
+            answer.raise_for_status()
+        await settled(node, STUDY_UID, SLICES)
+        asked = frames_asked(node)
+        after = await read_like_cornerstone(page, STUDY_UID)
+    assert frames_asked(node) == asked + 1
+    assert len(set(after.values()) - set(before.values())) == 1
 
 
 async def test_a_full_browser_lets_the_older_study_go(chromium: Path, node: DemoNode, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -107,14 +107,24 @@ async def read_like_cornerstone(page: Page, study: str) -> dict[str, str | None]
     return found
 
 
-async def read_with_ohif(page: Page, node: DemoNode, study: str, frames: int) -> None:
-    """Open a study in the viewer and wait until it has read so many frames."""
+async def read_with_ohif(
+    page: Page, node: DemoNode, study: str, frames: int, at: Mapping[int, Callable[[], None]] | None = None
+) -> None:
+    """Open a study in the viewer and wait until it has read so many frames.
+
+    Parameters
+    ----------
+    at
+        What happens when so many have been read.
+    """
     read: set[str] = set()
     complete = asyncio.Event()
+    happens = dict(at or {})
 
     def note(answer: Response) -> None:
         if answer.status == 200 and _FRAME.search(answer.url):
             read.add(answer.url)
+            happens.pop(len(read), lambda: None)()
         if len(read) == frames:
             complete.set()
 

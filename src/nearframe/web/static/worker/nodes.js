@@ -10,7 +10,7 @@ const LEARN_MS = 300_000;
 const LOOK_MS = 5000;
 const PATIENCE_MS = 8000; // for the head of an answer, while another node could be asked
 const CANNOT = new Set([502, 503, 504]);
-const PASSED_ON = ["accept", "authorization", "range"];
+const PASSED_ON = ["accept", "authorization", "if-none-match", "range"];
 
 /** @typedef {{url: string, away: boolean, lookedAt: number}} Node */
 

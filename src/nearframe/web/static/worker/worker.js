@@ -16,6 +16,7 @@ import { forget, rules } from "./studies.js";
 
 const FRAME = /^\/dicomweb\/studies\/([0-9.]+)\/series\/[0-9.]+\/instances\/([0-9.]+)\/frames\/([1-9]\d*)$/;
 const DOCUMENT = /^\/dicomweb\/studies\/([0-9.]+)\/(?:.+\/)?(?:metadata|series|instances)$/;
+const TENANT = "nearframe-tenant";
 
 self.addEventListener("install", () => self.skipWaiting());
 
@@ -32,7 +33,8 @@ self.addEventListener("fetch", (event) => {
   }
   const url = new URL(request.url);
   if (!nodes.isOurs(url) || !url.pathname.startsWith("/dicomweb/")) return;
-  event.respondWith(answer(event, url));
+  if (request.headers.has(TENANT)) return; // what is kept is of the node's own tenant
+  event.respondWith(answer(event, url).catch(() => fetch(request)));
 });
 
 /**
