@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from nearframe import log, tasks
+from nearframe.cache.singleflight import SingleFlight
 from nearframe.cache.sizedlru import SizedLRU
 from nearframe.clock import Clock
 from nearframe.context import Urgency
@@ -62,6 +64,7 @@ class UpstreamRenditions:
         self._outdated = outdated
         #: When to ask again: never once nothing is lacking.
         self._ask_at: SizedLRU[StudyRef, float] = SizedLRU(_STUDIES_KEPT)
+        self._under_way: SingleFlight[StudyRef, None] = SingleFlight("renditions")
         self._being_made: SizedLRU[StudyRef, bool] = SizedLRU(_STUDIES_KEPT)
         #: Studies to be asked about ahead, each with the timer of the next time.
         self._ahead: dict[StudyRef, asyncio.TimerHandle] = {}
@@ -91,15 +94,21 @@ class UpstreamRenditions:
             self._put_off(study, 0)
 
     def is_due(self, study: StudyRef) -> bool:
-        """Return whether asking may tell something new."""
-        return self._clock.monotonic() >= (self._ask_at.get(study) or 0.0)
+        """Return whether asking may tell something new, or somebody is asking this moment."""
+        return study in self._under_way or self._clock.monotonic() >= (self._ask_at.get(study) or 0.0)
 
     def are_being_made(self, study: StudyRef) -> bool:
         """Return whether the upstream said that more of them will come."""
         return bool(self._being_made.get(study))
 
     async def refresh(self, study: StudyRef, urgency: Urgency = Urgency.ACTIVE) -> None:
-        """Ask the upstream, if anything is lacking; what goes wrong is tried again when the study is next opened."""
+        """Ask the upstream, if anything is lacking, once for all who want to know.
+
+        What goes wrong is tried again when the study is next opened.
+        """
+        await self._under_way.run(study, partial(self._refresh, study, urgency))
+
+    async def _refresh(self, study: StudyRef, urgency: Urgency) -> None:
         self._ask_at.put(study, self._clock.monotonic() + ASK_AGAIN_S, 1)
         try:
             # A study that is not held is not asked about, whatever paths are tried here.

@@ -142,6 +142,16 @@ async def test_asked_ahead_until_nothing_is_lacking(setup: Setup, monkeypatch: p
     await setup.known.stop()
 
 
+async def test_who_opens_a_study_waits_for_who_is_asking(setup: Setup) -> None:
+    first = asyncio.create_task(setup.known.refresh(STUDY))
+    await asyncio.sleep(0)
+    assert setup.known.is_due(STUDY)
+    await setup.known.refresh(STUDY)
+    assert len(setup.in_catalogue()) == 1
+    await first
+    assert setup.asked == 1
+
+
 async def test_a_study_that_is_not_held_is_not_asked_about(setup: Setup) -> None:
     await setup.known.refresh(StudyRef("main", "1.9"))
     assert setup.asked == 0
