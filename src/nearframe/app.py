@@ -50,6 +50,7 @@ from nearframe.sync.app import sync_routes
 from nearframe.sync.directory import Directory, Role
 from nearframe.sync.directory_health import NodeHealth
 from nearframe.sync.directory_http import Listing, directory_routes
+from nearframe.sync.recipebook import RecipeBook
 from nearframe.sync.services import SyncServices, TakesIn, not_told, nothing_under_way
 from nearframe.upkeep.http import upkeep_routes
 from nearframe.web import viewer
@@ -102,6 +103,7 @@ def sync_services(
         node_name=core.node_name,
         opened=opened,
         takes=takes,
+        recipes=RecipeBook(contents, core.packs, core.manifests, core.cpu) if core.settings.recipes else None,
         making=making,
     )
 

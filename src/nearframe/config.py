@@ -281,6 +281,13 @@ class Settings:
     )
     codec_threads: int = _setting(COUNT, 2, "work", "Frames decoded or encoded at the same time.")
     renditions: bool = _setting(FLAG, True, "work", "Make HTJ2K renditions in the background.")
+    recipes: bool = _setting(
+        FLAG,
+        True,
+        "work",
+        "Send frames to other nodes, and ask for them, as recipes where that is fewer bytes and the line is what takes "
+        "the time.",
+    )
     perceptual: bool = _setting(FLAG, True, "work", "Compute perceptual hashes in the background.")
 
     search_limit: int = _setting(COUNT, 1000, "search", "Most results of one search; more are announced by Warning.")

@@ -92,7 +92,7 @@ BACKGROUND_INSTANCES = _counter(
 INGEST_SECONDS = _latency("ingest", "From the last byte of an instance to its being durable.")
 
 SYNC_SENT = _counter(
-    "sync_sent", "items", "Feed pages, manifests, deltas, headers, frames and rendition lists sent to nodes.", "kind"
+    "sync_sent", "items", "Feed pages, manifests, deltas, headers, frames, recipes and lists sent to nodes.", "kind"
 )
 SYNC_SENT_BYTES = _counter("sync_sent_bytes", "bytes", "Their bytes, as sent.", "kind")
 
@@ -103,7 +103,7 @@ OFFERED_INSTANCES = _counter(
 )
 
 UPSTREAM_ITEMS = _counter(
-    "upstream_items", "items", "Feed pages, manifests, deltas, headers, frames and rendition lists received.", "kind"
+    "upstream_items", "items", "Feed pages, manifests, deltas, headers, frames, recipes and lists received.", "kind"
 )
 UPSTREAM_BYTES = _counter("upstream_bytes", "bytes", "Their bytes, as received.", "kind")
 EDGE_PULLS = _counter(
@@ -126,6 +126,10 @@ EDGE_READS = _counter("edge_reads", "contents", "Contents read: held here, or fe
 EDGE_READ_BYTES = _counter("edge_read_bytes", "bytes", "Their bytes.", "how")
 FRAMES_MADE = _counter(
     "frames_made", "frames", "Native frames made from their renditions, and renditions from native frames.", "form"
+)
+RECIPES_FOLLOWED = _counter("recipes_followed", "recipes", "Frames that came over the line as recipes.", "operation")
+RECIPES_SAVED_BYTES = _counter(
+    "recipes_saved_bytes", "bytes", "What they had fewer bytes than the frames in the form wanted.", "operation"
 )
 RECIPES_REFUSED = _counter(
     "recipes_refused",

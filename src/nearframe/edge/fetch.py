@@ -93,6 +93,14 @@ class Keeps(Protocol):
         ...
 
 
+class ByRecipe(Protocol):
+    """Another way for a content to come."""
+
+    async def bring(self, study: StudyRef, content: Content, flight: Flight) -> bytes | None:
+        """Return a content made here, or None if it has to come as it is."""
+        ...
+
+
 class Fetcher:
     """Fetches from the upstream into the store. For one event loop."""
 
@@ -115,6 +123,8 @@ class Fetcher:
         self._flights: Flights[_Key] = Flights("fetch")
         self._memory = Budget(self.limits.memory_bytes)
         self._rng = random.Random()
+        #: How what nobody waits for comes in fewer bytes.
+        self.recipes: ByRecipe | None = None
         #: Whether the store had room for what came last.
         self.keeps = True
 
@@ -183,6 +193,11 @@ class Fetcher:
         try:
             if content.length <= self.limits.large_bytes:
                 await room.reserve(content.length)
+            if user is User.READ_AHEAD and self.recipes is not None:
+                made = await self.recipes.bring(study, content, flight)
+                if made is not None:
+                    flight.begin(len(made), await self._shelf(len(made), room))
+                    await flight.append(made)
             for tries_left in reversed(range(_TRIES)):
                 await self._fill(flight, Wanted(study, content.digest, content.length, user), room)
                 if flight.digest() == content.digest:

@@ -20,6 +20,8 @@ from nearframe.context import Urgency
 from nearframe.dicomweb.address import Addresses
 from nearframe.dicomweb.call import Gate
 from nearframe.edge.announce import Announcer
+from nearframe.edge.bases import HeldBases
+from nearframe.edge.byrecipe import RecipeFetch
 from nearframe.edge.cursor import CursorFile
 from nearframe.edge.fetch import Fetcher
 from nearframe.edge.follow import Follower, Pace
@@ -135,6 +137,11 @@ class Edge:
         self._renditions = UpstreamRenditions(
             self.upstream, kept.catalogue, kept.manifests, kept.sql, clock, kept.freshness.changed
         )
+        if settings.recipes:
+            bases = HeldBases(kept.store, kept.manifests, indexes, kept.sync, clock, self._others_of)
+            fetcher.recipes = RecipeFetch(
+                self.upstream, indexes, bases, kept.store, maker, kept.cpu, kept.metrics, clock
+            )
         replica = Replica(
             kept.catalogue, kept.store, kept.manifests, codec, kept.sync, kept.metrics, clock, kept.outbox, kept.in_use
         )
@@ -239,6 +246,10 @@ class Edge:
     def _urgency_of(self, study: StudyRef) -> Urgency:
         tier = self.tiering.keeper.find(study)
         return Urgency.ROUTINE if tier is None else tier.urgency
+
+    def _others_of(self, study: StudyRef) -> list[StudyRef]:
+        tier = self.tiering.keeper.find(study)
+        return [] if tier is None else [prior.study for prior in self.tiering.priors(tier)]
 
     def _measure_outbox(self) -> None:
         instances = Counter[tuple[State, Urgency]]()

@@ -70,6 +70,7 @@ class StudyIndex:
         self._rows: list[list[Content]] = []
         self._places: dict[Digest, _Place] = {}
         self._twins: dict[Digest, Twins] = {}
+        self._forms: dict[Digest, FrameForm] = {}
         #: Native frames whose rendition is still to be made.
         self.unmade: set[Digest] = set()
         for _, series in groupby(records, key=lambda record: record.identity.series_instance_uid):
@@ -105,6 +106,10 @@ class StudyIndex:
         """Return both forms of a frame, given one of them; None if it has one form alone."""
         return self._twins.get(digest)
 
+    def form(self, enc: Digest) -> FrameForm | None:
+        """Return how a frame is stored, if it is a picture."""
+        return self._forms.get(enc)
+
     def carried(self) -> list[list[Content]]:
         """Return the frames of each series in the form that crosses the line, in the catalogue's order."""
         # Rows alternate: the frames of a series, then their renditions.
@@ -128,7 +133,7 @@ class StudyIndex:
             return
         is_wanted = wants_rendition(record.transfer_syntax_uid, record.pixel)
         for enc, length in record.frames:
-            form = FrameForm(enc, length, record.transfer_syntax_uid, record.pixel)
+            form = self._forms[enc] = FrameForm(enc, length, record.transfer_syntax_uid, record.pixel)
             if not form.is_native or not can_rebuild(form):
                 continue
             rendition = made.get(enc)

@@ -266,19 +266,48 @@ class Upstream:
         NotFound
             If the study has no such content upstream.
         """
-        headers = {}
-        if start or stop is not None:
-            headers = {"Range": f"bytes={start}-{'' if stop is None else stop - 1}", "If-Range": f'"{digest.hex()}"'}
+        headers = _range(start, stop)
+        if headers:
+            headers["If-Range"] = f'"{digest.hex()}"'
         path = _path(study, f"contents/{digest.hex()}")
+        async with self._ranged(path, study, transfer, headers, start, stop, "frame") as opened:
+            yield opened
+
+    @asynccontextmanager
+    async def recipe(
+        self, study: StudyRef, enc: Digest, ask: str, transfer: Transfer, start: int = 0, stop: int | None = None
+    ) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
+        """Open bytes ``start:stop`` of the recipe of a frame, as `content` does.
+
+        Parameters
+        ----------
+        ask
+            Of `wire.recipeask`: the same gives the same recipe.
+        """
+        path = _path(study, f"recipes/{enc.hex()}?{ask}")
+        async with self._ranged(path, study, transfer, _range(start, stop), start, stop, "recipe") as opened:
+            yield opened
+
+    @asynccontextmanager
+    async def _ranged(
+        self,
+        path: str,
+        study: StudyRef,
+        transfer: Transfer,
+        headers: Mapping[str, str],
+        start: int,
+        stop: int | None,
+        kind: str,
+    ) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
         async with self._asked("GET", path, study.tenant, transfer=transfer, headers=headers) as answer:
             first, length = _extent(answer)
             if answer.status == HTTPStatus.PARTIAL_CONTENT and first != start:
                 raise UpstreamError("the upstream sent another range than was asked for")
-            async with aclosing(self._chunks(answer, "frame")) as chunks:
+            async with aclosing(self._chunks(answer, kind)) as chunks:
                 is_whole = answer.status == HTTPStatus.OK
                 yield length, _part(chunks, start, stop) if is_whole and headers else chunks
             if stop is None or stop >= length:
-                self._metrics.add(UPSTREAM_ITEMS, kind="frame")
+                self._metrics.add(UPSTREAM_ITEMS, kind=kind)
 
     @asynccontextmanager
     async def contents(
@@ -504,6 +533,10 @@ class _Answer:
     @property
     def status(self) -> int:
         return self.response.status
+
+
+def _range(start: int, stop: int | None) -> dict[str, str]:
+    return {"Range": f"bytes={start}-{'' if stop is None else stop - 1}"} if start or stop is not None else {}
 
 
 def _extent(answer: _Answer) -> tuple[int, int]:

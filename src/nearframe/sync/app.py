@@ -17,7 +17,7 @@ from nearframe.context import Context
 from nearframe.dicomweb.boundary import Answerer, routes_of
 from nearframe.dicomweb.call import Gate
 from nearframe.errors import LoopDetected
-from nearframe.sync import contents, offers, stream, studies
+from nearframe.sync import contents, offers, recipes, stream, studies
 from nearframe.sync.services import SyncServices
 from nearframe.wire.via import names_in_via
 
@@ -35,6 +35,7 @@ ROUTES: Final[tuple[tuple[str, str, str, Handler], ...]] = (
     ("sync_headers", "POST", _STUDY + "/headers", contents.headers),
     ("sync_content", "GET", _STUDY + "/contents/{digest}", contents.content),
     ("sync_contents", "POST", _STUDY + "/contents", contents.contents),
+    ("sync_recipe", "GET", _STUDY + "/recipes/{digest}", recipes.recipe),
     ("sync_study", "GET", _STUDY + "/sync", stream.sync),
     ("sync_study_lacking", "POST", _STUDY + "/sync", stream.sync_lacking),
     ("sync_put_contents", "PUT", _STUDY + "/contents", offers.put_contents),

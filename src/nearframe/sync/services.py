@@ -15,9 +15,11 @@ from nearframe.query.freshness import Freshness
 from nearframe.query.manifests import Manifests
 from nearframe.query.workers import Workers
 from nearframe.storage.ports import Catalogue, ContentStore, StudyRef
+from nearframe.sync.recipebook import RecipeBook
 
 #: Kinds of what is sent: the label of both metrics.
 FEED, MANIFEST, DELTA, HEADER, FRAME, RENDITIONS = "feed", "manifest", "delta", "header", "frame", "renditions"
+RECIPE = "recipe"
 
 
 def nothing_under_way() -> bool:
@@ -51,6 +53,8 @@ class SyncServices:
         Frames and bulk data: an edge fetches what it does not hold.
     takes
         None at a node that takes nothing in.
+    recipes
+        None at a node that sends frames as they are.
     making
         Whether renditions of what was stored are still to be made; asks the catalogue.
     node_name
@@ -70,6 +74,7 @@ class SyncServices:
     node_name: str
     opened: Callable[[StudyRef], Awaitable[None]] = not_told
     takes: TakesIn | None = None
+    recipes: RecipeBook | None = None
     making: Callable[[], bool] = nothing_under_way
 
     def sent(self, kind: str, items: int, size: int) -> None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import numpy as np
+import pydicom
 import pytest
+from pydicom.uid import UID
 
-from nearframe.metrics import EDGE_PREFETCHED, FRAMES_MADE
+from nearframe.edge import line
+from nearframe.metrics import EDGE_PREFETCHED, FRAMES_MADE, RECIPES_FOLLOWED, UPSTREAM_ITEMS
 from tests.integration.edge.nodes import Node, edge_node, origin_node, until, until_followed
-from tests.syncing import STUDY_UID, ct_series, instance_uid
+from tests.syncing import STUDY_UID, ct_series, edited, instance_uid
 
 ROWS, SLICES = 128, 4
 NATIVE_BYTES = ROWS * ROWS * 2 * SLICES
@@ -51,6 +55,8 @@ async def test_both_forms_from_one_that_came(tmp_path: Path, first: dict[str, st
         await origin.store(files)
         await until_made(origin)
         await until_followed(edge, origin)
+        await edge.metadata(STUDY_UID)
+        await until(lambda: edge.metrics.value(UPSTREAM_ITEMS, kind="renditions") == 1)
         await read(edge, files, first)
         came = edge.received_bytes()["frame"]
         assert 0 < came < NATIVE_BYTES / 2, "the renditions alone"
@@ -75,3 +81,43 @@ async def test_what_is_pushed_comes_as_renditions(tmp_path: Path) -> None:
         assert 0 < came < NATIVE_BYTES / 2, "though they were being made when the study was announced"
         assert_native(files, await read(edge, files, NATIVE))
         assert edge.received_bytes()["frame"] == came
+
+
+async def test_what_is_fetched_ahead_comes_by_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second of two studies is the first, but for a corner: read ahead it costs next to nothing."""
+    monkeypatch.setattr(line, "QUICK_CHUNK_S", 0.0)  # loopback too takes one frame at a time
+    first = ct_series(SLICES, rows=256, change=somewhere)
+    other = f"{STUDY_UID}.2"
+    derived = [lettered(file, other) for file in first]
+    async with (
+        origin_node(tmp_path / "origin", renditions=True) as origin,
+        edge_node(tmp_path / "edge", origin.url, push="all", route=({"class": "routine"},)) as edge,
+    ):
+        await origin.store(first)
+        await until(lambda: edge.metrics.value(EDGE_PREFETCHED, why="push") == SLICES)
+        came = edge.received_bytes()["frame"]
+        await origin.store(derived)
+        await until(lambda: edge.metrics.value(EDGE_PREFETCHED, why="push") == 2 * SLICES)
+        assert edge.metrics.value(RECIPES_FOLLOWED, operation="box") == SLICES
+        assert edge.received_bytes()["frame"] == came
+        for file in derived:
+            assert await edge.file(other, f"{other}.1", instance_uid(file)) == file
+        assert edge.received_bytes()["frame"] == came
+
+
+def somewhere(ds: pydicom.Dataset) -> None:
+    """Give a slice a place in a patient."""
+    ds.FrameOfReferenceUID = f"{STUDY_UID}.9"
+
+
+def lettered(file: bytes, study: str) -> bytes:
+    """Return a slice with something burned in, as another study of the same place."""
+
+    def burn_in(ds: pydicom.Dataset) -> None:
+        pixels = np.frombuffer(ds.PixelData, "<u2").reshape(ds.Rows, ds.Columns).copy()
+        pixels[:8, :20] = 4000
+        ds.PixelData = pixels.tobytes()
+        ds.StudyInstanceUID, ds.SeriesInstanceUID = study, f"{study}.1"
+        ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = UID(f"{ds.SOPInstanceUID}.2")
+
+    return edited(file, burn_in)
