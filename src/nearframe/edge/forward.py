@@ -45,7 +45,7 @@ class ForwardPace:
     Attributes
     ----------
     at_once
-        Studies at the same time.
+        Studies at the same time; of a more urgent class than all of them, one more.
     batch
         Instances of one offer.
     retry_s
@@ -145,9 +145,17 @@ class Forwarder:
         due = [one for one in waiting if one.study not in self._active and self._due_at(one.study) <= now]
         # Sorting keeps what waits longest first within a class.
         for one in sorted(due, key=lambda one: self._urgency_of(one.study)):
-            if len(self._active) == self._pace.at_once:
+            if len(self._active) >= self._pace.at_once and not self._overtakes(one.study):
                 return
             self._active[one.study] = tasks.spawn(self._one_step(one), name="forward study")
+
+    def _overtakes(self, study: StudyRef) -> bool:
+        """Return whether a study is more urgent than each that is on its way: it then need not wait for a slot.
+
+        On the line itself its parcels go before theirs.
+        """
+        urgency = self._urgency_of(study)
+        return all(urgency < self._urgency_of(other) for other in self._active)
 
     async def _until_something_is_due(self, waiting: Sequence[WaitingStudy]) -> None:
         pauses = [self._due_at(one.study) for one in waiting if one.study not in self._active]

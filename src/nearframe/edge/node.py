@@ -171,6 +171,7 @@ class Edge:
             taken_in=self.tiering.changed,
             pace=forward_pace,
         )
+        self.tiering.on_raise = self.forwarder.wake
         kept.metrics.before_reading(self._measure_outbox)
 
     async def open(self) -> None:

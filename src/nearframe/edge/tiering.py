@@ -81,6 +81,8 @@ class Tiering:
         )  # fmt: skip
         self.prefetch: Prefetch | None = None
         self.keeper.on_open = self._opened
+        #: Told when a study may have become more urgent.
+        self.on_raise: Callable[[], None] = lambda: None
         store.on_growth = self.evictor.grew
         metrics.before_reading(self._measure)
         #: What the upstream said of studies that are not here yet.
@@ -145,6 +147,8 @@ class Tiering:
             return
         if (given := self._said.get(study)) is not None:
             await self._take_over(study, given)
+        if tier.urgency < Urgency.ROUTINE:  # which is what it was taken for until now
+            self.on_raise()
         facts = await self.keeper.facts(study)
         push = self._settings.push
         is_due = push == "all" or (push == "today" and facts.is_of_today(self.keeper.local_now))
@@ -153,6 +157,7 @@ class Tiering:
 
     def _opened(self, tier: StudyTier) -> None:
         """A study is begun to be read, or was raised: its priors are wanted next."""
+        self.on_raise()
         if self.prefetch is None or not self._settings.prefetch:
             return
         if tier.is_held or tier.urgency <= Urgency.ACTIVE:

@@ -16,9 +16,13 @@ import pytest
 
 from nearframe import tasks
 from nearframe.cli import main
+from nearframe.context import Urgency
+from nearframe.edge.upstream import Upstream
 from nearframe.metrics import SYNC_TAKEN, SYNC_TAKEN_BYTES
+from nearframe.storage.ports import StudyRef
+from nearframe.wire.offer import Offer, OfferAnswer
 from tests.archive import sample
-from tests.integration.edge.nodes import Node, edge_node, origin_node, until_shows
+from tests.integration.edge.nodes import Node, edge_node, origin_node, until, until_shows
 from tests.syncing import STUDY_UID, ct_series, edited, rename
 
 
@@ -182,6 +186,36 @@ async def test_a_conflict_is_decided_upstream(site: Site) -> None:
                 path = f"/dicomweb/studies/{study}/series/{series}/instances/{instance}?version=2"
                 accept = {"Accept": "application/dicom; transfer-syntax=*"}
                 assert (await node.client.get(path, headers=accept)).content == ours
+
+
+async def test_a_stat_study_does_not_wait_behind_a_backlog(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def urgent(ds: pydicom.Dataset) -> None:
+        ds.Modality = "DX"
+
+    offered: list[str] = []
+    is_open = asyncio.Event()
+    offer = Upstream.offer
+
+    async def slowly(upstream: Upstream, study: StudyRef, instances: Offer, urgency: Urgency) -> OfferAnswer:
+        offered.append(study.study_instance_uid)
+        if urgency is not Urgency.STAT:
+            await is_open.wait()
+        return await offer(upstream, study, instances, urgency)
+
+    monkeypatch.setattr(Upstream, "offer", slowly)
+    backlog = [ct_series(2, study=f"{STUDY_UID}.{number}") for number in range(4)]
+    fracture = ct_series(2, study=f"{STUDY_UID}.9", change=urgent)
+    rules = ({"class": "stat", "modality": "DX"}, {"class": "routine"})
+    async with site.origin() as origin, site.edge(route=rules) as edge:
+        for files in backlog:
+            await edge.store(files)
+        await until(lambda: len(offered) == 2)  # both slots are taken, and two studies wait
+        await edge.store(fracture)
+        await until(lambda: f"{STUDY_UID}.9" in offered)
+        assert len(set(offered)) == 3
+        is_open.set()
+        await until_forwarded(edge, 10)
+        await check_same(edge, origin, [*fracture, *(file for files in backlog for file in files)])
 
 
 async def test_people_see_what_waits(site: Site, capsys: pytest.CaptureFixture[str]) -> None:

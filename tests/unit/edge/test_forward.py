@@ -30,7 +30,7 @@ from nearframe.wire.contentstream import ContentStreamReader, Data, Opened
 from nearframe.wire.offer import Answered, Offer, OfferAnswer, OfferedInstance, Stand
 from tests.syncing import Shelves, ct_series, shelves
 
-FIRST, SECOND = StudyRef("main", "1.2.1"), StudyRef("main", "1.2.2")
+FIRST, SECOND, THIRD = (StudyRef("main", f"1.2.{number}") for number in (1, 2, 3))
 
 
 @pytest.fixture
@@ -50,11 +50,15 @@ class Archive:
         self.errors: list[Exception] = []
         #: Answers to give instead, by file.
         self.verdicts: dict[Digest, Answered] = {}
+        #: Offers of these studies are answered once the event is set.
+        self.is_open: dict[StudyRef, asyncio.Event] = {}
         self.breaker = SimpleNamespace(pause_s=0.0)
 
     async def offer(self, study: StudyRef, offered: Offer, urgency: Urgency) -> OfferAnswer:
         self._fail()
         self.offers.append((study, urgency))
+        if study in self.is_open:
+            await self.is_open[study].wait()
         wanted = {digest for one in offered.instances for digest in (one.hdr, *one.pieces)}
         return OfferAnswer(tuple(map(self._record, offered.instances)), tuple(sorted(wanted - self.held)))
 
@@ -154,6 +158,27 @@ async def test_the_urgent_first(setup: Setup) -> None:
     await setup.until_done()
     assert setup.archive.offers[0] == (SECOND, Urgency.STAT)
     assert setup.archive.offers[-1] == (FIRST, Urgency.ROUTINE)
+
+
+async def test_a_stat_study_overtakes_what_is_on_its_way(setup: Setup) -> None:
+    setup.put(FIRST, 4)
+    setup.urgencies[SECOND] = Urgency.STAT
+    setup.archive.is_open[FIRST] = asyncio.Event()
+    setup.forwarder.start()
+    async with asyncio.timeout(20):
+        while setup.archive.offers != [(FIRST, Urgency.ROUTINE)]:
+            await asyncio.sleep(0.005)
+        files = setup.put(SECOND, 1)
+        setup.forwarder.wake()
+        while set(setup.archive.recorded) != files:  # the only slot is taken all the while
+            await asyncio.sleep(0.005)
+        setup.put(THIRD, 1)  # as urgent as what is on its way: it waits
+        setup.forwarder.wake()
+        while setup.outbox.absorb() or len(setup.outbox.waiting()) > 2:
+            await asyncio.sleep(0.005)
+        assert THIRD not in {study for study, _ in setup.archive.offers}
+        setup.archive.is_open[FIRST].set()
+    await setup.until_done()
 
 
 async def test_a_line_that_fails_again_and_again(setup: Setup) -> None:
