@@ -36,9 +36,14 @@ class Disk:
 
     def __init__(self, folder: Path, size_mib: int) -> None:
         self.folder = folder
+        self.is_real = False
         self._image = folder.with_suffix(".img")
-        folder.mkdir()
-        self.is_real = os.geteuid() == 0 and self._make(size_mib)
+        self._size_mib = size_mib
+
+    def open(self) -> None:
+        """Make it, and mount it."""
+        self.folder.mkdir()
+        self.is_real = os.geteuid() == 0 and self._make()
 
     def cut_power(self) -> None:
         """Stop: nothing is written any more, and what was not synced is lost."""
@@ -73,9 +78,9 @@ class Disk:
             _run("umount", "-l", str(self.folder))
         self._image.unlink(missing_ok=True)
 
-    def _make(self, size_mib: int) -> bool:
+    def _make(self) -> bool:
         with self._image.open("wb") as image:
-            image.truncate(size_mib * _MIB)
+            image.truncate(self._size_mib * _MIB)
         try:
             _run("mkfs.ext4", "-q", "-m", "0", str(self._image))
             _run("mount", "-o", "loop", str(self._image), str(self.folder))

@@ -42,6 +42,10 @@ class Node:
         self._arguments = [role, *_SETTINGS, *listen, *options]
         self._process: subprocess.Popen[bytes] | None = None
 
+    def takes(self, option: str) -> None:
+        """Give it an option more, from its next start on."""
+        self._arguments.append(option)
+
     async def start(self, *dies: str) -> None:
         """Start, and wait until it answers.
 
@@ -104,13 +108,15 @@ class Site:
     """The whole of it."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
         self.origin = Node("origin", folder, "--no-renditions", "--no-perceptual")
+        self.edge = Node("edge", folder)
         self.line = Relay(self.origin.port)
 
     async def start(self) -> None:
         port = await self.line.start()
-        self.edge = Node("edge", self._folder, "--upstream", f"http://127.0.0.1:{port}")
+        self.edge.takes(f"--upstream=http://127.0.0.1:{port}")
+        for node in (self.origin, self.edge):
+            node.disk.open()
         await asyncio.gather(self.origin.start(), self.edge.start())
 
     async def stop(self) -> None:

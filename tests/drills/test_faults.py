@@ -48,8 +48,8 @@ class Drill:
 
     async def run(self) -> None:
         """Let things go on and go wrong, and see what is left."""
-        await self.site.start()
         try:
+            await self.site.start()
             storing = tasks.spawn(self._scanner.run(), name="scanner")
             reading = [tasks.spawn(reader.run(), name="reader") for reader in self._readers]
             try:
@@ -116,7 +116,8 @@ async def drill(folder: Path, seed: int, faults: int, say: Callable[[str], None]
     try:
         await one.run()
     except BaseException as error:
-        error.add_note(f'to repeat it: make drill ARGS="tests/drills --seed {seed} --faults {faults}"')
+        how = f"python -m pytest -m drill tests/drills/test_faults.py --seed {seed} --faults {faults}"
+        error.add_note(f"to repeat it: {how}")
         raise
     finally:
         say(one.summary())

@@ -53,8 +53,8 @@ class Setup:
 @pytest.fixture
 async def setup(tmp_path: Path) -> AsyncIterator[Setup]:
     site = Site(tmp_path)
-    await site.start()
     try:
+        await site.start()
         yield Setup(site)
     finally:
         await site.stop()

@@ -14,6 +14,7 @@ from tests.drills.disk import Disk
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Disk]:
     made = Disk(tmp_path / "disk", 16)
+    made.open()
     if not made.is_real:
         pytest.skip("only root can mount a disk whose power can be cut")
     yield made

@@ -186,6 +186,20 @@ async def test_what_the_archive_deleted_is_gone(pacs: Pacs, edge: Node) -> None:
     assert (await edge.client.get(frame_of(INSTANCE))).status_code == 404
 
 
+async def test_what_the_archive_deleted_is_gone_though_the_ledger_is_lost(pacs: Pacs, tmp_path: Path) -> None:
+    pacs.store(CT, CT_2)
+    async with pacs_edge(tmp_path / "edge", pacs.url) as edge:
+        await open_study(edge)
+        await until_whole(edge)
+    (tmp_path / "edge" / "pacs.sqlite").unlink()
+    pacs.delete("Instance", "SOPInstanceUID", SECOND)
+    async with pacs_edge(tmp_path / "edge", pacs.url) as edge:
+        await open_study(edge)
+        await until_whole(edge)
+        assert len(await open_study(edge)) == 1
+        assert await samples(edge) == pixels_of(CT)
+
+
 async def test_a_restarted_edge_retrieves_nothing_again(pacs: Pacs, tmp_path: Path) -> None:
     pacs.store(CT)
     for retrieved in (1, 0):
