@@ -80,9 +80,8 @@ class Bench:
 def opening(bench: Bench, column: str) -> Iterator[Figure]:
     """Open the series cold, read all of it, then open another study warm."""
     sites, middle = bench.sites, bench.sites.pictures[len(bench.sites.pictures) // 2]
-    sites.network.shape(WIDE)
+    sites.network.shape(bench.line)  # from the start: an edge that knew a wide line would take a minute to forget it
     with sites.column(column) as server:
-        sites.network.shape(bench.line)
         reader = Reader(server.url)
         start = time.perf_counter()
         reader.connect()
@@ -119,9 +118,8 @@ def _quarter(column: str, picture: Picture) -> int:
 def urgent(bench: Bench, column: str) -> Iterator[Figure]:
     """Read pictures that nobody has asked for, on an idle line and beside an export."""
     sites, count = bench.sites, bench.urgent_pictures
-    sites.network.shape(WIDE)
+    sites.network.shape(bench.line)  # from the start: an edge that knew a wide line would take a minute to forget it
     with sites.column(column) as server:
-        sites.network.shape(bench.line)
         reader = Reader(server.url)
         reader.connect()
         reader.ok(sites.singles[0].path, FRAMES)  # connections stand
