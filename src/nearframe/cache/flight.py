@@ -11,7 +11,8 @@ until the digest of the whole is right. So nobody ever holds a whole answer that
 If the digest is wrong the content is begun anew; whoever was sent a byte by then is cut,
 whoever was not has only waited a little longer.
 
-The last reader to leave ends the flight; the first one's leaving alone does not.
+The last reader to leave ends the flight; the first one's leaving alone does not. Until then
+others may join, also once all of it is here.
 """
 
 from __future__ import annotations
@@ -274,13 +275,17 @@ class Flights(Generic[K]):
             self._leave(key, entry)
 
     async def _fly(self, key: K, entry: _Entry, write: Write) -> None:
+        is_home = False
         try:
             await write(entry.flight)
+            is_home = True
         except Exception as error:  # noqa: BLE001 - every reader raises it
             entry.flight.fail(error)
         finally:
-            # Before any reader wakes, so that one that asks again starts a new flight.
-            self._remove(key, entry)
+            # One that failed before any reader wakes, so that who asks again starts a new flight.
+            # One that is home may be joined as long as anybody follows it.
+            if not (is_home and entry.followers):
+                self._remove(key, entry)
             if not entry.followers:
                 entry.flight.close()
 

@@ -28,7 +28,7 @@ _HARDLY: Final = 0.25
 _ANSWERS: Final = 3
 #: Where a router lets new flows pass by a queue, first bytes do not tell of it: no more than so many
 #: times what the line was seen to hold.
-MOST_HELD: Final = 1.5
+MOST_HELD: Final = 1.25
 
 
 class LineWindow:

@@ -23,6 +23,7 @@ from nearframe.edge.announce import Announcer
 from nearframe.edge.bases import HeldBases
 from nearframe.edge.byrecipe import RecipeFetch
 from nearframe.edge.cursor import CursorFile
+from nearframe.edge.exportahead import ExportAhead
 from nearframe.edge.fetch import Fetcher
 from nearframe.edge.follow import Follower, Pace
 from nearframe.edge.forward import Forwarder, ForwardPace
@@ -131,9 +132,12 @@ class Edge:
         admitted = AdmittedContents(kept.store, self.tiering.evictor.admits)
         fetcher = Fetcher(self.upstream, admitted, kept.disk, kept.metrics, kept.scratch)
         self.read_ahead = ReadAhead(fetcher, kept.store, kept.disk) if settings.prefetch else None
+        self.export_ahead = ExportAhead(fetcher, kept.store, kept.disk) if settings.prefetch else None
         self.tiering.fetching_by(fetcher, indexes, self._renditions_of)
         maker = FrameMaker(kept.cpu, kept.metrics)
-        self.contents = EdgeContentReader(kept.store, fetcher, indexes, kept.disk, maker, kept.metrics, self.read_ahead)
+        self.contents = EdgeContentReader(
+            kept.store, fetcher, indexes, kept.disk, maker, kept.metrics, self.read_ahead, self.export_ahead
+        )
         self._renditions = UpstreamRenditions(
             self.upstream, kept.catalogue, kept.manifests, kept.sql, clock, kept.freshness.changed
         )
@@ -192,8 +196,9 @@ class Edge:
         await self.follower.stop()
         await self._renditions.stop()
         await self.tiering.stop()
-        if self.read_ahead is not None:
-            await self.read_ahead.stop()
+        for ahead in (self.read_ahead, self.export_ahead):
+            if ahead is not None:
+                await ahead.stop()
         await self.upstream.close()
         # Pulls that were cut may be writing still; whoever closes the store must not be quicker.
         for workers in (self._kept.sync, self._kept.disk, self._kept.sql):

@@ -12,6 +12,7 @@ from contextlib import aclosing
 from nearframe.cache.absences import Absences
 from nearframe.context import Context, Urgency
 from nearframe.edge.cachestatus import note_fetch
+from nearframe.edge.exportahead import ExportAhead
 from nearframe.edge.fetch import Fetcher
 from nearframe.edge.making import MAX_FRAME_BYTES, FrameMaker
 from nearframe.edge.readahead import ReadAhead
@@ -33,7 +34,7 @@ class EdgeContentReader:
 
     Parameters
     ----------
-    read_ahead
+    read_ahead, export_ahead
         None to fetch nothing that was not asked for.
     """
 
@@ -48,6 +49,7 @@ class EdgeContentReader:
         maker: FrameMaker,
         metrics: Metrics,
         read_ahead: ReadAhead | None,
+        export_ahead: ExportAhead | None = None,
     ) -> None:
         self._store = store
         self._local = LocalContents(store, workers)
@@ -57,6 +59,7 @@ class EdgeContentReader:
         self._maker = maker
         self._metrics = metrics
         self._read_ahead = read_ahead
+        self._export_ahead = export_ahead
         #: What the upstream lacks too, until the study changes.
         self._absent: Absences[tuple[StudyRef, Digest]] = Absences()
         self._hits = metrics.counter(EDGE_READS, how="held")
@@ -170,6 +173,8 @@ class EdgeContentReader:
         began, at = time.perf_counter(), start
         try:
             async with self._fetcher.following(study, content, context.urgency, _user(context.urgency)) as flight:
+                if self._export_ahead is not None and context.urgency is Urgency.BULK:
+                    self._export_ahead.read(study, index, content)
                 async with aclosing(flight.read(start, stop)) as chunks:
                     async for chunk in chunks:
                         if at == start:

@@ -102,6 +102,13 @@ class StudyIndex:
         for pair in zip_longest(after, before):
             yield from (self._carried(content) for content in pair if content is not None)
 
+    def following(self, digest: Digest) -> list[Content]:
+        """Return the frames after a frame in its series, in its order."""
+        place = self._places.get(digest)
+        if place is None or place.row < 0:
+            return []
+        return [self._carried(content) for content in self._rows[place.row][place.column + 1 :]]
+
     def twins(self, digest: Digest) -> Twins | None:
         """Return both forms of a frame, given one of them; None if it has one form alone."""
         return self._twins.get(digest)

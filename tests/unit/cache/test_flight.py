@@ -190,6 +190,19 @@ async def test_what_is_proved_is_kept_though_nobody_waits(flights: Flights[str])
     assert (writer.cancelled, writer.closed) == (0, 1)
 
 
+async def test_what_is_home_may_be_joined_as_long_as_it_is_followed(flights: Flights[str]) -> None:
+    writer = Writer()
+    async with flights.join("a", Urgency.BULK, writer):
+        writer.begin()
+        writer.append(DATA)
+        writer.end()
+        await settle()
+        reader = Reader(flights, writer)
+        await reader.task
+        assert (reader.got, writer.flights, writer.closed) == (DATA, 1, 0)
+    assert (writer.closed, "a" in flights) == (1, False)
+
+
 async def test_everyone_gets_the_failure_after_what_came(flights: Flights[str]) -> None:
     writer = Writer()
     readers = [Reader(flights, writer) for _ in range(3)]
