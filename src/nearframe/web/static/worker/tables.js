@@ -9,7 +9,7 @@ import { drop, held, keep } from "./studies.js";
 
 const FRESH_MS = 60_000;
 const BURST_MS = 1000; // a viewer asks for the metadata of each series at once: one comparison for all
-const AWAY_MS = 5000; // until a node that did not answer is asked again
+const AGAIN_MS = 5000; // until a node that had no answer is asked again
 const PATIENCE_MS = 2000; // for a comparison, when a table is held
 const OHIF = "multipart/related; type=application/octet-stream; transfer-syntax=*";
 
@@ -81,7 +81,7 @@ function compare(table, study, accept, request, freshMs) {
   if (Date.now() - table.checkedAt < freshMs) return Promise.resolve();
   table.checkedAt = Date.now();
   table.checking = ask(table, study, accept, request)
-    .catch(() => { table.checkedAt += AWAY_MS - FRESH_MS; })
+    .catch(() => { table.checkedAt += AGAIN_MS - FRESH_MS; })
     .finally(() => { table.checking = null; });
   return table.checking;
 }
@@ -97,9 +97,9 @@ async function ask(table, study, accept, request) {
   if (response.status === 304) return;
   if (response.status >= 500) throw new Error("no node answers");
   if (!response.ok || response.headers.get("cache-control")?.includes("no-store")) {
-    [table.rows, table.etag] = [null, null]; // not for this reader, or not to be kept
+    [table.rows, table.etag] = [null, null]; // not for this reader, not here yet, or not to be kept
     await drop(study, nameOf(accept));
-    return;
+    throw new Error("there is no table");
   }
   const text = await response.text();
   table.rows = JSON.parse(text).instances;
