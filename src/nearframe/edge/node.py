@@ -6,10 +6,10 @@ import asyncio
 import random
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from starlette.types import ASGIApp
 
@@ -94,6 +94,11 @@ class Edge:
         Who it is in ``Via``.
     nudge
         Told that something changed here: wakes those who follow this edge.
+
+    Attributes
+    ----------
+    renew
+        Prepares what readers of a study ask for first; called when one changed that somebody reads.
     """
 
     def __init__(
@@ -115,6 +120,7 @@ class Edge:
             raise ConfigurationError("an edge needs an upstream: --upstream URL, or upstream in nearframe.toml")
         clock = clock or SystemClock()
         ca = None if settings.upstream_ca is None else str(settings.upstream_ca)
+        self.renew: Callable[[StudyRef], Coroutine[Any, Any, None]] = _not_renewed
         self._settings = settings
         self._kept = kept
         self._nudge = nudge
@@ -275,6 +281,8 @@ class Edge:
         self._kept.freshness.changed(study)
         self._renditions.changed(study)
         self.tiering.changed(study)
+        if self.tiering.keeper.is_wanted(study):
+            tasks.spawn(self.renew(study), name="renew metadata")
         self._nudge()
 
     async def _requested(self, path: str) -> None:
@@ -294,6 +302,10 @@ class Edge:
             refresh = tasks.spawn(self._renditions.refresh(study), name="renditions")
             if "/frames" in path and self.upstream.is_reachable:
                 await asyncio.wait([refresh], timeout=_RENDITIONS_PATIENCE_S)
+
+
+async def _not_renewed(study: StudyRef) -> None:
+    """Prepare nothing."""
 
 
 def _as_clients_see(settings: Settings, node_name: str) -> Listed | None:

@@ -31,7 +31,7 @@ from nearframe.wire.renditions import RenditionList, decode_renditions
 ASK_AGAIN_S: Final = 10.0
 ASK_SOON_S: Final = 1.0
 #: After how long a study is asked about that nobody has opened; each time it lacks some still.
-ASK_AHEAD_S: Final = (1.0, 10.0, 60.0)
+ASK_AHEAD_S: Final = (0.1, 2.0, 10.0, 60.0)
 _STUDIES_KEPT: Final = 10_000
 _NEVER: Final = float("inf")
 

@@ -58,8 +58,10 @@ async def open_routes(opened: Opened, stack: AsyncExitStack) -> EdgeRoutes:
         *directory_routes(listing, core.gate),
         *node_routes(core, "edge", checks),
     ]
+    served = services_of(core, opened.frames, store, None)
+    edge.renew = served.metadata.renew
     return EdgeRoutes(
-        dicomweb_router(services_of(core, opened.frames, store, None), settings, gate),
+        dicomweb_router(served, settings, gate),
         others_app(routes, opened.directory.web_origins, not_at_an_edge),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +21,8 @@ from nearframe.wire.dictionarycoding import DCZ, MAX_DICTIONARY_BYTES, compress_
 
 _STATES_KEPT: Final = 10_000
 _OFFERED_KEPT: Final = 100_000  # some 300 bytes each
+_RENEWED_STUDIES: Final = 1_000
+_RENEWED_DOCUMENTS: Final = 4  # of a study: those that were asked for last
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,8 @@ class MetadataService:
         self._building: SingleFlight[_Key, bytes] = SingleFlight("metadata")
         #: Documents that clients may have kept, by digest: each can be built again.
         self._offered: SizedLRU[Digest, _Key] = SizedLRU(_OFFERED_KEPT)
+        #: What was asked for of how studies stand, whatever their state: to be renewed when they change.
+        self._asked: SizedLRU[StudyRef, deque[tuple[MetadataScope, str, str]]] = SizedLRU(_RENEWED_STUDIES)
         self.built = 0
 
     async def state(self, scope: MetadataScope) -> str:
@@ -127,6 +132,17 @@ class MetadataService:
         held = self._documents.get(key)
         return held if held is not None else await self._building.run(key, partial(self._build, key))
 
+    async def renew(self, study: StudyRef) -> None:
+        """Build what was asked for of a study once more, now that it has changed.
+
+        Whoever opens it next does not wait for that: of 300 slices it takes longer than a line's round trip.
+        """
+        for scope, service_url, coding in list(self._asked.get(study) or ()):
+            try:
+                await self.json(scope, await self.state(scope), service_url, coding)
+            except NotFound:  # the series is gone
+                self._asked.discard(study)
+
     async def offer(self, scope: MetadataScope, state: str, service_url: str) -> bool:
         """Remember that a client may keep this document as a dictionary; False if it is too large for one."""
         plain = await self.json(scope, state, service_url, IDENTITY)
@@ -172,8 +188,18 @@ class MetadataService:
         rows = await self._rows(key.scope)
         document = await self._cpu.run(_document, rows, key.scope.version, key.service_url, self._link, key.coding)
         self.built += 1
+        self._remember(key)
         self._documents.put(key, document, len(document))
         return document
+
+    def _remember(self, key: _Key) -> None:
+        if key.scope.version is not None or key.scope.at_seq is not None:
+            return  # it never changes
+        asked = self._asked.get(key.scope.study) or deque(maxlen=_RENEWED_DOCUMENTS)
+        wanted = (key.scope, key.service_url, key.coding)
+        if wanted not in asked:
+            asked.append(wanted)
+        self._asked.put(key.scope.study, asked, 1)
 
     async def _rows(self, scope: MetadataScope) -> list[tuple[Identity, bytes]]:
         rows = await self._sql.run(

@@ -17,6 +17,7 @@ import zstandard
 from pydicom.uid import UID
 
 from nearframe.ids import sha256
+from nearframe.storage.ports import StudyRef
 from nearframe.wire.dictionarycoding import decompress_against
 from tests.archive import FILES, TEST_FILES, Stocked, open_archive, path_of, rewritten
 from tests.multiparts import split_parts
@@ -122,6 +123,14 @@ async def test_a_document_is_built_once_for_each_state(stocked: Stocked) -> None
     after = await stocked.get(path, If_None_Match=before.headers["etag"])
     assert after.status_code == 200
     assert after.json()[0]["00100010"]["Value"] == [{"Alphabetic": "Corrected^Name"}]
+    metadata = stocked.archive.services.metadata
+    dataset.PatientName = "Corrected^Again"
+    await stocked.archive.add(rewritten(dataset))
+    await metadata.renew(StudyRef("main", "2.25.4713"))
+    built = metadata.built
+    renewed = await stocked.get(path)
+    assert renewed.json()[0]["00100010"]["Value"] == [{"Alphabetic": "Corrected^Again"}]
+    assert metadata.built == built, "it was built before it was asked for"
     old = await stocked.get(path_of(first) + "/metadata?version=1")
     assert old.json()[0]["00100010"] == before.json()[0]["00100010"]
 
