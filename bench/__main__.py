@@ -3,7 +3,7 @@
 Each part also runs alone: ``python -m bench.archive``, ``bench.resend``, ``bench.memory``,
 ``bench.catalogue``, ``bench.scale``, ``bench.codecs``, ``bench.perceptual``, ``bench.listener``,
 ``bench.network``, ``bench.wan``, ``bench.edge``, ``bench.consult``, ``bench.recipes``,
-``bench.sync``, ``bench.policy``.
+``bench.carriage``, ``bench.sync``, ``bench.policy``.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ PARTS = (
     ("catalogue: a million instances against ten thousand", ["bench.scale"]),
     ("codecs", ["bench.codecs"]),
     ("what frame recipes save", ["bench.recipes"]),
+    ("what they save on an edge's line", ["bench.carriage"]),
 )
 _QUICK = {
     "bench.archive": ["--quick"],
@@ -37,6 +38,7 @@ _QUICK = {
     "bench.resend": ["--slices", "20"],
     "bench.memory": ["--frames", "100"],
     "bench.recipes": ["--only", "NM"],
+    "bench.carriage": ["--only", "rewritten"],
     "bench.sync": ["--slices", "20"],
 }
 

@@ -48,6 +48,8 @@ class Replayed:
 
     Attributes
     ----------
+    frame_bytes
+        Of the frames that the reader was sent.
     frame_ms
         For each frame asked for, its time to the last byte.
     opening_ms
@@ -57,6 +59,7 @@ class Replayed:
     line_bytes: int = 0
     frame_ms: list[float] = field(default_factory=list)
     opening_ms: list[float] = field(default_factory=list)
+    frame_bytes: int = 0
 
     @property
     def figures(self) -> dict[str, float]:
@@ -95,13 +98,14 @@ class Replay:
         self._network.shape(Line(self._workload.megabits * 1e6, self._workload.round_trip_s))
         before = self._network.traffic()
         for step in self._workload.steps:
-            self._play(step)
+            self.play(step)
         self.result.line_bytes = self._network.traffic().since(before).bytes
         for seat in self._seats.values():
             seat.reader.close()
         return self.result
 
-    def _play(self, step: Step) -> None:
+    def play(self, step: Step) -> None:
+        """Let one thing happen."""
         match step.verb:
             case "archive" | "resend":
                 self._store(self._workload.sets[step.what])
@@ -146,6 +150,7 @@ class Replay:
         if taken.status not in (200, 304):
             raise RuntimeError(f"a frame: {taken.status}")
         self.result.frame_ms.append(taken.whole_s * 1e3)
+        self.result.frame_bytes += len(taken.body)
         if etag := taken.headers.get("ETag"):
             seat.etags[path] = etag
 

@@ -66,8 +66,8 @@ class Workload:
 def read_workload(path: Path, data: Path) -> Workload:
     """Read a workload, and the objects it names below `data`."""
     described = json.loads(path.read_text())
-    sets = {name: _objects(data, source) for name, source in described["sets"].items()}
-    studies = {name: tuple(sorted({_study(file) for file in files})) for name, files in sets.items()}
+    sets = {name: objects_in(data, source) for name, source in described["sets"].items()}
+    studies = {name: tuple(sorted({study_of(file) for file in files})) for name, files in sets.items()}
     steps = tuple(_step(step, sets) for step in described["steps"])
     line = described["line"]
     return Workload(line["megabits"], line["round_trip_ms"] / 1e3, sets, studies, steps)
@@ -88,7 +88,8 @@ def _step(step: dict[str, Any], sets: dict[str, tuple[bytes, ...]]) -> Step:
     return Step(verb, what, step.get("by", ""))
 
 
-def _objects(data: Path, source: dict[str, str]) -> tuple[bytes, ...]:
+def objects_in(data: Path, source: dict[str, str]) -> tuple[bytes, ...]:
+    """Return the objects of a set, made if it is one of bare photographs."""
     if "stills" in source:
         paths = sorted((data / source["stills"]).glob("*.jpg"))
         objects = tuple(photograph(path.read_bytes(), number) for number, path in enumerate(paths, 1))
@@ -109,7 +110,8 @@ def _is_instance(file: bytes) -> bool:
     return "SOPInstanceUID" in pydicom.dcmread(io.BytesIO(file), specific_tags=["SOPInstanceUID"])
 
 
-def _study(file: bytes) -> str:
+def study_of(file: bytes) -> str:
+    """Return the study that an object is of."""
     return str(pydicom.dcmread(io.BytesIO(file), specific_tags=["StudyInstanceUID"]).StudyInstanceUID)
 
 
