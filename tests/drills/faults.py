@@ -19,7 +19,7 @@ FAULTS: Final = {
     "flip": ("edge", "origin", "line"),
 }
 NEEDS_DISKS: Final = frozenset({"power", "disk"})
-_PATIENCE_S: Final = 3.0  # until contents pass a line on which a bit is to be flipped
+_PATIENCE_S: Final = 20.0  # until contents pass a line on which a bit is to be flipped: the edge pauses after failures
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from nearframe import tasks
 #: Bytes that are no ASCII, so far to both sides, are contents, which are proved by their digest. What
 #: proves the rest, documents and what HTTP says, is TLS; this line has none, so that there is something to flip.
 _AROUND_BYTES: Final = 32
-_SPOILED_BYTES: Final = 4096
+_SPOILED_BYTES: Final = 512
 
 
 class Relay:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -30,6 +30,7 @@ _NOT_DAMAGE: Final = frozenset(
     {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_AUTH}
 )
 _PRIMARY_CODE: Final = 0xFF
+_ROWS_AT_ONCE: Final = 1000  # an outbox after a day without a line has a hundred thousand
 
 _log = log.logger(__name__)
 T = TypeVar("T")
@@ -81,24 +82,26 @@ def open_own(
     return _open(path, schema, tables, read)
 
 
-def rows_of(connection: sa.Connection, table: sa.Table) -> list[dict[str, Any]]:
-    """Return every row of a table.
+def rows_of(connection: sa.Connection, table: sa.Table) -> Iterator[dict[str, Any]]:
+    """Yield every row of a table.
 
     Raises
     ------
     ValueError
         If a value is none that its column may have: SQLite looks at no types when it reads.
     """
-    rows = [dict(row) for row in connection.execute(sa.select(table)).mappings()]
-    for column in table.c:
-        allowed = (int, float) if isinstance(column.type, sa.Float) else column.type.python_type
-        for row in rows:
-            value = row[column.name]
-            if value is None and column.nullable:
-                continue
-            if not isinstance(value, allowed) or (isinstance(value, float) and not math.isfinite(value)):
-                raise ValueError(f"a value of {table.name}.{column.name} is of another type")
-    return rows
+    allowed = {column.name: _types_of(column) for column in table.c}
+    for found in connection.execute(sa.select(table)).yield_per(_ROWS_AT_ONCE).mappings():
+        row = dict(found)
+        for name, value in row.items():
+            if not isinstance(value, allowed[name]) or (isinstance(value, float) and not math.isfinite(value)):
+                raise ValueError(f"a value of {table.name}.{name} is of another type")
+        yield row
+
+
+def _types_of(column: sa.Column[Any]) -> tuple[type, ...]:
+    types = (int, float) if isinstance(column.type, sa.Float) else (column.type.python_type,)
+    return (*types, type(None)) if column.nullable else types
 
 
 def _open(path: Path, schema: int, tables: sa.MetaData, read: Callable[[sa.Connection], T]) -> OwnFile[T]:
