@@ -64,7 +64,7 @@ class Transfer:
         self._line = line
         self._claim = claim
         self._mark = Mark(0.0, 0)
-        self._flows = False
+        self._flows = self._is_answered = False
         self.waited_s = 0.0
 
     @property
@@ -100,7 +100,13 @@ class Transfer:
         self._mark = self._line.rates[self._claim.direction].asked(self._line.clock.monotonic())
 
     def answered(self, took_s: float) -> None:
-        """Say that the head of the answer came, and how long after a request that was small and was not held."""
+        """Say that the head of an answer came, and how long after a request that was small and was not held.
+
+        Of several answers the first counts: the others have the bytes of this transfer before them.
+        """
+        if self._is_answered:
+            return
+        self._is_answered = True
         claim, now = self._claim, self._line.clock.monotonic()
         self._line.windows[claim.direction].answered(now, took_s, claim.before_bytes, claim.size_bytes)
 

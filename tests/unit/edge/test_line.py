@@ -261,6 +261,15 @@ async def test_one_that_stops_waiting_is_forgotten(simulated: SimulatedLine) -> 
     await stat
 
 
+async def test_of_several_answers_to_a_transfer_the_first_tells_the_round_trip(simulated: SimulatedLine) -> None:
+    transfer = simulated.line.transfer(User.READER, Urgency.STAT, 100_000)
+    async with transfer.turn():
+        transfer.answered(ROUND_TRIP_S)
+    for _ in range(8):
+        transfer.answered(3 * ROUND_TRIP_S)
+    assert simulated.line.round_trip.seconds == ROUND_TRIP_S
+
+
 async def test_a_queue_is_bounded(simulated: SimulatedLine) -> None:
     stat = tasks.spawn(simulated.fetch(User.READER, Urgency.STAT, 100_000), name="stat")
     await simulated.run(0.01)
