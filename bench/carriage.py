@@ -18,6 +18,7 @@ import re
 import ssl
 import sys
 import tempfile
+import time
 import urllib.request
 from collections import Counter
 from dataclasses import dataclass, field
@@ -28,12 +29,14 @@ from bench import network, peers
 from bench.bottleneck import Line
 from bench.consult import Replay
 from bench.network import FAR_ADDRESS, WIDE, Network
+from bench.reader import Reader
 from bench.studies import studies_folder
 from bench.workload import Step, Workload, objects_in, study_of
 from nearframe.wire.framerecipe import Operation
 
 _OPERATIONS: Final = frozenset(operation.name.lower() for operation in Operation)
 _ROUND_TRIP_S: Final = 0.04
+_PATIENCE_S: Final = 120.0
 _METRIC: Final = re.compile(r'nearframe_(upstream_bytes|recipes_followed)_total\{(?:kind|operation)="(\w+)"\} (\S+)')
 
 #: Name, what the reader has opened before, what is opened then; all below the folder of studies.
@@ -91,9 +94,11 @@ def measure(line: Network, megabits: float, data: Path, name: str, held: str, se
         replay = Replay(line, work, folder, origin, edge.url)
         if held:
             replay.play(Step("archive", "held"))
+            wait_until_followed(edge, origin)
             replay.play(Step("open", "held", "reader"))
         before, passed = counted(edge.url), line.traffic()
         replay.play(Step("archive", "sent"))
+        wait_until_followed(edge, origin)
         replay.play(Step("open", "sent", "reader"))
         row.passed = line.traffic().since(passed).bytes
         came = counted(edge.url) - before
@@ -105,6 +110,19 @@ def measure(line: Network, megabits: float, data: Path, name: str, held: str, se
         row.frames, row.direct = len(direct.result.frame_ms), direct.result.frame_bytes
         row.files = sum(map(len, sets["sent"]))
     return row
+
+
+def wait_until_followed(edge: peers.Server, origin: peers.Server) -> None:
+    """Return once an edge knows all that its archive was sent."""
+    ours, theirs = (Reader(server.url.removesuffix("/dicomweb")) for server in (edge, origin))
+    head = theirs.json("/api/status")["feed"]["head"]
+    deadline = time.monotonic() + _PATIENCE_S
+    while ours.json("/api/status")["upstream"]["cursor"] != head:
+        if time.monotonic() > deadline:
+            raise RuntimeError("the edge does not follow its archive")
+        time.sleep(0.1)
+    for reader in (ours, theirs):
+        reader.close()
 
 
 def counted(url: str) -> Counter[str]:
