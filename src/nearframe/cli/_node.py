@@ -36,6 +36,9 @@ def add_node_parser(
 
 def _run(role: str, settings: Settings, opener: Opener) -> int:
     require_insecure_loopback(settings)
+    # Python's threshold of 700 sets off a tenth of what importing a node costs, and several
+    # collections for an object taken in: a request makes hundreds of objects and hardly a cycle.
+    gc.set_threshold(20_000, 20, 20)
     log.configure(settings.log_level, settings.log_format)
     tune_allocator()
     uvloop.run(_serve(role, settings, opener))
@@ -53,14 +56,9 @@ async def _serve(role: str, settings: Settings, opener: Opener) -> None:
 
 
 def _settle_garbage_collector() -> None:
-    """Leave out of every collection what stays anyway, and collect less often.
-
-    A request makes hundreds of objects and hardly a cycle; with Python's threshold of 700 an
-    object taken in set off several collections.
-    """
+    """Leave out of every collection what stays anyway."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
 
 
 def _announce(role: str, url: str) -> None:
