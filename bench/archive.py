@@ -21,6 +21,7 @@ from pathlib import Path
 
 from bench import corpus, load, peers
 from bench.harness import Comparison, Row, Work, compare, cpu_row, rate_row, report
+from bench.nginx import nginx_files
 
 #: Uncompressed frames, the one form that every server here can serve without transcoding.
 FRAMES = 'multipart/related; type="application/octet-stream"; transfer-syntax=1.2.840.10008.1.2.1'
@@ -78,7 +79,7 @@ def frames(bench: Bench) -> Iterator[Row]:
         ours = stack.enter_context(peers.origin(bench.place("frames-ours"), options=["--no-renditions"]))
         orthanc = stack.enter_context(peers.orthanc(bench.place("frames-orthanc")))
         static = bench.place("frames-static")
-        nginx = stack.enter_context(peers.nginx(bench.place("frames-nginx"), static))
+        nginx = stack.enter_context(nginx_files(bench.place("frames-nginx"), static))
         for kilobytes, size in ((8, 64), (128, 256), (512, 512)):
             series = corpus.ct_series(bench.place(f"ct{size}"), 100, size, str(size))
             put(ours, series)
@@ -134,7 +135,7 @@ def tls(bench: Bench) -> Iterator[Row]:
     for opened, options in _OPENED.items():
         with contextlib.ExitStack() as stack:
             ours = stack.enter_context(peers.origin(home, tls=certificate, options=[*quiet, *options]))
-            nginx = stack.enter_context(peers.nginx(bench.place("tls-nginx"), static, certificate))
+            nginx = stack.enter_context(nginx_files(bench.place("tls-nginx"), static, certificate))
             for protocol, bar in (("HTTP/1.1", 1.0), ("HTTP/2", 1.3)):
                 yield cpu_row(
                     compare(

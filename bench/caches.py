@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from bench.nginx import nginx
 from bench.peers import HERE, Place, Server, free_port, running
 
 
@@ -34,7 +35,7 @@ def nginx_cache(
       proxy_cache_key $request_uri$http_accept$http_accept_encoding;
       proxy_ignore_headers Cache-Control Expires Vary Set-Cookie;
       proxy_cache_lock on; proxy_cache_lock_timeout 60s; add_header X-Cache $upstream_cache_status;"""
-    with _nginx(home, upstream, tls, HERE, path, caching) as server:
+    with _proxy(home, upstream, tls, HERE, path, caching) as server:
         yield server
 
 
@@ -45,51 +46,23 @@ def nginx_tls(home: Path, upstream: Server, tls: tuple[Path, Path], place: Place
     # What browsers take compressed is sent so, as our own nodes do.
     more = """client_max_body_size 0; proxy_request_buffering off;
       gzip on; gzip_proxied any; gzip_types application/json application/dicom+json;"""
-    with _nginx(home, upstream, tls, place, "", more) as server:
+    with _proxy(home, upstream, tls, place, "", more) as server:
         yield server
 
 
 @contextlib.contextmanager
-def _nginx(
+def _proxy(
     home: Path, upstream: Server, tls: tuple[Path, Path] | None, place: Place, zone: str, more: str
 ) -> Iterator[Server]:
-    """One worker, since ours is one process too."""
-    for name in ("body", "proxy", "fastcgi", "uwsgi", "scgi"):
-        (home / name).mkdir(exist_ok=True)
-    port, parts = free_port(), urlsplit(upstream.url)
-    listen = f"{place.host}:{port}" + (" ssl http2" if tls else "")
-    security = (
-        f"ssl_certificate {tls[0]}; ssl_certificate_key {tls[1]}; ssl_protocols TLSv1.3; ssl_session_cache shared:s:4m;"
-        if tls
-        else ""
-    )
-    user = "user root;" if os.geteuid() == 0 else ""
-    (home / "nginx.conf").write_text(
-        f"""{user} worker_processes 1; daemon off; pid {home}/pid; error_log {home}/error.log;
-events {{ worker_connections 1024; }}
-http {{
-  client_body_temp_path {home}/body; proxy_temp_path {home}/proxy; fastcgi_temp_path {home}/fastcgi;
-  uwsgi_temp_path {home}/uwsgi; scgi_temp_path {home}/scgi;
-  access_log off; sendfile on; tcp_nopush on; keepalive_requests 10000000; keepalive_timeout 75;
-  open_file_cache max=250000 inactive=600s; open_file_cache_valid 600s;
-  {zone}
-  upstream archive {{ server {parts.netloc}; keepalive 16; keepalive_requests 10000000; }}
-  server {{
-    listen {listen}; {security} http2_max_concurrent_streams 128;
-    location / {{
+    parts = urlsplit(upstream.url)
+    shared = f"{zone} upstream archive {{ server {parts.netloc}; keepalive 16; keepalive_requests 10000000; }}"
+    what = f"""location / {{
       proxy_pass {parts.scheme}://archive; proxy_http_version 1.1; proxy_set_header Connection "";
       proxy_set_header Host {parts.netloc}; proxy_ssl_session_reuse on; proxy_ssl_protocols TLSv1.3;
       proxy_buffers 16 64k; proxy_buffer_size 64k; {more}
-    }}
-  }}
-}}
-"""
-    )
-    binary = shutil.which("nginx") or "/usr/sbin/nginx"
-    root = f"{'https' if tls else 'http'}://{place.host}:{port}"
-    command = [*place.enter, binary, "-p", str(home), "-c", str(home / "nginx.conf")]
-    with running(command, f"{root}/", home / "log") as pid:
-        yield Server("nginx proxy_cache", pid, root + parts.path)
+    }}"""
+    with nginx(home, "nginx proxy_cache", what, shared, tls, place) as server:
+        yield replace(server, url=server.url + parts.path)
 
 
 @contextlib.contextmanager

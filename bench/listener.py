@@ -29,6 +29,7 @@ from starlette.types import Receive, Scope, Send
 
 from bench import load, peers
 from bench.harness import Row, Work, compare, cpu_row, report
+from bench.nginx import nginx_files
 from nearframe.listener import Listener, TLSFiles, tune_allocator
 from nearframe.metrics import Metrics
 from nearframe.settingkinds import Address
@@ -112,7 +113,7 @@ def measure(folder: Path, pairs: int) -> Iterator[Row]:
     """Compare each variant with nginx."""
     records = write_frames(folder)
     certificate = peers.self_signed(folder / "tls")
-    with peers.nginx(folder / "nginx", folder / "files", certificate) as nginx:
+    with nginx_files(folder / "nginx", folder / "files", certificate) as nginx:
         for name, options, bars in (
             ("frame 200 KB, opened at rest", [], {"HTTP/1.1": 1.0, "HTTP/2": 1.3}),
             ("frame 200 KB from memory", ["--in-memory"], {"HTTP/1.1": None}),

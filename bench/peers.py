@@ -112,11 +112,16 @@ def _end_of(log: Path) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-12:])
 
 
+def has_orthanc() -> bool:
+    """Return whether Orthanc and its DICOMweb plugin are installed."""
+    return shutil.which("Orthanc") is not None and ORTHANC_PLUGIN.exists()
+
+
 @contextlib.contextmanager
-def orthanc(home: Path, *, place: Place = HERE) -> Iterator[Server]:
+def orthanc(home: Path, *, place: Place = HERE, port: int | None = None) -> Iterator[Server]:
     """Orthanc with its DICOMweb plugin, tuned: no compression, keep-alive, large cache, no file access on find."""
     home.mkdir(parents=True, exist_ok=True)
-    port = free_port()
+    port = port or free_port()
     configuration = {
         "Name": "peer",
         "StorageDirectory": str(home / "db"),
@@ -142,42 +147,6 @@ def orthanc(home: Path, *, place: Place = HERE) -> Iterator[Server]:
     root = f"http://{place.host}:{port}"
     with running([*place.enter, "Orthanc", str(path)], f"{root}/system", home / "log") as pid:
         yield Server("Orthanc", pid, f"{root}/dicom-web")
-
-
-@contextlib.contextmanager
-def nginx(home: Path, files: Path, tls: tuple[Path, Path] | None = None) -> Iterator[Server]:
-    """Debian's nginx serving `files` as they lie on disk: sendfile, open file cache, one worker.
-
-    One worker, since ours is one process too: the measure is CPU per request, not scale-out.
-    """
-    home.mkdir(parents=True, exist_ok=True)
-    for name in ("body", "proxy", "fastcgi", "uwsgi", "scgi"):
-        (home / name).mkdir(exist_ok=True)
-    port = free_port()
-    listen = f"127.0.0.1:{port}" + (" ssl http2" if tls else "")
-    security = (
-        f"ssl_certificate {tls[0]}; ssl_certificate_key {tls[1]}; ssl_protocols TLSv1.3; ssl_session_cache shared:s:4m;"
-        if tls
-        else ""
-    )
-    user = "user root;" if os.geteuid() == 0 else ""
-    (home / "nginx.conf").write_text(
-        f"""{user} worker_processes 1; daemon off; pid {home}/pid; error_log {home}/error.log;
-events {{ worker_connections 1024; }}
-http {{
-  client_body_temp_path {home}/body; proxy_temp_path {home}/proxy; fastcgi_temp_path {home}/fastcgi;
-  uwsgi_temp_path {home}/uwsgi; scgi_temp_path {home}/scgi;
-  access_log off; sendfile on; tcp_nopush on; keepalive_requests 10000000; keepalive_timeout 75;
-  open_file_cache max=20000 inactive=600s; open_file_cache_valid 600s;
-  default_type application/octet-stream;
-  server {{ listen {listen}; {security} root {files}; http2_max_concurrent_streams 128; }}
-}}
-"""
-    )
-    binary = shutil.which("nginx") or "/usr/sbin/nginx"
-    root = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
-    with running([binary, "-p", str(home), "-c", str(home / "nginx.conf")], f"{root}/", home / "log") as pid:
-        yield Server("nginx", pid, root)
 
 
 @contextlib.contextmanager

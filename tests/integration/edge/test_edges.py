@@ -6,8 +6,8 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+from bench.peers import free_port
 from tests.integration.edge.nodes import Node, edge_node, origin_node
-from tests.orthanc import free_port
 
 
 async def edges_of(node: Node) -> list[dict[str, Any]]:

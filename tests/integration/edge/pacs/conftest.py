@@ -10,11 +10,11 @@ from typing import Any
 import httpx
 import pytest
 
+from bench.peers import free_port, has_orthanc, orthanc
 from nearframe.edge.pacs import front
 from nearframe.pacsapp import open_pacs_edge
 from tests.integration.edge.nodes import Node, serving, settings
 from tests.multiparts import store_body
-from tests.orthanc import free_port, is_installed, running_orthanc
 
 
 class Pacs:
@@ -27,7 +27,7 @@ class Pacs:
         self.url = f"http://127.0.0.1:{self._port}/dicom-web"
 
     def start(self) -> None:
-        self._running.enter_context(running_orthanc(self._home, self._port))
+        self._running.enter_context(orthanc(self._home, port=self._port))
 
     def stop(self) -> None:
         self._running.close()
@@ -48,7 +48,7 @@ class Pacs:
 
 @pytest.fixture
 def pacs(tmp_path: Path) -> Iterator[Pacs]:
-    if not is_installed():
+    if not has_orthanc():
         pytest.skip("no Orthanc with its DICOMweb plugin")
     pacs = Pacs(tmp_path / "orthanc")
     pacs.start()
