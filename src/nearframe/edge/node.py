@@ -8,6 +8,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,8 +21,6 @@ from nearframe.context import Urgency
 from nearframe.dicomweb.address import Addresses
 from nearframe.dicomweb.call import Gate
 from nearframe.edge.announce import Announcer
-from nearframe.edge.bases import HeldBases
-from nearframe.edge.byrecipe import RecipeFetch
 from nearframe.edge.cursor import CursorFile
 from nearframe.edge.exportahead import ExportAhead
 from nearframe.edge.fetch import Fetcher
@@ -147,11 +146,9 @@ class Edge:
         self._renditions = UpstreamRenditions(
             self.upstream, kept.catalogue, kept.manifests, kept.sql, clock, kept.freshness.changed
         )
+        self._fetch_by_recipe: Callable[[], None] | None = None
         if settings.recipes:
-            bases = HeldBases(kept.store, kept.manifests, indexes, kept.sync, clock, self._others_of)
-            fetcher.recipes = RecipeFetch(
-                self.upstream, indexes, bases, kept.store, maker, kept.cpu, kept.metrics, clock
-            )
+            self._fetch_by_recipe = partial(self._by_recipe, fetcher, indexes, maker, clock)
         replica = Replica(
             kept.catalogue, kept.store, kept.manifests, codec, kept.sync, kept.metrics, clock, kept.outbox, kept.in_use
         )
@@ -189,11 +186,22 @@ class Edge:
         await self.tiering.start()
 
     def start(self) -> None:
-        """Begin to follow, and to forward."""
+        """Begin to follow, to fetch ahead by recipe, and to forward."""
+        if self._fetch_by_recipe is not None:
+            self._fetch_by_recipe()
         self._renditions.start()
         self.follower.start()
         self.forwarder.start()
         self._announcer.start()
+
+    def _by_recipe(self, fetcher: Fetcher, indexes: StudyIndexes, maker: FrameMaker, clock: Clock) -> None:
+        # With recipes come all codecs and NumPy: what is held is served before they are imported.
+        from nearframe.edge.bases import HeldBases
+        from nearframe.edge.byrecipe import RecipeFetch
+
+        kept = self._kept
+        bases = HeldBases(kept.store, kept.manifests, indexes, kept.sync, clock, self._others_of)
+        fetcher.recipes = RecipeFetch(self.upstream, indexes, bases, kept.store, maker, kept.cpu, kept.metrics, clock)
 
     async def stop(self) -> None:
         """Stop following and fetching; what was begun is cut and done again another time."""
