@@ -147,7 +147,7 @@ async def _nodes(folder: Path) -> AsyncIterator[tuple[httpx.AsyncClient, httpx.A
     async with (
         open_origin(Settings(home=folder / "origin", **more)) as (app, _),
         running(app) as upstream,
-        open_edge(Settings(home=folder / "edge", upstream=upstream, prefetch=False, push="none", **more)) as (
+        open_edge(Settings(home=folder / "edge", upstream=(upstream,), prefetch=False, push="none", **more)) as (
             edge_app,
             metrics,
         ),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Container, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,14 +45,13 @@ from nearframe.query.headeredits import Part10Edits
 from nearframe.query.health import Check, catalogue_check, disk_check, examine
 from nearframe.query.remove import CatalogueRemoval
 from nearframe.storage.packs import PackStore
-from nearframe.storage.ports import StudyRef
 from nearframe.storage.scratch import remove_leftovers
 from nearframe.sync.app import sync_routes
 from nearframe.sync.directory import Directory, Role
 from nearframe.sync.directory_health import NodeHealth
 from nearframe.sync.directory_http import Listing, directory_routes
 from nearframe.sync.recipebook import RecipeBook
-from nearframe.sync.services import SyncServices, TakesIn, not_told, nothing_under_way
+from nearframe.sync.services import SyncServices, TakesIn
 from nearframe.upkeep.http import upkeep_routes
 from nearframe.web import viewer
 from nearframe.web.pages import Pages
@@ -79,8 +79,6 @@ def sync_services(
     contents: ContentReader,
     feed: FeedWatch,
     takes: TakesIn | None,
-    opened: Callable[[StudyRef], Awaitable[None]] = not_told,
-    making: Callable[[], bool] = nothing_under_way,
 ) -> SyncServices:
     """Put the services together that other nodes, and clients, follow this one by."""
     deltas = Deltas(
@@ -101,10 +99,8 @@ def sync_services(
         workers=core.sync,
         metrics=core.metrics,
         node_name=core.node_name,
-        opened=opened,
         takes=takes,
         recipes=RecipeBook(contents, core.packs, core.manifests, core.cpu) if core.settings.recipes else None,
-        making=making,
     )
 
 
@@ -211,7 +207,7 @@ async def open_origin(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Metric
         admin = Admin(settings.home, core.packs, core.catalogue, background)
         routes = [
             *api_routes(ApiServices(admin, core.freshness, core.sql, core.cpu), core.gate, Addresses(settings)),
-            *sync_routes(sync_services(core, contents, feed, takes, making=partial(_making, core)), core.gate),
+            *sync_routes(replace(sync_services(core, contents, feed, takes), making=partial(_making, core)), core.gate),
             *directory_routes(listing, core.gate),
             *node_routes(core, "origin"),
         ]

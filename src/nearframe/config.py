@@ -32,6 +32,7 @@ from nearframe.settingkinds import (
     TABLES,
     TEXT,
     URL,
+    URLS,
     Address,
     Kind,
     Tables,
@@ -167,7 +168,12 @@ class Settings:
         unit="bytes",
     )
 
-    upstream: str = _setting(URL, "", "edge", "URL of the node that an edge fetches from and follows.")
+    upstream: tuple[str, ...] = _setting(
+        URLS,
+        (),
+        "edge",
+        "URL of the node that an edge fetches from and follows. Several are ranked: the first that answers is used.",
+    )
     upstream_kind: str = _setting(
         choice("nearframe", "dicomweb"),
         "nearframe",

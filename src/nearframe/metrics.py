@@ -106,6 +106,11 @@ UPSTREAM_ITEMS = _counter(
     "upstream_items", "items", "Feed pages, manifests, deltas, headers, frames, recipes and lists received.", "kind"
 )
 UPSTREAM_BYTES = _counter("upstream_bytes", "bytes", "Their bytes, as received.", "kind")
+UPSTREAM_HEALTHY = _gauge("upstream_healthy", "upstreams", "1 for an upstream that answers, by rank.", "rank")
+UPSTREAM_IN_USE = _gauge("upstream_in_use", "upstreams", "1 for the upstream that is followed, by rank.", "rank")
+UPSTREAM_SWITCHES = _counter(
+    "upstream_switches", "switches", "Times another upstream came into use: one was away, or a better one back.", "why"
+)
 EDGE_PULLS = _counter(
     "edge_pulls", "studies", "Studies brought up to date: unchanged, by delta, by manifest, or removed.", "how"
 )

@@ -15,6 +15,7 @@ from nearframe.config import Settings
 from nearframe.core import directory_of, frames_of, open_core
 from nearframe.dicomweb.address import Addresses
 from nearframe.dicomweb.app import dicomweb_app
+from nearframe.edge.front import RemembersVia
 from nearframe.edge.keptstore import KeptStore
 from nearframe.edge.pacs.node import PacsEdge, PacsKept
 from nearframe.intake.spool import Spool
@@ -67,7 +68,8 @@ async def open_pacs_edge(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Met
         dicomweb = dicomweb_app(services_of(core, frames, None, None), settings, core.gate, nodes)
         edge.start()
         try:
-            yield NodeApp(edge.wrap(dicomweb, Addresses(settings)), routes, nodes, not_at_an_edge), core.metrics
+            front = edge.wrap(dicomweb, Addresses(settings))
+            yield RemembersVia(NodeApp(front, routes, nodes, not_at_an_edge)), core.metrics
         finally:
             await edge.stop()
             await feed.close()

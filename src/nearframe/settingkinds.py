@@ -115,6 +115,16 @@ def _read_url(value: object) -> str:
     return text
 
 
+def _read_urls(value: object) -> tuple[str, ...]:
+    written = value.replace(",", " ").split() if isinstance(value, str) else value
+    if not isinstance(written, list | tuple):
+        raise TypeError("expected a URL, or a list of URLs")
+    urls = tuple(url for one in written if (url := _read_url(one)))
+    if len(set(urls)) < len(urls):
+        raise ValueError("expected each URL once")
+    return urls
+
+
 def _read_database_url(value: object) -> str:
     text = _read_text(value)
     if text and not re.match(r"postgres(ql)?://", text):
@@ -191,6 +201,7 @@ SIZE = Kind("size", _read_size, format_size_exact)
 PATH = Kind("path", _read_path)
 OPTIONAL_PATH = Kind("path", _read_optional_path, lambda value: "" if value is None else str(value))
 URL = Kind("url", _read_url)
+URLS = Kind("URL", _read_urls, ",".join)
 DATABASE_URL = Kind("url", _read_database_url)
 LIST = Kind("list", _read_list, ",".join)
 NODE_NAME = Kind("name", _read_node_name)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from nearframe.config import SETTINGS, Setting, Settings, load
-from nearframe.settingkinds import FLAG
+from nearframe.settingkinds import FLAG, URLS
 
 
 def add_settings(parser: argparse.ArgumentParser, groups: Iterable[str]) -> None:
@@ -44,6 +44,10 @@ def _add_option(section: argparse._ActionsContainer, setting: Setting) -> None:
     if setting.kind is FLAG:
         section.add_argument(
             setting.option, dest=setting.name, action=argparse.BooleanOptionalAction, default=None, help=prose
+        )
+    elif setting.kind is URLS:
+        section.add_argument(
+            setting.option, dest=setting.name, action="append", metavar="URL", help=f"{prose} May be given repeatedly."
         )
     else:
         section.add_argument(setting.option, dest=setting.name, metavar=setting.kind.name.upper(), help=prose)

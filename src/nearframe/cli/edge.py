@@ -17,7 +17,7 @@ from nearframe.config import Settings
 from nearframe.context import Urgency
 from nearframe.errors import ConfigurationError
 from nearframe.metrics import Metrics
-from nearframe.units import counted, format_size
+from nearframe.units import counted, format_duration, format_size
 
 if TYPE_CHECKING:
     from nearframe.cli._asking import Node
@@ -84,6 +84,8 @@ def run_status(options: argparse.Namespace) -> int:
         return 0
     line = "reachable" if upstream["reachable"] else "away"
     print(f"upstream     {line}, {counted(upstream['lag'], 'changed study')} to follow")
+    for one in upstream["ranked"]:
+        print(f"  {one['rank'] + 1}. {one['url']}: {_stand(one)}")
     print(f"holds        {format_size(status['store']['stored_bytes'])} of {format_size(tiers['budget_bytes'])}")
     print(f"pinned       {tiers['pinned']}, {counted(tiers['consults'], 'open consult')}")
     print(f"prefetching  {tiers['prefetching']}")
@@ -94,6 +96,16 @@ def run_status(options: argparse.Namespace) -> int:
     )
     print_table(None, ("class", "studies>", "with frames here>", "bytes>"), rows)
     return 0
+
+
+def _stand(upstream: dict[str, Any]) -> str:
+    """Say how one of several upstreams stands."""
+    words = ["answers" if upstream["healthy"] else "away"]
+    if upstream["in_use"]:
+        words.append(f"in use for {format_duration(round(upstream['in_use_s']))}")
+    if upstream["last_error"]:
+        words.append(f"last error {upstream['last_error']}")
+    return ", ".join(words)
 
 
 def run_route(options: argparse.Namespace) -> int:

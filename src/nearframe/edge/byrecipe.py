@@ -19,7 +19,7 @@ from nearframe.edge.bases import Bases, HeldBases
 from nearframe.edge.making import FrameMaker
 from nearframe.edge.studyindex import Content, StudyIndexes
 from nearframe.edge.turns import Direction, User
-from nearframe.edge.upstream import Upstream
+from nearframe.edge.upstream import Upstreams
 from nearframe.errors import IntegrityError, NotFound, RequestError, UpstreamError
 from nearframe.metrics import RECIPES_FOLLOWED, RECIPES_REFUSED, RECIPES_SAVED_BYTES, Metrics
 from nearframe.query.workers import Workers
@@ -51,7 +51,7 @@ class RecipeFetch:
 
     def __init__(
         self,
-        upstream: Upstream,
+        upstream: Upstreams,
         indexes: StudyIndexes,
         bases: HeldBases,
         store: ContentStore,

@@ -1,61 +1,68 @@
-"""How far this edge has followed its upstream, kept in a file.
+"""How far this edge has followed its upstreams, kept in a file.
 
 Written after what it stands for is durable, so that a crash repeats a little and misses
 nothing. It names the epoch of this edge's own catalogue: after that was restored from a
-backup, or lost, the cursor means nothing and everything is followed again.
+backup, or lost, a cursor means nothing and everything is followed again.
 """
 
 from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
 from nearframe.errors import BackendFailed
 from nearframe.storage.durable import replace_durably
 from nearframe.storage.ports import FeedCursor
 
-_FILE_NAME = "upstream.json"
+_FILE_NAME: Final = "upstream.json"
+#: Beyond this, everything is compared: by then that costs little more, and the file stays small.
+MAX_TO_COMPARE: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Followed:
-    """A place in an upstream's feed.
+class Place:
+    """How far one upstream was followed.
 
     Attributes
     ----------
-    upstream
-        URL it was read from.
-    local_epoch
-        Epoch of this edge's catalogue.
     cursor
-        As the upstream writes it.
+        As the upstream writes it; None before its first page.
+    to_compare
+        Studies taken over from another upstream since: how they stand here is not what this one showed.
     """
 
-    upstream: str
-    local_epoch: str
-    cursor: str
+    cursor: str | None = None
+    to_compare: frozenset[str] = frozenset()
+
+    def but_for(self, study_instance_uid: str) -> Place:
+        """Return this place after a study was taken over from another upstream."""
+        studies = self.to_compare | {study_instance_uid}
+        return Place() if len(studies) > MAX_TO_COMPARE else Place(self.cursor, studies)
 
 
 class CursorFile:
-    """Keeps one `Followed` in a folder, durably."""
+    """Keeps a `Place` for each upstream, by URL, in a folder, durably."""
 
     def __init__(self, home: Path) -> None:
         self._path = home / _FILE_NAME
         # A save whose caller was cancelled may still be running when the next one begins.
         self._saving = threading.Lock()
 
-    def load(self, upstream: str, local_epoch: str) -> str | None:
-        """Return the cursor, or None if there is none that still means something."""
+    def load(self, local_epoch: str) -> dict[str, Place]:
+        """Return the places that still mean something."""
         try:
-            kept = Followed(**json.loads(self._path.read_bytes()))
-            FeedCursor.parse(kept.cursor)
-        except (OSError, ValueError, TypeError, AttributeError):
-            return None
-        return kept.cursor if (kept.upstream, kept.local_epoch) == (upstream, local_epoch) else None
+            kept = json.loads(self._path.read_bytes())
+            if kept["local_epoch"] != local_epoch:
+                return {}
+            return {str(url): _place(written) for url, written in kept["upstreams"].items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return {}
 
-    def save(self, followed: Followed) -> None:
+    def save(self, local_epoch: str, places: Mapping[str, Place]) -> None:
         """Replace what is kept; durable on return.
 
         Raises
@@ -63,9 +70,20 @@ class CursorFile:
         BackendFailed
             If the file cannot be written; what was kept stays.
         """
-        document = {name: getattr(followed, name) for name in ("upstream", "local_epoch", "cursor")}
+        upstreams = {
+            url: {"cursor": place.cursor, "compare": sorted(place.to_compare)} for url, place in places.items()
+        }
+        document = {"local_epoch": local_epoch, "upstreams": upstreams}
         try:
             with self._saving:
                 replace_durably(self._path, json.dumps(document).encode())
         except OSError as error:
             raise BackendFailed(f"the feed cursor cannot be written: {error.strerror}") from error
+
+
+def _place(written: Mapping[str, Any]) -> Place:
+    """Read a place; one that no upstream would take is none."""
+    try:
+        return Place(str(FeedCursor.parse(written["cursor"])), frozenset(map(str, written["compare"])))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return Place()

@@ -31,7 +31,7 @@ from nearframe.edge.pieces import Pieces
 from nearframe.edge.strands import Wanted
 from nearframe.edge.studyindex import Content
 from nearframe.edge.turns import User
-from nearframe.edge.upstream import Upstream
+from nearframe.edge.upstream import Upstreams
 from nearframe.errors import IntegrityError, NoSpace, NotAdmitted, UpstreamError
 from nearframe.ids import Digest
 from nearframe.metrics import EDGE_INTEGRITY_FAILURES, EDGE_NOT_KEPT, Metrics
@@ -102,11 +102,11 @@ class ByRecipe(Protocol):
 
 
 class Fetcher:
-    """Fetches from the upstream into the store. For one event loop."""
+    """Fetches from the upstreams into the store. For one event loop."""
 
     def __init__(
         self,
-        upstream: Upstream,
+        upstream: Upstreams,
         store: Keeps,
         workers: Workers,
         metrics: Metrics,
@@ -222,7 +222,7 @@ class Fetcher:
                 await Pieces(self._upstream, wanted, flight, begin).bring()
             except UpstreamError:
                 failures = 1 if flight.written > written else failures + 1
-                if failures >= self.limits.attempts or self._upstream.breaker.is_open:
+                if failures >= self.limits.attempts or self._upstream.is_away:
                     raise
                 if flight.written:
                     self.line.resumed()

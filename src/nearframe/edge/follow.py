@@ -1,4 +1,4 @@
-"""Following the upstream's change feed: every changed study is pulled, soon, and once.
+"""Following the change feed of the upstream in use: every changed study is pulled, soon, and once.
 
 Pages of the feed mark studies as changed; a few are pulled at a time.
 
@@ -9,6 +9,10 @@ Pages of the feed mark studies as changed; a few are pulled at a time.
 
 The cursor that survives a restart is the place before the oldest change not yet pulled.
 One that keeps failing holds it back and is tried again and again; the others go on.
+
+Each upstream has a feed and a cursor of its own. When another one comes into use its feed is
+read from where it was left, and what was taken over elsewhere meanwhile is compared with it: by
+roots, so that what is equal moves nothing.
 """
 
 from __future__ import annotations
@@ -21,14 +25,16 @@ from dataclasses import dataclass
 from nearframe import log, tasks
 from nearframe.cache.sizedlru import SizedLRU
 from nearframe.clock import Clock
-from nearframe.edge.cursor import CursorFile, Followed
+from nearframe.edge.cursor import CursorFile, Place
 from nearframe.edge.pull import Pulled, StudyPuller
-from nearframe.edge.upstream import FeedEntry, Upstream
+from nearframe.edge.upstream import FeedEntry, Upstream, Upstreams
 from nearframe.errors import Gone, NearframeError, NotFound, UpstreamError, UpstreamTimeout, UpstreamUnavailable
 from nearframe.query.workers import Workers
 from nearframe.storage.ports import FeedCursor, GivenUrgency, StudyRef
 
 _STUDIES_KEPT = 10_000  # of those that are not known to be corrected, the first correction is pulled at once
+_NOT_OF_THE_FEED = 0  # in place of the sequence of an entry
+_UNKNOWN = -1  # how many instances a study has
 _log = log.logger(__name__)
 
 
@@ -65,7 +71,7 @@ class Pace:
 
 
 class Follower:
-    """Follows one upstream for one tenant. For one event loop.
+    """Follows one upstream at a time, for one tenant. For one event loop.
 
     Parameters
     ----------
@@ -77,7 +83,7 @@ class Follower:
 
     def __init__(
         self,
-        upstream: Upstream,
+        upstreams: Upstreams,
         puller: StudyPuller,
         cursor_file: CursorFile,
         *,
@@ -89,7 +95,7 @@ class Follower:
         told: Callable[[StudyRef, GivenUrgency | None], None] = lambda _study, _given: None,
         pace: Pace | None = None,
     ) -> None:
-        self._upstream = upstream
+        self._upstreams = upstreams
         self._puller = puller
         self._cursor_file = cursor_file
         self._tenant = tenant
@@ -106,8 +112,13 @@ class Follower:
         #: Instances of each study when it was last pulled.
         self._instances: SizedLRU[str, int] = SizedLRU(_STUDIES_KEPT)
         self._room = asyncio.Event()
+        #: Whose feed is read, and from where on.
+        self._url = upstreams.current.url
         self._read: str | None = None
-        self._saved: str | None = None
+        self._to_compare: frozenset[str] = frozenset()
+        #: Where the others were left.
+        self._places: dict[str, Place] = {}
+        self._saved: dict[str, Place] = {}
         self._save_wanted = asyncio.Event()
         self._running: list[asyncio.Task[None]] = []
         self.resyncs = 0
@@ -130,9 +141,11 @@ class Follower:
 
     def start(self) -> None:
         """Begin to follow, from where the cursor file says."""
-        self._saved = self._read = self._cursor_file.load(self._upstream.url, self._local_epoch)
+        kept, urls = self._cursor_file.load(self._local_epoch), {one.url for one in self._upstreams.ranked}
+        self._places = {url: place for url, place in kept.items() if url in urls}
+        self._saved = dict(self._places)
         self._running = [
-            tasks.spawn(self._follow(), name="follow feed"),
+            tasks.spawn(self._keep_following(), name="follow"),
             tasks.spawn(self._keep_saving(), name="save feed cursor"),
         ]
 
@@ -141,13 +154,49 @@ class Follower:
         await tasks.cancel([*self._running, *self._pulling.values()])
         await self._save()
 
+    def pulled_from(self, study: StudyRef, upstream: str) -> None:
+        """Say that a study changed here to what one upstream shows: what others showed of it is outdated."""
+        uid = study.study_instance_uid
+        for url in {*self._places, self._url} - {upstream}:
+            if url == self._url:
+                self._compare(uid)
+            else:
+                self._places[url] = self._places[url].but_for(uid)
+        self._save_wanted.set()
+
     # -- the feed --------------------------------------------------------------------------
 
-    async def _follow(self) -> None:
+    async def _keep_following(self) -> None:
+        """Follow whichever upstream is in use."""
+        while True:
+            upstream = self._upstreams.current
+            self._take_up(upstream)
+            following = tasks.spawn(self._follow(upstream), name="follow feed")
+            try:
+                await self._upstreams.left(upstream)
+            finally:
+                await tasks.cancel([following])
+            self._places[self._url] = self._place()
+
+    def _take_up(self, upstream: Upstream) -> None:
+        place = self._places.get(upstream.url, Place())
+        self._url, self._read, self._to_compare = upstream.url, place.cursor, frozenset()
+        # Their sequences are of the other feed. What was being pulled goes on, from where it can be.
+        self._pending.clear()
+        for uid in place.to_compare:
+            self._compare(uid)
+
+    def _compare(self, uid: str) -> None:
+        """Have a study compared with the upstream in use, though its feed does not say that it changed."""
+        self._to_compare |= {uid}
+        if uid not in self._pending:
+            self._want(FeedEntry(_NOT_OF_THE_FEED, uid, _UNKNOWN))
+
+    async def _follow(self, upstream: Upstream) -> None:
         failures = 0
         while True:
             try:
-                page = await self._upstream.feed(self._tenant, self._read, self._pace.wait_s)
+                page = await upstream.feed(self._tenant, self._read, self._pace.wait_s)
                 failures, self.is_refused = 0, False
             except Gone:
                 # A restored upstream: read its feed from the beginning. Roots tell what is
@@ -155,6 +204,7 @@ class Follower:
                 self.resyncs += 1
                 self._read = None
                 self._pending.clear()  # their sequences are of the other epoch; the new feed names them again
+                self._to_compare = frozenset()
                 _log.warning("feed_began_anew")
                 continue
             except NearframeError as error:
@@ -164,7 +214,7 @@ class Follower:
                     _log.warning("feed_refused", error=error)
                 elif failures == 1:
                     _log.warning("feed_unreachable", error=error)
-                await asyncio.sleep(max(self._upstream.breaker.pause_s, self._backoff_s(failures)))
+                await asyncio.sleep(max(upstream.breaker.pause_s, self._backoff_s(failures)))
                 continue
             for entry in page.entries:
                 self._mark(entry)
@@ -180,8 +230,11 @@ class Follower:
             await self._room.wait()
 
     def _mark(self, entry: FeedEntry) -> None:
+        self._told(StudyRef(self._tenant, entry.study_instance_uid), entry.given)
+        self._want(entry)
+
+    def _want(self, entry: FeedEntry) -> None:
         uid = entry.study_instance_uid
-        self._told(StudyRef(self._tenant, uid), entry.given)
         self._pending[uid] = entry
         if uid not in self._pulling:
             self._pulling[uid] = tasks.spawn(self._keep_pulling(uid), name="pull study")
@@ -196,7 +249,7 @@ class Follower:
                 await self._settle(uid)
                 async with self._slots:
                     entry = self._pending.get(uid)
-                    if entry is None:  # the feed began anew
+                    if entry is None:  # the feed began anew, or is another one
                         return
                     began = self._clock.monotonic()
                     succeeded = await self._pull(entry)
@@ -224,8 +277,10 @@ class Follower:
 
     async def _pull(self, entry: FeedEntry) -> bool:
         study = StudyRef(self._tenant, entry.study_instance_uid)
+        upstream = self._upstreams.current
+        pull = self._puller.pull if entry.instances else self._puller.remove
         try:
-            pulled = await (self._puller.pull(study) if entry.instances else self._puller.remove(study))
+            pulled = await pull(study, upstream)
         except NotFound:
             return True  # gone again: the feed will say so
         except UpstreamError as error:
@@ -235,6 +290,7 @@ class Follower:
             _log.warning("pull_failed", error=error)
             return False
         if pulled is not Pulled.UNCHANGED:
+            self.pulled_from(study, upstream.url)
             self._changed(study)
         return True
 
@@ -242,6 +298,7 @@ class Follower:
         self._instances.put(uid, entry.instances, 1)
         if self._pending.get(uid) is entry:  # else it changed again meanwhile
             del self._pending[uid]
+            self._to_compare -= {uid}
             self._room.set()
             self._save_wanted.set()
 
@@ -252,10 +309,13 @@ class Follower:
     # -- the cursor ------------------------------------------------------------------------
 
     def _complete_to(self) -> str | None:
-        if self._read is None or not self._pending:
+        sequences = [entry.seq for entry in self._pending.values() if entry.seq != _NOT_OF_THE_FEED]
+        if self._read is None or not sequences:
             return self._read
-        oldest = min(entry.seq for entry in self._pending.values())
-        return str(FeedCursor(self._read.rpartition(":")[0], oldest - 1))
+        return str(FeedCursor(self._read.rpartition(":")[0], min(sequences) - 1))
+
+    def _place(self) -> Place:
+        return Place(self._complete_to(), self._to_compare)
 
     async def _keep_saving(self) -> None:
         while True:
@@ -265,12 +325,11 @@ class Follower:
             await asyncio.sleep(self._pace.quiet_s)
 
     async def _save(self) -> None:
-        cursor = self._complete_to()
-        if cursor is None or cursor == self._saved:
+        places = {**self._places, self._url: self._place()}
+        if places == self._saved:
             return
         try:
-            followed = Followed(self._upstream.url, self._local_epoch, cursor)
-            await self._workers.run(self._cursor_file.save, followed)
-            self._saved = cursor
+            await self._workers.run(self._cursor_file.save, self._local_epoch, places)
+            self._saved = places
         except NearframeError as error:  # the next change tries again; a crash until then repeats a little
             _log.warning("cursor_not_saved", error=error)

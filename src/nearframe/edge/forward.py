@@ -19,7 +19,7 @@ from nearframe.context import Urgency
 from nearframe.edge.outbox import Item, Outbox, WaitingStudy
 from nearframe.edge.packing import Content, Packed, Packer
 from nearframe.edge.pull import StudyPuller
-from nearframe.edge.upstream import Upstream
+from nearframe.edge.upstream import Upstream, Upstreams
 from nearframe.errors import IntegrityError, NearframeError, NotFound, UpstreamError
 from nearframe.ids import Digest
 from nearframe.metrics import EDGE_INTEGRITY_FAILURES, FORWARDED_BYTES, FORWARDED_INSTANCES, Metrics
@@ -64,8 +64,8 @@ class Forwarder:
     ----------
     urgency_of
         The class of a study.
-    changed
-        Told of a study after it was compared with the upstream.
+    compared
+        Told of a study after it was compared with an upstream.
     taken_in
         Told of a study after something of it was taken in.
     """
@@ -74,26 +74,26 @@ class Forwarder:
         self,
         outbox: Outbox,
         packer: Packer,
-        upstream: Upstream,
+        upstreams: Upstreams,
         puller: StudyPuller,
         *,
         urgency_of: Callable[[StudyRef], Urgency],
         workers: Workers,
         metrics: Metrics,
         clock: Clock,
-        changed: Callable[[StudyRef], None],
+        compared: Callable[[StudyRef, Upstream], None],
         taken_in: Callable[[StudyRef], None],
         pace: ForwardPace | None = None,
     ) -> None:
         self._outbox = outbox
         self._packer = packer
-        self._upstream = upstream
+        self._upstreams = upstreams
         self._puller = puller
         self._urgency_of = urgency_of
         self._workers = workers
         self._metrics = metrics
         self._clock = clock
-        self._changed = changed
+        self._compared = compared
         self._taken_in = taken_in
         self._pace = pace or ForwardPace()
         self._rng = random.Random()
@@ -130,7 +130,7 @@ class Forwarder:
             try:
                 for study in await self._workers.run(self._outbox.absorb):
                     self._taken_in(study)
-                waiting = await self._workers.run(self._outbox.waiting)
+                waiting = await self._workers.run(self._outbox.waiting, self._upstreams.current.url)
                 failures = 0
             except NearframeError as error:
                 failures += 1
@@ -173,22 +173,22 @@ class Forwarder:
         return self._failed.get(study, (0, 0.0))[1]
 
     async def _one_step(self, one: WaitingStudy) -> None:
-        study = one.study
+        study, upstream = one.study, self._upstreams.current
         try:
             if one.unsent:
-                await self._forward(study)
+                await self._forward(study, upstream)
             else:
-                await self._hand_over(study)
+                await self._hand_over(study, upstream)
             self._failed.pop(study, None)
         except NearframeError as error:
-            self._put_off(study, error)
+            self._put_off(study, upstream, error)
         finally:
             del self._active[study]
             self._news.set()
 
-    def _put_off(self, study: StudyRef, error: NearframeError) -> None:
+    def _put_off(self, study: StudyRef, upstream: Upstream, error: NearframeError) -> None:
         failures = self._failed.get(study, (0, 0.0))[0] + 1
-        pause_s = max(self._backoff_s(failures), self._upstream.breaker.pause_s)
+        pause_s = max(self._backoff_s(failures), upstream.breaker.pause_s)
         self._failed[study] = failures, self._clock.monotonic() + pause_s
         if not isinstance(error, UpstreamError):
             _log.warning("forwarding_put_off", error=error)
@@ -199,7 +199,7 @@ class Forwarder:
 
     # -- one study -------------------------------------------------------------------------
 
-    async def _forward(self, study: StudyRef) -> None:
+    async def _forward(self, study: StudyRef, upstream: Upstream) -> None:
         """Forward a batch of a study.
 
         Raises
@@ -208,26 +208,25 @@ class Forwarder:
             If anything of it has to be tried again.
         """
         run = self._workers.run
-        items = await run(self._outbox.batch, study, self._pace.batch)
+        items = await run(self._outbox.batch, study, self._pace.batch, upstream.url)
         packed = [one for item in items if (one := await self._pack(study, item)) is not None]
         if not packed:
             return
-        urgency = self._urgency_of(study)
-        answer = await self._offer(study, urgency, packed)
+        answer = await self._offer(study, upstream, packed)
         if answer.lacks:
-            damaged = await self._send(study, urgency, packed, answer.lacks)
+            damaged = await self._send(study, upstream, packed, answer.lacks)
             packed = [one for one in packed if not await self._give_up_damaged(one, damaged)]
             await run(self._outbox.sent, [one.item for one in packed])
-            answer = await self._offer(study, urgency, packed) if packed else OfferAnswer((), ())
-        await self._note(packed, answer.instances)
+            answer = await self._offer(study, upstream, packed) if packed else OfferAnswer((), ())
+        await self._note(upstream, packed, answer.instances)
 
-    async def _hand_over(self, study: StudyRef) -> None:
+    async def _hand_over(self, study: StudyRef, upstream: Upstream) -> None:
         """Show what the upstream shows, now that it has everything of the study."""
         try:
-            await self._puller.pull(study)
+            await self._puller.pull(study, upstream)
         except NotFound as error:
             raise UpstreamError("the upstream has recorded a study and does not show it yet") from error
-        self._changed(study)
+        self._compared(study, upstream)
 
     async def _pack(self, study: StudyRef, item: Item) -> Packed | None:
         try:
@@ -239,9 +238,9 @@ class Forwarder:
             self._metrics.add(EDGE_INTEGRITY_FAILURES, what="outbox")
         return None
 
-    async def _offer(self, study: StudyRef, urgency: Urgency, packed: Sequence[Packed]) -> OfferAnswer:
+    async def _offer(self, study: StudyRef, upstream: Upstream, packed: Sequence[Packed]) -> OfferAnswer:
         offer = Offer(study.study_instance_uid, tuple(one.offered for one in packed))
-        answer = await self._upstream.offer(study, offer, urgency)
+        answer = await upstream.offer(study, offer, self._urgency_of(study))
         if len(answer.instances) != len(packed):
             raise UpstreamError("the upstream's answer is to another offer")
         return answer
@@ -254,19 +253,25 @@ class Forwarder:
         await self._refuse(one.item, _DAMAGED)
         return True
 
-    async def _note(self, packed: Sequence[Packed], answers: Sequence[Answered]) -> None:
-        later = 0
+    async def _note(self, upstream: Upstream, packed: Sequence[Packed], answers: Sequence[Answered]) -> None:
+        later, held = 0, list[Item]()
         for one, answered in zip(packed, answers, strict=True):
             match answered.stand:
+                case Stand.RECORDED if not answered.is_archived:
+                    held.append(one.item)
                 case Stand.RECORDED:
-                    await self._workers.run(self._outbox.verified, one.item, answered.version, answered.reason)
+                    await self._workers.run(
+                        self._outbox.verified, one.item, answered.version, answered.reason, upstream.url
+                    )
                     self._metrics.add(FORWARDED_INSTANCES, result=answered.outcome)
                 case Stand.REFUSED:
                     await self._refuse(one.item, answered.reason)
                 case Stand.LACKING | Stand.LATER:
                     later += 1
-        if later:
-            raise UpstreamError(f"the upstream could not record {later} instances now")
+        if held:
+            await self._workers.run(self._outbox.sent, held)
+        if later or held:
+            raise UpstreamError(f"upstream {later} instances are not recorded yet, {len(held)} not in the archive yet")
 
     async def _refuse(self, item: Item, reason: str) -> None:
         _log.error("instance_not_forwarded", reason=reason)
@@ -276,16 +281,17 @@ class Forwarder:
     # -- contents --------------------------------------------------------------------------
 
     async def _send(
-        self, study: StudyRef, urgency: Urgency, packed: Sequence[Packed], lacks: Sequence[Digest]
+        self, study: StudyRef, upstream: Upstream, packed: Sequence[Packed], lacks: Sequence[Digest]
     ) -> set[Digest]:
         """Send what is lacking; return what could not be sent since it is damaged here."""
+        urgency = self._urgency_of(study)
         known = {digest: content for one in packed for digest, content in one.contents.items()}
         wanted = [known[digest] for digest in lacks if digest in known]
         damaged: set[Digest] = set()
         for parcel in parcels(wanted):
             whole = [one for one in parcel if not await self._is_damaged(study, one, damaged)]
             if whole:
-                await self._upstream.send(study, whole[0].kind, self._stream(study, whole), urgency)
+                await upstream.send(study, whole[0].kind, self._stream(study, whole), urgency)
                 self._metrics.add(FORWARDED_BYTES, sum(one.length for one in whole), kind=whole[0].kind.name.lower())
         return damaged
 

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from nearframe.edge import cachestatus
 from nearframe.edge.cachestatus import Notes
-from nearframe.edge.upstream import Upstream, inbound_via
+from nearframe.edge.upstream import Upstreams, inbound_via
 from nearframe.edge.urgency import is_of_images
 from nearframe.wire.priority import HEADER, write_priority
 from nearframe.wire.via import names_in_via
@@ -27,6 +27,18 @@ _CACHE_STATUS: Final = b"cache-status"
 _NO_CONTENT: Final = 204  # of a sync: what the caller holds is how it stands
 #: Routes answered from the catalogue alone.
 _FROM_CATALOGUE: Final = ("search_", "capabilities", "openapi")
+
+
+class RemembersVia:
+    """Remembers whom a request came through, for what is asked upstream on its behalf."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            inbound_via.set(_via(scope))
+        await self._app(scope, receive, send)
 
 
 class EdgeFront:
@@ -43,7 +55,7 @@ class EdgeFront:
     def __init__(
         self,
         app: ASGIApp,
-        upstream: Upstream,
+        upstream: Upstreams,
         requested: Callable[[str], Awaitable[None]],
         answered: Callable[[Notes], None],
     ) -> None:
@@ -58,7 +70,6 @@ class EdgeFront:
             return
         noted = Notes()
         cachestatus.notes.set(noted)
-        inbound_via.set(_via(scope))
         await self._requested(scope["path"])
 
         async def send_with_headers(message: MutableMapping[str, Any]) -> None:

@@ -10,8 +10,8 @@ from nearframe.storage.ports import Settled, StudyRef
 class Handover(Protocol):
     """Says what the upstream has recorded of what was taken in here. Sync; callers bring threads."""
 
-    def settled(self, study: StudyRef) -> Settled:
-        """Return the versions that the upstream has recorded and that are not handed over yet.
+    def settled(self, study: StudyRef, upstream: str) -> Settled:
+        """Return the versions that an upstream has recorded and that are not handed over yet.
 
         To be asked before the upstream is asked how the study stands: its answer then counts for these.
         """
@@ -25,7 +25,7 @@ class Handover(Protocol):
 class NothingTakenIn:
     """The `Handover` of a node that takes nothing in."""
 
-    def settled(self, study: StudyRef) -> Settled:
+    def settled(self, study: StudyRef, upstream: str) -> Settled:
         return {}
 
     def handed_over(self, study: StudyRef, settled: Settled) -> None:

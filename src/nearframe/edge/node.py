@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,8 +25,9 @@ from nearframe.edge.exportahead import ExportAhead
 from nearframe.edge.fetch import Fetcher
 from nearframe.edge.follow import Follower, Pace
 from nearframe.edge.forward import Forwarder, ForwardPace
-from nearframe.edge.front import EdgeFront
+from nearframe.edge.front import EdgeFront, RemembersVia
 from nearframe.edge.keptstore import AdmittedContents, KeptStore
+from nearframe.edge.line import Line
 from nearframe.edge.making import FrameMaker
 from nearframe.edge.outbox import Outbox, State
 from nearframe.edge.packing import Packer
@@ -38,9 +38,9 @@ from nearframe.edge.reader import EdgeContentReader
 from nearframe.edge.renditions import UpstreamRenditions
 from nearframe.edge.studyindex import StudyIndexes
 from nearframe.edge.tiering import Tiering
-from nearframe.edge.upstream import Timeouts, Upstream
+from nearframe.edge.upstream import Timeouts, Upstream, Upstreams
 from nearframe.edge.urgency import UrgencyGate
-from nearframe.errors import ConfigurationError
+from nearframe.errors import ConfigurationError, NearframeError
 from nearframe.intake.inuse import StudiesInUse
 from nearframe.metrics import (
     EDGE_READ_BYTES,
@@ -58,6 +58,7 @@ from nearframe.query.workers import Workers
 from nearframe.storage.ports import Catalogue, StudyRef
 from nearframe.storage.scratch import ScratchFolder
 from nearframe.sync.directory import Directory, Listed
+from nearframe.wire.offer import Offer, OfferedInstance, Stand
 
 _RENDITIONS_PATIENCE_S: Final = 0.2
 _STUDY_PATH: Final = re.compile(r"/studies/([^/]+)/")
@@ -115,19 +116,14 @@ class Edge:
         pace: Pace | None = None,
         forward_pace: ForwardPace | None = None,
     ) -> None:
-        if not settings.upstream:
-            raise ConfigurationError("an edge needs an upstream: --upstream URL, or upstream in nearframe.toml")
         clock = clock or SystemClock()
-        ca = None if settings.upstream_ca is None else str(settings.upstream_ca)
         self.renew: Callable[[StudyRef], Coroutine[Any, Any, None]] = _not_renewed
         self._settings = settings
         self._kept = kept
         self._nudge = nudge
-        self.upstream = Upstream(
-            settings.upstream, node_name=node_name, metrics=kept.metrics, clock=clock, timeouts=timeouts, ca=ca,
-            rng=random.Random(),
-        )  # fmt: skip
-        self._announcer = Announcer([self.upstream], directory, _as_clients_see(settings, node_name), settings.tenant)
+        self.upstreams = _upstreams(settings, node_name, kept.metrics, clock, timeouts)
+        itself = _as_clients_see(settings, node_name)
+        self._announcer = Announcer(self.upstreams.ranked, directory, itself, settings.tenant)
         indexes = StudyIndexes(kept.catalogue, kept.freshness, kept.sql)
         self.tiering = Tiering(
             settings, kept.store, kept.catalogue, kept.manifests,
@@ -135,7 +131,7 @@ class Edge:
             is_upstream=lambda study: not kept.outbox.is_waiting(study), in_use=kept.in_use,
         )  # fmt: skip
         admitted = AdmittedContents(kept.store, self.tiering.evictor.admits)
-        fetcher = Fetcher(self.upstream, admitted, kept.disk, kept.metrics, kept.scratch)
+        fetcher = Fetcher(self.upstreams, admitted, kept.disk, kept.metrics, kept.scratch)
         self.read_ahead = ReadAhead(fetcher, kept.store, kept.disk) if settings.prefetch else None
         self.export_ahead = ExportAhead(fetcher, kept.store, kept.disk) if settings.prefetch else None
         self.tiering.fetching_by(fetcher, indexes, self._renditions_of)
@@ -144,7 +140,7 @@ class Edge:
             kept.store, fetcher, indexes, kept.disk, maker, kept.metrics, self.read_ahead, self.export_ahead
         )
         self._renditions = UpstreamRenditions(
-            self.upstream, kept.catalogue, kept.manifests, kept.sql, clock, kept.freshness.changed
+            self.upstreams, kept.catalogue, kept.manifests, kept.sql, clock, kept.freshness.changed
         )
         self._fetch_by_recipe: Callable[[], None] | None = None
         if settings.recipes:
@@ -152,9 +148,9 @@ class Edge:
         replica = Replica(
             kept.catalogue, kept.store, kept.manifests, codec, kept.sync, kept.metrics, clock, kept.outbox, kept.in_use
         )
-        puller = StudyPuller(replica, self.upstream, deltas=settings.deltas)
+        puller = StudyPuller(replica, deltas=settings.deltas)
         self.follower = Follower(
-            self.upstream,
+            self.upstreams,
             puller,
             CursorFile(kept.home),
             tenant=settings.tenant,
@@ -168,13 +164,13 @@ class Edge:
         self.forwarder = Forwarder(
             kept.outbox,
             Packer(kept.catalogue, kept.store),
-            self.upstream,
+            self.upstreams,
             puller,
             urgency_of=self._urgency_of,
             workers=kept.disk,
             metrics=kept.metrics,
             clock=clock,
-            changed=self._changed,
+            compared=self._compared,
             taken_in=self.tiering.changed,
             pace=forward_pace,
         )
@@ -190,6 +186,7 @@ class Edge:
         if self._fetch_by_recipe is not None:
             self._fetch_by_recipe()
         self._renditions.start()
+        self.upstreams.start()
         self.follower.start()
         self.forwarder.start()
         self._announcer.start()
@@ -201,7 +198,7 @@ class Edge:
 
         kept = self._kept
         bases = HeldBases(kept.store, kept.manifests, indexes, kept.sync, clock, self._others_of)
-        fetcher.recipes = RecipeFetch(self.upstream, indexes, bases, kept.store, maker, kept.cpu, kept.metrics, clock)
+        fetcher.recipes = RecipeFetch(self.upstreams, indexes, bases, kept.store, maker, kept.cpu, kept.metrics, clock)
 
     async def stop(self) -> None:
         """Stop following and fetching; what was begun is cut and done again another time."""
@@ -213,7 +210,7 @@ class Edge:
         for ahead in (self.read_ahead, self.export_ahead):
             if ahead is not None:
                 await ahead.stop()
-        await self.upstream.close()
+        await self.upstreams.close()
         # Pulls that were cut may be writing still; whoever closes the store must not be quicker.
         for workers in (self._kept.sync, self._kept.disk, self._kept.sql):
             await workers.drained()
@@ -225,11 +222,11 @@ class Edge:
     def storing(self, dicomweb: ASGIApp, addresses: Addresses) -> ASGIApp:
         """Return the DICOMweb application of an edge, given the one both roles have."""
         passes_on = self._settings.stores == "forward"
-        return PassStoresOn(dicomweb, self.upstream, addresses) if passes_on else dicomweb
+        return PassStoresOn(dicomweb, self.upstreams, addresses) if passes_on else dicomweb
 
     def front(self, app: ASGIApp, gate: UrgencyGate) -> ASGIApp:
         """Return all that an edge answers, given that and its gate, with what its answers say of the line."""
-        return EdgeFront(app, self.upstream, self._requested, gate.fetched)
+        return RemembersVia(EdgeFront(app, self.upstreams, self._requested, gate.fetched))
 
     async def study_opened(self, study: StudyRef) -> None:
         """Find out, before a client is sent a study, which renditions the upstream has of it."""
@@ -244,10 +241,22 @@ class Edge:
     def upstream_status(self) -> status.Upstream:
         """Return how the line stands."""
         return {
-            "reachable": self.upstream.is_reachable,
-            "last_contact_s": self.upstream.last_contact_s,
+            "reachable": self.upstreams.is_reachable,
+            "last_contact_s": self.upstreams.last_contact_s,
             "cursor": self.follower.cursor,
             "lag": self.follower.lag,
+            "ranked": [
+                {
+                    "rank": one.rank,
+                    "url": one.shown_url,
+                    "healthy": one.is_reachable,
+                    "in_use": one is self.upstreams.current,
+                    "in_use_s": self.upstreams.in_use_s if one is self.upstreams.current else None,
+                    "last_contact_s": one.last_contact_s,
+                    "last_error": one.last_error,
+                }
+                for one in self.upstreams.ranked
+            ],
         }
 
     def moved(self) -> status.Moved:
@@ -285,6 +294,24 @@ class Edge:
                 self._kept.metrics.set(OUTBOX_INSTANCES, instances[state, urgency], state=state.value, urgency=name)
             self._kept.metrics.set(OUTBOX_OLDEST_SECONDS, oldest_s[urgency], urgency=name)
 
+    async def archived(self, study: StudyRef, recorded: Sequence[OfferedInstance]) -> Sequence[bool]:
+        """Ask the upstream which instances are in the archive, on behalf of an edge that offered them here.
+
+        An edge vouches for nothing by its own memory: two that are each other's upstream would
+        otherwise confirm each other what the archive never saw.
+        """
+        try:
+            offer = Offer(study.study_instance_uid, tuple(recorded))
+            answer = await self.upstreams.current.offer(study, offer, Urgency.ROUTINE)
+        except NearframeError:
+            return [False] * len(recorded)
+        found = [one.stand is Stand.RECORDED and one.is_archived for one in answer.instances]
+        return found if len(found) == len(recorded) else [False] * len(recorded)
+
+    def _compared(self, study: StudyRef, upstream: Upstream) -> None:
+        self.follower.pulled_from(study, upstream.url)
+        self._changed(study)
+
     def _changed(self, study: StudyRef) -> None:
         self._kept.freshness.changed(study)
         self._renditions.changed(study)
@@ -299,7 +326,7 @@ class Edge:
         If a frame, or the table of all, is what is asked for first, it waits a moment: as stored a frame may be
         three times as long.
         """
-        self.upstream.make_ready()
+        self.upstreams.make_ready()
         found = _STUDY_PATH.search(path)
         if found is None:
             return
@@ -308,12 +335,26 @@ class Edge:
         # A study that is here as it is stored is served so: another encoding would cross the line in vain.
         if (tier is None or not tier.is_whole) and self._renditions.is_due(study):
             refresh = tasks.spawn(self._renditions.refresh(study), name="renditions")
-            if "/frames" in path and self.upstream.is_reachable:
+            if "/frames" in path and self.upstreams.is_reachable:
                 await asyncio.wait([refresh], timeout=_RENDITIONS_PATIENCE_S)
 
 
 async def _not_renewed(study: StudyRef) -> None:
     """Prepare nothing."""
+
+
+def _upstreams(
+    settings: Settings, node_name: str, metrics: Metrics, clock: Clock, timeouts: Timeouts | None
+) -> Upstreams:
+    if not settings.upstream:
+        raise ConfigurationError("an edge needs an upstream: --upstream URL, or upstream in nearframe.toml")
+    ca = None if settings.upstream_ca is None else str(settings.upstream_ca)
+    line = Line(clock, metrics)
+    ranked = [
+        Upstream(url, node_name=node_name, metrics=metrics, clock=clock, timeouts=timeouts, ca=ca, rank=rank, line=line)
+        for rank, url in enumerate(settings.upstream)
+    ]
+    return Upstreams(ranked, line, clock, metrics)
 
 
 def _as_clients_see(settings: Settings, node_name: str) -> Listed | None:

@@ -5,8 +5,12 @@
     recording an instance     its event is in the same transaction as the instance      (catalogue)
     absorb                    events become rows, durable; then the events are passed   (spooled)
     contents sent             the upstream holds every content of it                    (sent)
-    recorded upstream         it is durable there, under the same digest                (verified)
+    recorded upstream         it is durable in the archive, under the same digest       (verified)
     pulled after that         what is shown here is what is shown there: the row goes
+
+An upstream that is an edge itself says of an instance that it is recorded, but not yet in the
+archive: it stays *sent*, and is offered again until it is. Which upstream verified it is noted: what
+another one shows says nothing of it.
 
 A crash between two steps repeats one: an event absorbed twice is one row, an instance
 offered twice is recorded once. What an upstream refuses stays, with the reason, until
@@ -65,8 +69,9 @@ _ITEM = sa.Table(
     sa.Column("state", sa.Text, nullable=False),
     #: Seconds since 1970.
     sa.Column("since", sa.Float, nullable=False),
-    #: Its number upstream, once it is verified.
+    #: Its number upstream, and the upstream that has verified it.
     sa.Column("version", sa.Integer),
+    sa.Column("verified_by", sa.Text, nullable=False, server_default=""),
     #: Why it was refused, or the upstream's warning.
     sa.Column("reason", sa.Text, nullable=False, server_default=""),
     #: Of tenant, study, instance and file: a flipped bit would name something that nobody has.
@@ -101,7 +106,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class WaitingStudy:
-    """A study of which something waits: to be sent, or (`unsent` is 0) to be compared with the upstream."""
+    """A study of which something waits: to be offered, or (`unsent` is 0) to be compared with the upstream."""
 
     study: StudyRef
     unsent: int
@@ -205,9 +210,12 @@ class Outbox:
 
     # -- on the way ------------------------------------------------------------------------
 
-    def waiting(self) -> list[WaitingStudy]:
-        """Return the studies that something is to be done about, the one that waits longest first."""
-        unsent = sa.func.sum(sa.case((_item.state.in_(_WAITING), 1), else_=0))
+    def waiting(self, upstream: str) -> list[WaitingStudy]:
+        """Return the studies that something is to be done about, the one that waits longest first.
+
+        What another upstream has verified is offered to this one too: it is to show it.
+        """
+        unsent = sa.func.sum(sa.case((_is_unsent(upstream), 1), else_=0))
         statement = (
             sa.select(_item.tenant, _item.study, unsent.label("unsent"), sa.func.min(_item.since).label("since"))
             .where(_is_open())
@@ -219,11 +227,11 @@ class Outbox:
             rows = connection.execute(statement).all()
         return [WaitingStudy(StudyRef(row.tenant, row.study), int(row.unsent), now - row.since) for row in rows]
 
-    def batch(self, study: StudyRef, most: int) -> list[Item]:
-        """Return instances of a study to send next, oldest first; of one instance the oldest version alone."""
+    def batch(self, study: StudyRef, most: int, upstream: str) -> list[Item]:
+        """Return instances of a study to offer next, oldest first; of one instance the oldest version alone."""
         oldest = (
             sa.select(sa.func.min(_item.id).label("id"))
-            .where(*_of(study), _item.state.in_(_WAITING))
+            .where(*_of(study), _is_unsent(upstream))
             .group_by(_item.instance)
             .order_by(sa.func.min(_item.id))
             .limit(most)
@@ -236,9 +244,10 @@ class Outbox:
         """Note that the upstream holds every content of these."""
         self._update(items, state=State.SENT.value)
 
-    def verified(self, item: Item, version: int, warning: str) -> None:
-        """Note that an instance is durable upstream, under a number there."""
-        self._update([item], state=State.VERIFIED.value, version=version, reason=_short(warning))
+    def verified(self, item: Item, version: int, warning: str, upstream: str) -> None:
+        """Note that an instance is durable in the archive, as an upstream says, which has it under a number."""
+        values = {"version": version, "verified_by": upstream, "reason": _short(warning)}
+        self._update([item], state=State.VERIFIED.value, **values)
 
     def refused(self, item: Item, reason: str) -> None:
         """Note that an instance cannot be forwarded."""
@@ -254,10 +263,10 @@ class Outbox:
 
     # -- handing over ----------------------------------------------------------------------
 
-    def settled(self, study: StudyRef) -> Settled:
+    def settled(self, study: StudyRef, upstream: str) -> Settled:
         """See `handover.Handover`."""
         statement = sa.select(_item.instance, _item.file, _item.version).where(
-            *_of(study), _item.state == State.VERIFIED.value
+            *_of(study), _item.state == State.VERIFIED.value, _item.verified_by == upstream
         )
         with self._database.read() as connection:
             return {(row.instance, row.file): row.version for row in connection.execute(statement)}
@@ -356,6 +365,11 @@ def _is_taken_in(event: OutboxEvent) -> bool:
 
 def _is_open() -> sa.ColumnElement[bool]:
     return _item.state != State.REFUSED.value
+
+
+def _is_unsent(upstream: str) -> sa.ColumnElement[bool]:
+    elsewhere = sa.and_(_item.state == State.VERIFIED.value, _item.verified_by != upstream)
+    return sa.or_(_item.state.in_(_WAITING), elsewhere)
 
 
 def _of(study: StudyRef) -> tuple[sa.ColumnElement[bool], ...]:

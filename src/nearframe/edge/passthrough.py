@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from nearframe.dicomweb.address import ROOT, Addresses
 from nearframe.dicomweb.boundary import guarded, name_route
-from nearframe.edge.upstream import Upstream
+from nearframe.edge.upstream import Upstreams
 from nearframe.errors import UpstreamError, UpstreamTimeout, UpstreamUnavailable
 from nearframe.units import MIB
 
@@ -33,9 +33,9 @@ _PASSED_BACK: Final = ("content-type", "warning", "retry-after")
 class PassStoresOn:
     """Passes Store requests on; leaves everything else to `app`."""
 
-    def __init__(self, app: ASGIApp, upstream: Upstream, addresses: Addresses) -> None:
+    def __init__(self, app: ASGIApp, upstreams: Upstreams, addresses: Addresses) -> None:
         self._app = app
-        self._upstream = upstream
+        self._upstreams = upstreams
         self._addresses = addresses
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -50,13 +50,13 @@ class PassStoresOn:
     async def _forward(self, request: Request) -> Response:
         headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
         headers["accept-encoding"] = "identity"  # links in the answer are rewritten
-        path = request.scope["path"]
+        path, upstream = request.scope["path"], self._upstreams.current
         try:
-            async with self._upstream.forward("POST", path, headers, request.stream()) as (status, answered, chunks):
+            async with upstream.forward("POST", path, headers, request.stream()) as (status, answered, chunks):
                 body = await _whole(chunks)
         except (UpstreamUnavailable, UpstreamTimeout) as error:
             raise UpstreamUnavailable(_AWAY) from error
-        theirs, ours = (self._upstream.url + ROOT).encode(), self._addresses.service(request).encode()
+        theirs, ours = (upstream.url + ROOT).encode(), self._addresses.service(request).encode()
         back = {name: answered[name] for name in _PASSED_BACK if name in answered}
         return Response(body.replace(theirs, ours), status, {**back, "Cache-Control": "no-store"})
 

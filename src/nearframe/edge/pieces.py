@@ -15,7 +15,7 @@ from nearframe.cache.flight import Flight
 from nearframe.context import Urgency
 from nearframe.edge.line import Transfer
 from nearframe.edge.strands import Ahead, Chunk, Wanted, chunks_of
-from nearframe.edge.upstream import Upstream
+from nearframe.edge.upstream import Upstreams
 from nearframe.errors import UpstreamError, UpstreamUnavailable
 
 #: Pieces asked for and not here: the line lets through as many of them as it has room for.
@@ -34,7 +34,7 @@ class Pieces:
     """
 
     def __init__(
-        self, upstream: Upstream, wanted: Wanted, flight: Flight, begin: Callable[[int], Awaitable[None]]
+        self, upstream: Upstreams, wanted: Wanted, flight: Flight, begin: Callable[[int], Awaitable[None]]
     ) -> None:
         self._upstream = upstream
         self._wanted = wanted
@@ -106,7 +106,7 @@ class Pieces:
 class _Piece:
     """A range of a content, carried when its turn comes; or fetched ahead of the one before it."""
 
-    def __init__(self, upstream: Upstream, wanted: Wanted, transfer: Transfer, start: int, stop: int | None) -> None:
+    def __init__(self, upstream: Upstreams, wanted: Wanted, transfer: Transfer, start: int, stop: int | None) -> None:
         self._upstream = upstream
         self._wanted = wanted
         self._start, self.stop = start, stop

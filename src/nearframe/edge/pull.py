@@ -98,14 +98,13 @@ class StudyPuller:
         False to ask for the whole manifest whenever a study changed.
     """
 
-    def __init__(self, replica: Replica, upstream: Upstream, *, deltas: bool = True) -> None:
+    def __init__(self, replica: Replica, *, deltas: bool = True) -> None:
         self._replica = replica
-        self._upstream = upstream
         self._deltas = deltas
         self._locks: dict[StudyRef, asyncio.Lock] = {}
 
-    async def pull(self, study: StudyRef) -> Pulled:
-        """Bring a study to its upstream's current state.
+    async def pull(self, study: StudyRef, upstream: Upstream) -> Pulled:
+        """Bring a study to an upstream's current state.
 
         Raises
         ------
@@ -118,9 +117,10 @@ class StudyPuller:
         """
         async with self._alone(study):
             run = self._replica.workers.run
-            settled = await run(self._replica.handover.settled, study)
+            settled = await run(self._replica.handover.settled, study, upstream.url)
             try:
-                pulled = await self._by_delta(study, settled) or await self._by_manifest(study, settled)
+                pulled = await self._by_delta(study, upstream, settled)
+                pulled = pulled or await self._by_manifest(study, upstream, settled)
             except NotFound:
                 if not settled:
                     raise
@@ -130,12 +130,12 @@ class StudyPuller:
             self._replica.metrics.add(EDGE_PULLS, how=pulled.value)
             return pulled
 
-    async def remove(self, study: StudyRef) -> Pulled:
-        """Remove a study from view and let its contents go, as its upstream did."""
+    async def remove(self, study: StudyRef, upstream: Upstream) -> Pulled:
+        """Remove a study from view and let its contents go, as an upstream did."""
         if await self._replica.workers.run(self._replica.catalogue.holds_local, study):
             # What was said may be older than what was forwarded: ask how it stands now.
             with suppress(NotFound):
-                return await self.pull(study)
+                return await self.pull(study, upstream)
         async with self._alone(study):
             await self._replica.workers.run(_remove, self._replica, study)
             self._replica.metrics.add(EDGE_PULLS, how=Pulled.REMOVED.value)
@@ -160,7 +160,7 @@ class StudyPuller:
         )
         return Pulled.REMOVED
 
-    async def _by_delta(self, study: StudyRef, settled: Settled) -> Pulled | None:
+    async def _by_delta(self, study: StudyRef, upstream: Upstream, settled: Settled) -> Pulled | None:
         """Follow a delta from what is held; None if there is none to follow."""
         if not self._deltas:
             return None
@@ -170,7 +170,7 @@ class StudyPuller:
         if root is None:
             return None
         try:
-            delta = await self._upstream.delta(study, root)
+            delta = await upstream.delta(study, root)
             if delta is None and not settled:
                 return Pulled.UNCHANGED
             old = mixed or (await self._replica.manifests.current(study)).manifest
@@ -189,16 +189,18 @@ class StudyPuller:
         if state is not None:
             self._replica.manifests.remember(study, state)
 
-    async def _by_manifest(self, study: StudyRef, settled: Settled) -> Pulled:
+    async def _by_manifest(self, study: StudyRef, upstream: Upstream, settled: Settled) -> Pulled:
         run = self._replica.workers.run
         for _ in range(_ATTEMPTS):
-            encoded = await self._upstream.manifest(study)
+            encoded = await upstream.manifest(study)
             mark = self._replica.store.mark()
             new = await run(decode_manifest, encoded)
             if new.study_instance_uid != study.study_instance_uid:
                 raise UpstreamError("the upstream sent the manifest of another study")
+            if upstream.rank and not settled and await self._is_behind(study, new):
+                return Pulled.UNCHANGED
             try:
-                await self._fetch_headers(study, new)
+                await self._fetch_headers(study, upstream, new)
             except NotFound:
                 continue
             old = await self._held_manifest(study)
@@ -206,13 +208,17 @@ class StudyPuller:
             return Pulled.MANIFEST
         raise UpstreamError("the study changed each time its headers were asked for")
 
+    async def _is_behind(self, study: StudyRef, new: Manifest) -> bool:
+        mixed = await self._replica.workers.run(_last_shown, self._replica.catalogue, study)
+        return is_behind(new, mixed or await self._held_manifest(study))
+
     async def _held_manifest(self, study: StudyRef) -> Manifest:
         try:
             return (await self._replica.manifests.current(study)).manifest
         except NotFound:
             return Manifest(study.study_instance_uid, {}, ())
 
-    async def _fetch_headers(self, study: StudyRef, manifest: Manifest) -> None:
+    async def _fetch_headers(self, study: StudyRef, upstream: Upstream, manifest: Manifest) -> None:
         """Fetch and keep the headers that are not held; each must match its digest."""
         run = self._replica.workers.run
         missing = set(await run(self._replica.store.adopt, study, [entry.hdr for entry in manifest.entries]))
@@ -220,7 +226,7 @@ class StudyPuller:
         if not wanted:
             return
         expected = iter(wanted)
-        async with self._upstream.headers(study, manifest.root, runs_of(wanted)) as blobs:
+        async with upstream.headers(study, manifest.root, runs_of(wanted)) as blobs:
             async for blob in blobs:
                 hdr = manifest.entries[next(expected)].hdr
                 if sha256(blob) != hdr:
@@ -229,6 +235,16 @@ class StudyPuller:
                 await run(self._replica.keep_header, study, hdr, blob)
         if next(expected, None) is not None:
             raise UpstreamError("the upstream's stream of headers was cut")
+
+
+def is_behind(theirs: Manifest, held: Manifest) -> bool:
+    """Return whether a study that is held in another state shows nothing in theirs that would be newer.
+
+    A lower-ranked upstream may not have heard yet of what a better one showed before it was away. The
+    numbers of versions are the archive's and only grow.
+    """
+    versions = {entry.identity.sop_instance_uid: entry.version for entry in held.entries}
+    return all(entry.version <= versions.get(entry.identity.sop_instance_uid, -1) for entry in theirs.entries)
 
 
 def _held_root(catalogue: Catalogue, study: StudyRef) -> Digest | None:

@@ -20,7 +20,7 @@ from nearframe.clock import Clock
 from nearframe.context import Urgency
 from nearframe.dicom.targets import wants_rendition
 from nearframe.dicom.transfersyntax import HTJ2KLosslessRPCL
-from nearframe.edge.upstream import Upstream
+from nearframe.edge.upstream import Upstreams
 from nearframe.errors import NearframeError, NotFound
 from nearframe.query.manifests import Manifests
 from nearframe.query.workers import Workers
@@ -49,7 +49,7 @@ class UpstreamRenditions:
 
     def __init__(
         self,
-        upstream: Upstream,
+        upstream: Upstreams,
         catalogue: Catalogue,
         manifests: Manifests,
         workers: Workers,

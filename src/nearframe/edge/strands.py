@@ -20,7 +20,7 @@ from typing import Final, Generic, TypeAlias, TypeVar
 from nearframe import tasks
 from nearframe.edge.line import Transfer
 from nearframe.edge.turns import User
-from nearframe.edge.upstream import Upstream
+from nearframe.edge.upstream import Upstreams
 from nearframe.errors import UpstreamError
 from nearframe.ids import Digest
 from nearframe.storage.ports import StudyRef
@@ -79,7 +79,7 @@ class Ahead(Generic[T]):
 
 
 async def chunks_of(
-    upstream: Upstream, wanted: Wanted, transfer: Transfer, start: int, stop: int | None
+    upstream: Upstreams, wanted: Wanted, transfer: Transfer, start: int, stop: int | None
 ) -> AsyncGenerator[Chunk, None]:
     """Yield bytes ``start:stop`` of a content in order, over as many connections as are at hand and worth it."""
     places = _divided(upstream, wanted, start, stop)
@@ -97,7 +97,7 @@ async def chunks_of(
                     yield chunk
 
 
-def _divided(upstream: Upstream, wanted: Wanted, start: int, stop: int | None) -> list[tuple[int, int | None]]:
+def _divided(upstream: Upstreams, wanted: Wanted, start: int, stop: int | None) -> list[tuple[int, int | None]]:
     """Return the beginning and end of each strand."""
     size = (stop or wanted.length) - start
     count = min(MOST_STRANDS, upstream.at_hand, -(-size // STRAND_BYTES))
@@ -108,7 +108,7 @@ def _divided(upstream: Upstream, wanted: Wanted, start: int, stop: int | None) -
 
 
 async def _strand(
-    upstream: Upstream, wanted: Wanted, transfer: Transfer, start: int, stop: int | None
+    upstream: Upstreams, wanted: Wanted, transfer: Transfer, start: int, stop: int | None
 ) -> AsyncGenerator[Chunk, None]:
     async with upstream.content(wanted.study, wanted.digest, transfer, start, stop) as (total, chunks):
         async for chunk in chunks:
@@ -118,7 +118,7 @@ async def _strand(
 
 
 async def _lasting(
-    upstream: Upstream, wanted: Wanted, transfer: Transfer, start: int, stop: int | None
+    upstream: Upstreams, wanted: Wanted, transfer: Transfer, start: int, stop: int | None
 ) -> AsyncGenerator[Chunk, None]:
     """Yield a strand that is gone on with where its connection was lost: what the others carry is not carried twice."""
     at, end = start, stop or wanted.length
@@ -131,6 +131,6 @@ async def _lasting(
                     yield chunk
             return
         except UpstreamError:
-            if at == asked_from or upstream.breaker.is_open:
+            if at == asked_from or upstream.is_away:
                 raise
             upstream.line.resumed()

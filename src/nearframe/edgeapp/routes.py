@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import NamedTuple
 
 from starlette.requests import Request
@@ -43,9 +44,11 @@ async def open_routes(opened: Opened, stack: AsyncExitStack) -> EdgeRoutes:
     settings, gate = core.settings, opened.gate
     takes = await _taking_in(opened, stack) if settings.stores == "local" else None
     store = None if takes is None else Store(takes.ingest, takes.spool, core.limits, settings.max_rejected_parts)
-    sync = sync_services(core, edge.contents, opened.feed, takes, edge.study_opened)
+    sync = replace(
+        sync_services(core, edge.contents, opened.feed, takes), opened=edge.study_opened, archived=edge.archived
+    )
     checks = {
-        "upstream": upstream_check(lambda: edge.upstream.is_reachable, lambda: edge.follower.is_refused),
+        "upstream": upstream_check(lambda: edge.upstreams.is_reachable, lambda: edge.follower.is_refused),
         "outbox": outbox_check(outbox, core.sql, settings.outbox_patience_s),
     }
     listing = await stack.enter_async_context(open_listing(core, "edge", opened.directory))

@@ -52,8 +52,20 @@ class Job(TypedDict):
     failed: int
 
 
+class RankedUpstream(TypedDict):
+    """One of the nodes that an edge may follow; `in_use_s`: for how long it has been in use."""
+
+    rank: int
+    url: str
+    healthy: bool
+    in_use: bool
+    in_use_s: float | None
+    last_contact_s: float | None
+    last_error: str
+
+
 class Upstream(TypedDict):
-    """The node that an edge follows.
+    """The nodes that an edge may follow, and how it follows the one in use.
 
     `cursor` is the place in the upstream's feed up to which this edge is complete, written
     as the upstream writes its head; `lag` counts the studies known to have changed beyond it.
@@ -64,6 +76,7 @@ class Upstream(TypedDict):
     last_contact_s: float | None
     cursor: str
     lag: int
+    ranked: NotRequired[list[RankedUpstream]]
 
 
 class Moved(TypedDict):

@@ -24,7 +24,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import zstandard
@@ -146,12 +146,24 @@ class _Desk:
             async with slots:
                 return await self._record(one)
 
-        answers = tuple(await asyncio.gather(*(one_answer(one) for one in instances)))
+        answers = await self._archived(instances, await asyncio.gather(*(one_answer(one) for one in instances)))
         for answered in answers:
             self.services.metrics.add(OFFERED_INSTANCES, answer=answered.stand.value)
         if any(answered.stand is Stand.RECORDED for answered in answers):
             self.takes.freshness.changed(self.study)
         return OfferAnswer(answers, tuple(lacks))
+
+    async def _archived(
+        self, instances: Sequence[OfferedInstance], answers: Sequence[Answered]
+    ) -> tuple[Answered, ...]:
+        """Say of what is recorded whether it is in the archive as well."""
+        both = list(zip(instances, answers, strict=True))
+        recorded = [one for one, answered in both if answered.stand is Stand.RECORDED]
+        archived = iter(await self.services.archived(self.study, recorded) if recorded else ())
+        return tuple(
+            replace(answered, is_archived=next(archived)) if answered.stand is Stand.RECORDED else answered
+            for answered in answers
+        )
 
     @property
     def _may_read_tenant(self) -> bool:

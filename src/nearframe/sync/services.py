@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from nearframe.intake.ingest import Ingest
 from nearframe.intake.spool import Spool
@@ -16,6 +17,7 @@ from nearframe.query.manifests import Manifests
 from nearframe.query.workers import Workers
 from nearframe.storage.ports import Catalogue, ContentStore, StudyRef
 from nearframe.sync.recipebook import RecipeBook
+from nearframe.wire.offer import OfferedInstance
 
 #: Kinds of what is sent: the label of both metrics.
 FEED, MANIFEST, DELTA, HEADER, FRAME, RENDITIONS = "feed", "manifest", "delta", "header", "frame", "renditions"
@@ -29,6 +31,14 @@ def nothing_under_way() -> bool:
 
 async def not_told(study: StudyRef) -> None:
     """Do nothing when a study is opened: an origin knows its own renditions."""
+
+
+Archived: TypeAlias = Callable[[StudyRef, Sequence[OfferedInstance]], Awaitable[Sequence[bool]]]
+
+
+async def in_this_archive(study: StudyRef, recorded: Sequence[OfferedInstance]) -> Sequence[bool]:
+    """Say that what is recorded here is in the archive: here it is."""
+    return [True] * len(recorded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +69,8 @@ class SyncServices:
         Whether renditions of what was stored are still to be made; asks the catalogue.
     node_name
         What this node writes into ``Via``: unique, and no name of a place or person.
+    archived
+        Says which of some instances of a study that are recorded here are in the archive; they are in an origin.
     opened
         Awaited when a client is about to be sent contents of a study.
     """
@@ -76,6 +88,7 @@ class SyncServices:
     takes: TakesIn | None = None
     recipes: RecipeBook | None = None
     making: Callable[[], bool] = nothing_under_way
+    archived: Archived = in_this_archive
 
     def sent(self, kind: str, items: int, size: int) -> None:
         """Count what goes out."""

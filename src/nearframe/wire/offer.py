@@ -28,7 +28,7 @@ _MAX_UID_CHARS: Final = 256
 class Stand(Enum):
     """How an offered instance stands."""
 
-    #: It is durable upstream.
+    #: It is durable at the node that answers.
     RECORDED = "recorded"
     #: Some of its contents have to be sent first.
     LACKING = "lacking"
@@ -76,12 +76,15 @@ class Answered:
         The number that it has upstream.
     reason
         For people: why not, or a warning.
+    is_archived
+        False of what is recorded at an edge and not known to be in the archive.
     """
 
     stand: Stand
     outcome: str = ""
     version: int = 0
     reason: str = ""
+    is_archived: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +127,13 @@ def read_offer(document: Mapping[str, Any]) -> Offer:
 def encode_answer(answer: OfferAnswer) -> bytes:
     """Return an answer as JSON."""
     instances = [
-        {"state": one.stand.value, "outcome": one.outcome, "version": one.version, "reason": one.reason}
+        {
+            "state": one.stand.value,
+            "outcome": one.outcome,
+            "version": one.version,
+            "reason": one.reason,
+            "archived": one.is_archived,
+        }
         for one in answer.instances
     ]
     return dump_json({"instances": instances, "lacks": _joined(answer.lacks)})
@@ -134,7 +143,13 @@ def read_answer(document: Mapping[str, Any]) -> OfferAnswer:
     """Read an answer; raises `MalformedRequest`."""
     try:
         instances = tuple(
-            Answered(Stand(one["state"]), str(one["outcome"]), int(one["version"]), str(one["reason"]))
+            Answered(
+                Stand(one["state"]),
+                str(one["outcome"]),
+                int(one["version"]),
+                str(one["reason"]),
+                one["archived"] is True,
+            )
             for one in document["instances"]
         )
         return OfferAnswer(instances, _parted(document["lacks"]))

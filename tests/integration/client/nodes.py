@@ -102,7 +102,7 @@ async def origin(home: Path, **more: object) -> AsyncIterator[Served]:
 
 @asynccontextmanager
 async def edge(home: Path, upstream: Served) -> AsyncIterator[Served]:
-    async with open_edge(settings(home, upstream=upstream.url)) as (app, metrics):
+    async with open_edge(settings(home, upstream=(upstream.url,))) as (app, metrics):
         line = Line(app)
         async with running(line) as url, httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as client:
             node = Node(url, client, metrics)

@@ -135,9 +135,12 @@ async def origin_node(home: Path, port: int = 0, **more: Any) -> AsyncIterator[N
 
 
 @asynccontextmanager
-async def edge_node(home: Path, upstream: str, port: int = 0, **more: Any) -> AsyncIterator[Node]:
+async def edge_node(home: Path, upstream: str | tuple[str, ...], port: int = 0, **more: Any) -> AsyncIterator[Node]:
     async with (
-        open_edge(settings(home, upstream=upstream, **more)) as (app, metrics),
+        open_edge(settings(home, upstream=(upstream,) if isinstance(upstream, str) else upstream, **more)) as (
+            app,
+            metrics,
+        ),
         serving(app, metrics, port) as node,
     ):
         yield node

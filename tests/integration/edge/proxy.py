@@ -29,6 +29,16 @@ class Proxy:
         self._hold_at = -1
         self._go = asyncio.Event()
         self.held = asyncio.Event()
+        self._is_dead = False
+        self._open: set[asyncio.Task[None]] = set()
+
+    async def kill(self) -> None:
+        """Be as a node whose process is killed: everything is cut, nobody answers."""
+        self._is_dead = True
+        await tasks.cancel(list(self._open))
+
+    def revive(self) -> None:
+        self._is_dead = False
 
     def expect(self, marker: bytes, *, cuts: list[int] | None = None, spoil_at: int = -1, hold_at: int = -1) -> None:
         """Begin to count with the next request whose bytes hold `marker`.
@@ -53,6 +63,9 @@ class Proxy:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection."""
+        if self._is_dead:
+            writer.transport.abort()
+            return
         with suppress(OSError):
             there, back = await asyncio.open_connection("127.0.0.1", self._port)
             connection = _Connection(self)
@@ -60,9 +73,11 @@ class Proxy:
                 tasks.spawn(connection.asking(reader, back), name="proxy"),
                 tasks.spawn(connection.answering(there, writer), name="proxy"),
             ]
+            self._open.update(ways)
             try:
                 await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
             finally:
+                self._open.difference_update(ways)
                 await tasks.cancel(ways)
                 for one in (writer, back):
                     one.close()

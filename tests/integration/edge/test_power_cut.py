@@ -39,7 +39,7 @@ def waiting_files(node: Node, outbox: Outbox) -> list[bytes]:
     """Return what the outbox would forward, read from the store as it would be sent."""
     packer = Packer(node.catalogue, node.contents)
     found = []
-    for item in outbox.batch(STUDY, 100):
+    for item in outbox.batch(STUDY, 100, "http://origin"):
         packed = packer.pack(STUDY, item)
         assert all(packer.is_sound(STUDY, content) for content in packed.contents.values())
         found.append(_file(node, item))

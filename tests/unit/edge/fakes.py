@@ -39,8 +39,10 @@ class FakeUpstream:
         self.cuts: list[int] = []
         self.sent = 0
         self.breaker = SimpleNamespace(is_open=False, pause_s=0.0)
+        self.is_away = False
         self.url = "http://origin"
         self.at_hand = 0
+        self.rank = 0
 
     @asynccontextmanager
     async def content(

@@ -23,7 +23,7 @@ from nearframe.edge.byrecipe import RecipeFetch
 from nearframe.edge.line import Line, Transfer
 from nearframe.edge.making import FrameMaker
 from nearframe.edge.studyindex import Content, StudyIndexes
-from nearframe.edge.upstream import Upstream
+from nearframe.edge.upstream import Upstreams
 from nearframe.errors import NotFound, UpstreamUnavailable
 from nearframe.ids import Digest
 from nearframe.metrics import RECIPES_FOLLOWED, RECIPES_REFUSED, RECIPES_SAVED_BYTES, Metrics
@@ -95,7 +95,7 @@ class Setup:
         bases = HeldBases(edge.store, manifests, indexes, self.workers, self.clock, lambda _: [STUDY])
         maker = FrameMaker(self.workers, self.metrics)
         self.fetch = RecipeFetch(
-            cast("Upstream", self.upstream), indexes, bases, edge.store, maker, self.workers, self.metrics, self.clock
+            cast("Upstreams", self.upstream), indexes, bases, edge.store, maker, self.workers, self.metrics, self.clock
         )
 
     def _form(self, edge: Shelves, study: StudyRef) -> FrameForm:

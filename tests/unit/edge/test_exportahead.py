@@ -17,7 +17,7 @@ from nearframe.edge.fetch import Fetcher, FetchLimits
 from nearframe.edge.line import Line
 from nearframe.edge.studyindex import Content, StudyIndex
 from nearframe.edge.turns import User
-from nearframe.edge.upstream import Upstream
+from nearframe.edge.upstream import Upstreams
 from nearframe.errors import NotAdmitted, UpstreamUnavailable
 from nearframe.ids import Digest
 from nearframe.metrics import Metrics
@@ -51,7 +51,7 @@ class Setup:
         self.upstream = FakeUpstream(*data)
         self.workers = Workers("test", 2)
         limits = FetchLimits(attempts=1)
-        self.fetcher = Fetcher(cast("Upstream", self.upstream), self, self.workers, Metrics(), scratch, limits)
+        self.fetcher = Fetcher(cast("Upstreams", self.upstream), self, self.workers, Metrics(), scratch, limits)
         self.ahead = ExportAhead(self.fetcher, edge.store, self.workers)
         self.keeps = False
 

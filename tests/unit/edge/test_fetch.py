@@ -16,7 +16,7 @@ from nearframe import tasks
 from nearframe.context import Urgency
 from nearframe.edge.fetch import Fetched, Fetcher, FetchLimits
 from nearframe.edge.studyindex import Content
-from nearframe.edge.upstream import Upstream
+from nearframe.edge.upstream import Upstreams
 from nearframe.errors import (
     Busy,
     IntegrityError,
@@ -54,7 +54,9 @@ class Setup:
         self.store = edge.store
         self.workers = Workers("test", 2)
         self.metrics = Metrics()
-        self.fetcher = Fetcher(cast("Upstream", self.upstream), edge.store, self.workers, self.metrics, scratch, limits)
+        self.fetcher = Fetcher(
+            cast("Upstreams", self.upstream), edge.store, self.workers, self.metrics, scratch, limits
+        )
 
     async def fetch(self, data: bytes) -> Fetched:
         return await self.fetcher.fetch(STUDY, content(data))
@@ -117,7 +119,7 @@ async def test_a_line_that_fails_is_tried_again(setup: Setup) -> None:
 
 async def test_a_line_that_is_down_is_not(setup: Setup) -> None:
     setup.upstream.errors = [UpstreamUnavailable("refused")]
-    setup.upstream.breaker.is_open = True
+    setup.upstream.is_away = True
     with pytest.raises(UpstreamUnavailable):
         await setup.fetch(ONE)
     assert setup.upstream.asked == Counter(content=1)

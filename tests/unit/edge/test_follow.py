@@ -10,11 +10,13 @@ from typing import cast
 import pytest
 
 from nearframe.clock import SystemClock
-from nearframe.edge.cursor import CursorFile
+from nearframe.edge.cursor import CursorFile, Place
 from nearframe.edge.follow import Follower, Pace
+from nearframe.edge.line import Line
 from nearframe.edge.pull import Pulled, StudyPuller
-from nearframe.edge.upstream import FeedAnswer, FeedEntry, Upstream
+from nearframe.edge.upstream import FeedAnswer, FeedEntry, Upstream, Upstreams
 from nearframe.errors import Gone, IntegrityError, NearframeError, NotFound, UpstreamError, UpstreamUnavailable
+from nearframe.metrics import Metrics
 from nearframe.query.workers import Workers
 from nearframe.storage.ports import StudyRef
 from tests.unit.edge.fakes import FakeUpstream
@@ -64,7 +66,7 @@ class Puller:
         self.go = asyncio.Event()
         self.go.set()
 
-    async def pull(self, study: StudyRef) -> Pulled:
+    async def pull(self, study: StudyRef, upstream: Upstream) -> Pulled:
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         self.pulled.append(study.study_instance_uid)
@@ -77,7 +79,7 @@ class Puller:
             raise error
         return self.result
 
-    async def remove(self, study: StudyRef) -> Pulled:
+    async def remove(self, study: StudyRef, upstream: Upstream) -> Pulled:
         self.pulled.append(f"removed {study.study_instance_uid}")
         return Pulled.REMOVED
 
@@ -85,15 +87,20 @@ class Puller:
 class Setup:
     def __init__(self, home: Path) -> None:
         self.home = home
-        self.feed = Feed()
+        self.feed, self.other = Feed(), Feed("other")
+        self.other.url = "http://other"
+        self.other.rank = 1
+        self.feeds = [self.feed, self.other]
         self.puller = Puller()
         self.workers = Workers("test", 1)
         self.changed: list[str] = []
         self.follower = self.make(QUICK)
 
     def make(self, pace: Pace) -> Follower:
+        ranked = [cast("Upstream", feed) for feed in self.feeds]
+        self.upstreams = Upstreams(ranked, Line(SystemClock(), Metrics()), SystemClock(), Metrics())
         return Follower(
-            cast("Upstream", self.feed),
+            self.upstreams,
             cast("StudyPuller", self.puller),
             CursorFile(self.home),
             tenant="main",
@@ -105,7 +112,7 @@ class Setup:
         )
 
     def saved(self) -> str | None:
-        return CursorFile(self.home).load("http://origin", "local")
+        return CursorFile(self.home).load("local").get("http://origin", Place()).cursor
 
 
 @pytest.fixture

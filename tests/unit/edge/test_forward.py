@@ -20,7 +20,7 @@ from nearframe.edge.outbox import Outbox, State
 from nearframe.edge.packing import Packer
 from nearframe.edge.pull import Pulled, StudyPuller
 from nearframe.edge.studyindex import Content
-from nearframe.edge.upstream import Upstream
+from nearframe.edge.upstream import Upstream, Upstreams
 from nearframe.errors import UpstreamUnavailable
 from nearframe.ids import Digest, sha256
 from nearframe.metrics import FORWARDED_INSTANCES, Metrics
@@ -53,6 +53,7 @@ class Archive:
         #: Offers of these studies are answered once the event is set.
         self.is_open: dict[StudyRef, asyncio.Event] = {}
         self.breaker = SimpleNamespace(pause_s=0.0)
+        self.url = "http://origin"
 
     async def offer(self, study: StudyRef, offered: Offer, urgency: Urgency) -> OfferAnswer:
         self._fail()
@@ -78,7 +79,7 @@ class Archive:
                             self.held.add(digest)
         reader.close()
 
-    async def pull(self, study: StudyRef) -> Pulled:
+    async def pull(self, study: StudyRef, upstream: Upstream) -> Pulled:
         self._fail()
         self.pulled.append(study)
         return Pulled.DELTA
@@ -108,13 +109,13 @@ class Setup:
         self.forwarder = Forwarder(
             self.outbox,
             Packer(edge.catalogue, edge.store),
-            cast("Upstream", self.archive),
+            cast("Upstreams", SimpleNamespace(current=self.archive)),
             cast("StudyPuller", self.archive),
             urgency_of=lambda study: self.urgencies.get(study, Urgency.ROUTINE),
             workers=self.workers,
             metrics=self.metrics,
             clock=SystemClock(),
-            changed=lambda study: self.outbox.handed_over(study, self.outbox.settled(study)),
+            compared=lambda study, upstream: self.outbox.handed_over(study, self.outbox.settled(study, upstream.url)),
             taken_in=self.taken_in.append,
             pace=ForwardPace(at_once=1, batch=3, retry_s=(0.001, 0.01)),
         )
@@ -127,7 +128,7 @@ class Setup:
         """Forward until nothing is left to do."""
         self.forwarder.start()
         async with asyncio.timeout(20):
-            while self.outbox.waiting() or self.edge.catalogue.lag("forward"):
+            while self.outbox.waiting(self.archive.url) or self.edge.catalogue.lag("forward"):
                 await asyncio.sleep(0.005)
 
 
@@ -174,7 +175,7 @@ async def test_a_stat_study_overtakes_what_is_on_its_way(setup: Setup) -> None:
             await asyncio.sleep(0.005)
         setup.put(THIRD, 1)  # as urgent as what is on its way: it waits
         setup.forwarder.wake()
-        while setup.outbox.absorb() or len(setup.outbox.waiting()) > 2:
+        while setup.outbox.absorb() or len(setup.outbox.waiting(setup.archive.url)) > 2:
             await asyncio.sleep(0.005)
         assert THIRD not in {study for study, _ in setup.archive.offers}
         setup.archive.is_open[FIRST].set()

@@ -9,8 +9,8 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from nearframe.edge.cachestatus import note_fetch
-from nearframe.edge.front import EdgeFront
-from nearframe.edge.upstream import Upstream, inbound_via
+from nearframe.edge.front import EdgeFront, RemembersVia
+from nearframe.edge.upstream import Upstreams, inbound_via
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -48,7 +48,8 @@ async def headers_of(
         seen.append(path)
 
     scope = {"type": "http", "path": "/dicomweb/studies/1.2/metadata", "headers": [(b"via", b"1.1 edge-b (office)")]}
-    await EdgeFront(app, cast("Upstream", upstream), requested, lambda _: None)(scope, receive, send)
+    front = EdgeFront(app, cast("Upstreams", upstream), requested, lambda _: None)
+    await RemembersVia(front)(scope, receive, send)
     assert seen == ["/dicomweb/studies/1.2/metadata"]
     return dict(sent[0]["headers"])
 
@@ -114,6 +115,6 @@ async def test_only_who_reads_images_is_told_of_the_line(path: str, is_of_images
     async def requested(asked: str) -> None:
         seen.append(asked)
 
-    front = EdgeFront(app, cast("Upstream", None), requested, lambda _: None)
+    front = EdgeFront(app, cast("Upstreams", None), requested, lambda _: None)
     await front({"type": "http", "path": path, "headers": []}, cast("Receive", None), cast("Send", None))
     assert seen == [path] * is_of_images

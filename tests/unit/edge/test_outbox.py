@@ -16,6 +16,7 @@ from nearframe.storage.ports import UPSTREAM, StudyRef
 from tests.syncing import STUDY_UID, Shelves, ct_series, rename, shelves
 
 STUDY = StudyRef("main", STUDY_UID)
+ORIGIN = "http://origin"
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def test_what_was_recorded_is_spooled_once(edge: Shelves, outbox: Outbox) -> Non
     assert outbox.absorb() == set()
     edge.put(ct_series(3))  # sent again: held already
     outbox.absorb()
-    assert sorted(item.file for item in outbox.batch(STUDY, 10)) == sorted(files_of(edge))
+    assert sorted(item.file for item in outbox.batch(STUDY, 10, ORIGIN)) == sorted(files_of(edge))
     assert outbox.counts()[State.SPOOLED] == 3
     assert outbox.is_waiting(STUDY)
     assert edge.catalogue.lag(CONSUMER) == 0
@@ -51,14 +52,14 @@ def test_what_was_taken_over_from_the_upstream_is_not(edge: Shelves, outbox: Out
     outbox.absorb()
     [file] = files_of(edge)
     [record] = edge.catalogue.list_instances(STUDY)
-    outbox.verified(outbox.batch(STUDY, 1)[0], 1, "")
-    settled = outbox.settled(STUDY)
+    outbox.verified(outbox.batch(STUDY, 1, ORIGIN)[0], 1, "", ORIGIN)
+    settled = outbox.settled(STUDY, ORIGIN)
     assert settled == {(record.identity.sop_instance_uid, file): 1}
     edge.catalogue.replicate([], [], {"main": settled})
     outbox.handed_over(STUDY, settled)
     assert outbox.absorb() == set()
     assert outbox.counts() == {State.SPOOLED: 0, State.SENT: 0, State.VERIFIED: 1, State.REFUSED: 0}
-    assert outbox.waiting() == []
+    assert outbox.waiting(ORIGIN) == []
     assert not outbox.is_waiting(STUDY)
     assert not edge.catalogue.holds_local(STUDY), UPSTREAM
 
@@ -74,7 +75,7 @@ def test_a_crash_between_rows_and_events(edge: Shelves, outbox: Outbox, monkeypa
         with pytest.raises(BackendFailed):
             outbox.absorb()
     assert outbox.absorb() == {STUDY}
-    assert len(outbox.batch(STUDY, 10)) == 2
+    assert len(outbox.batch(STUDY, 10, ORIGIN)) == 2
 
 
 def test_a_crash_before_the_first_look(edge: Shelves, tmp_path: Path) -> None:
@@ -90,10 +91,10 @@ def test_a_file_that_is_gone_is_made_anew(edge: Shelves, tmp_path: Path, damage:
     first = Outbox(tmp_path, edge.catalogue, ManualClock(), Metrics())
     edge.put(ct_series(3))
     first.absorb()
-    item, *_ = first.batch(STUDY, 10)
-    first.verified(item, 1, "")
-    edge.catalogue.replicate([], [], {"main": first.settled(STUDY)})
-    first.handed_over(STUDY, first.settled(STUDY))
+    item, *_ = first.batch(STUDY, 10, ORIGIN)
+    first.verified(item, 1, "", ORIGIN)
+    edge.catalogue.replicate([], [], {"main": first.settled(STUDY, ORIGIN)})
+    first.handed_over(STUDY, first.settled(STUDY, ORIGIN))
     first.close()
     path = tmp_path / "outbox.sqlite"
     if damage == "lost":
@@ -101,7 +102,7 @@ def test_a_file_that_is_gone_is_made_anew(edge: Shelves, tmp_path: Path, damage:
     else:
         path.write_bytes(b"no database" * 1000)
     again = Outbox(tmp_path, edge.catalogue, ManualClock(), Metrics())
-    assert sorted(one.file for one in again.batch(STUDY, 10)) == sorted(set(files_of(edge)) - {item.file})
+    assert sorted(one.file for one in again.batch(STUDY, 10, ORIGIN)) == sorted(set(files_of(edge)) - {item.file})
     assert again.is_waiting(STUDY)
     again.close()
 
@@ -112,23 +113,23 @@ def test_one_version_of_an_instance_at_a_time_oldest_first(edge: Shelves, outbox
     first = files_of(edge)
     edge.put(ct_series(2, change=rename("Doe^Janet")))
     outbox.absorb()
-    batch = outbox.batch(STUDY, 10)
+    batch = outbox.batch(STUDY, 10, ORIGIN)
     assert sorted(item.file for item in batch) == sorted(first)
     for item in batch:
-        outbox.verified(item, 1, "")
-    assert sorted(item.file for item in outbox.batch(STUDY, 10)) == sorted(files_of(edge))
-    [waiting] = outbox.waiting()
+        outbox.verified(item, 1, "", ORIGIN)
+    assert sorted(item.file for item in outbox.batch(STUDY, 10, ORIGIN)) == sorted(files_of(edge))
+    [waiting] = outbox.waiting(ORIGIN)
     assert (waiting.study, waiting.unsent) == (STUDY, 2)
 
 
 def test_refused_until_tried_again_or_sent_again(edge: Shelves, outbox: Outbox) -> None:
     edge.put(ct_series(2))
     outbox.absorb()
-    first, second = outbox.batch(STUDY, 10)
+    first, second = outbox.batch(STUDY, 10, ORIGIN)
     outbox.refused(first, "too large")
     outbox.refused(second, "too large")
-    assert outbox.batch(STUDY, 10) == []
-    assert outbox.waiting() == []
+    assert outbox.batch(STUDY, 10, ORIGIN) == []
+    assert outbox.waiting(ORIGIN) == []
     assert outbox.is_waiting(STUDY), "it is here alone: nothing of it may be let go"
     [line] = outbox.lines("main", 10)
     assert (line.state, line.instances, line.reason) == (State.REFUSED, 2, "too large")
@@ -138,7 +139,7 @@ def test_refused_until_tried_again_or_sent_again(edge: Shelves, outbox: Outbox) 
     outbox.refused(first, "damaged")
     edge.put(ct_series(2))
     outbox.absorb()
-    assert len(outbox.batch(STUDY, 10)) == 2
+    assert len(outbox.batch(STUDY, 10, ORIGIN)) == 2
 
 
 def test_how_long_the_oldest_waits(edge: Shelves, tmp_path: Path) -> None:
@@ -149,9 +150,9 @@ def test_how_long_the_oldest_waits(edge: Shelves, tmp_path: Path) -> None:
     outbox.absorb()
     clock.advance(90)
     assert outbox.oldest_s() == pytest.approx(90, abs=1)
-    [item] = outbox.batch(STUDY, 1)
+    [item] = outbox.batch(STUDY, 1, ORIGIN)
     outbox.sent([item])
     assert outbox.counts()[State.SENT] == 1
-    outbox.verified(item, 1, "a warning")
+    outbox.verified(item, 1, "a warning", ORIGIN)
     assert outbox.oldest_s() is None
     outbox.close()

@@ -117,7 +117,7 @@ def flipped(source: Path, folder: Path, name: str, rng: random.Random) -> Path:
 
 
 def waiting(outbox: Outbox) -> set[tuple[str, Digest]]:
-    return {(item.sop_instance_uid, item.file) for item in outbox.batch(STUDY, 100)}
+    return {(item.sop_instance_uid, item.file) for item in outbox.batch(STUDY, 100, "http://origin")}
 
 
 @pytest.mark.parametrize("where", ["outbox.sqlite", "outbox.sqlite-wal"])

@@ -47,6 +47,7 @@ class Archive:
         self.manifests = Manifests(origin.catalogue, workers, 10_000_000)
         self.deltas = Deltas(origin.catalogue, origin.store, self.manifests, Part10Edits(), workers, 1_000_000)
         self.asked: Counter[str] = Counter()
+        self.url, self.rank = "http://origin", 0
         self.false_delta = self.false_header = self.forgetful = False
 
     async def delta(self, study: StudyRef, root: Digest) -> bytes | None:
@@ -85,11 +86,12 @@ class Setup:
         self.replica = Replica(
             edge.catalogue, edge.store, self.manifests, Part10Edits(), self.workers, self.metrics, ManualClock()
         )
-        self.puller = StudyPuller(self.replica, cast("Upstream", self.archive))
+        self.puller = StudyPuller(self.replica)
+        self.upstream = cast("Upstream", self.archive)
 
     async def pull(self) -> Pulled:
         self.archive.asked.clear()
-        return await self.puller.pull(STUDY)
+        return await self.puller.pull(STUDY, self.upstream)
 
     def check_same(self) -> None:
         """Check that what the edge's catalogue holds is what the origin's does, header by header."""
@@ -121,7 +123,7 @@ async def test_first_by_manifest_then_by_delta_then_nothing(setup: Setup) -> Non
 
 
 async def test_without_deltas_the_whole_manifest_is_taken(setup: Setup) -> None:
-    setup.puller = StudyPuller(setup.replica, cast("Upstream", setup.archive), deltas=False)
+    setup.puller = StudyPuller(setup.replica, deltas=False)
     for files in (ct_series(4), ct_series(4, change=rename("Doe^Janet"))):
         setup.origin.put(files)
         assert await setup.pull() is Pulled.MANIFEST
@@ -166,10 +168,10 @@ async def test_removal_lets_contents_go(setup: Setup) -> None:
     setup.origin.put(ct_series(2))
     await setup.pull()
     hdrs = [record.hdr for record in setup.edge.catalogue.list_instances(STUDY)]
-    assert await setup.puller.remove(STUDY) is Pulled.REMOVED
+    assert await setup.puller.remove(STUDY, setup.upstream) is Pulled.REMOVED
     assert setup.edge.catalogue.list_instances(STUDY) == []
     assert setup.edge.store.missing(STUDY, hdrs) == hdrs
-    assert await setup.puller.remove(STUDY) is Pulled.REMOVED
+    assert await setup.puller.remove(STUDY, setup.upstream) is Pulled.REMOVED
 
 
 async def test_a_false_delta_is_counted_and_the_manifest_taken(setup: Setup) -> None:

@@ -19,7 +19,7 @@ from nearframe.edge.fetch import Fetcher, FetchLimits
 from nearframe.edge.making import FrameMaker
 from nearframe.edge.reader import EdgeContentReader
 from nearframe.edge.studyindex import StudyIndexes
-from nearframe.edge.upstream import Upstream
+from nearframe.edge.upstream import Upstreams
 from nearframe.errors import IntegrityError, NotFound, UpstreamError, UpstreamTimeout, UpstreamUnavailable
 from nearframe.ids import Digest, sha256
 from nearframe.metrics import EDGE_INTEGRITY_FAILURES, EDGE_READ_BYTES, EDGE_READS, RECIPES_REFUSED, Metrics
@@ -54,7 +54,7 @@ class Setup:
         self.workers = Workers("test", 2)
         self.metrics = Metrics()
         limits = FetchLimits(attempts=1)
-        fetcher = Fetcher(cast("Upstream", self.upstream), edge.store, self.workers, self.metrics, scratch, limits)
+        fetcher = Fetcher(cast("Upstreams", self.upstream), edge.store, self.workers, self.metrics, scratch, limits)
         indexes = StudyIndexes(edge.catalogue, Freshness(), self.workers)
         self.fetcher = fetcher
         self.maker = FrameMaker(self.workers, self.metrics)

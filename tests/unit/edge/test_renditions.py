@@ -13,7 +13,7 @@ from nearframe.clock import ManualClock
 from nearframe.context import Urgency
 from nearframe.edge import renditions
 from nearframe.edge.renditions import ASK_AGAIN_S, ASK_SOON_S, UpstreamRenditions
-from nearframe.edge.upstream import Upstream
+from nearframe.edge.upstream import Upstreams
 from nearframe.errors import UpstreamUnavailable
 from nearframe.ids import sha256
 from nearframe.query.manifests import Manifests
@@ -47,7 +47,7 @@ class Setup:
         self.making = False
         self.outdated: list[StudyRef] = []
         self.known = UpstreamRenditions(
-            cast("Upstream", self), edge.catalogue, self.manifests, self.workers, self.clock, self.outdated.append
+            cast("Upstreams", self), edge.catalogue, self.manifests, self.workers, self.clock, self.outdated.append
         )
 
     async def renditions(self, study: StudyRef, urgency: Urgency) -> bytes:

@@ -13,7 +13,7 @@ from nearframe import tasks
 from nearframe.context import Urgency
 from nearframe.edge.strands import MOST_STRANDS, STRAND_BYTES, Wanted, chunks_of
 from nearframe.edge.turns import User
-from nearframe.edge.upstream import Upstream
+from nearframe.edge.upstream import Upstreams
 from nearframe.errors import UpstreamUnavailable
 from nearframe.ids import sha256
 from nearframe.metrics import LINE_RESUMED
@@ -34,7 +34,7 @@ async def taken(
 ) -> bytes:
     wanted = Wanted(StudyRef("main", "1.2"), sha256(PICTURE), length, user)
     transfer = made.line.transfer(user, Urgency.STAT, len(PICTURE))
-    async with transfer.turn(), aclosing(chunks_of(cast("Upstream", made), wanted, transfer, start, stop)) as chunks:
+    async with transfer.turn(), aclosing(chunks_of(cast("Upstreams", made), wanted, transfer, start, stop)) as chunks:
         found = [chunk async for chunk in chunks]
     assert {total for total, _ in found} == {len(PICTURE)}
     return b"".join(data for _, data in found)

@@ -18,10 +18,11 @@ from nearframe.edge.breaker import FAILURES_TO_OPEN
 from nearframe.edge.http1 import RequestBody
 from nearframe.edge.line import Transfer
 from nearframe.edge.turns import User
-from nearframe.edge.upstream import READY_CONNECTIONS, READY_S, FeedEntry, Timeouts, Upstream, inbound_via
+from nearframe.edge.upstream import FeedEntry, Timeouts, Upstream, inbound_via
+from nearframe.edge.upstream.exchange import READY_CONNECTIONS, READY_S
 from nearframe.errors import (
-    ConfigurationError,
     Gone,
+    LoopDetected,
     NearframeError,
     NotFound,
     UpstreamError,
@@ -153,7 +154,7 @@ async def test_a_feed_that_cannot_be_read(body: bytes) -> None:
         (500, UpstreamError),
         (503, UpstreamUnavailable),
         (504, UpstreamTimeout),
-        (508, ConfigurationError),
+        (508, LoopDetected),
         (302, UpstreamError),
         (204, UpstreamError),
     ],

@@ -25,7 +25,7 @@ from nearframe.edge.pacs.contents import MirroredContents
 from nearframe.edge.pacs.front import PacsFront
 from nearframe.edge.pacs.ledger import Ledger
 from nearframe.edge.pacs.mirror import Keeping, Mirror
-from nearframe.edge.upstream import Timeouts, Upstream
+from nearframe.edge.upstream import Timeouts, Upstream, Upstreams
 from nearframe.errors import ConfigurationError, NearframeError
 from nearframe.intake.spool import Spool
 from nearframe.metrics import EDGE_READ_BYTES, UPSTREAM_BYTES, Metrics
@@ -74,8 +74,8 @@ class PacsEdge:
         clock: Clock | None = None,
         timeouts: Timeouts | None = None,
     ) -> None:
-        if not settings.upstream:
-            raise ConfigurationError("an edge needs an upstream: --upstream URL, the DICOMweb root of the archive")
+        if len(settings.upstream) != 1:
+            raise ConfigurationError("an edge before an archive needs one upstream: --upstream URL, its DICOMweb root")
         clock = clock or SystemClock()
         self._kept = kept
         self._gate = gate
@@ -84,7 +84,7 @@ class PacsEdge:
         self._every_s = settings.compare_minutes * 60.0
         ca = None if settings.upstream_ca is None else str(settings.upstream_ca)
         self.upstream = Upstream(
-            settings.upstream.rstrip("/"), node_name=node_name, metrics=kept.metrics, clock=clock, timeouts=timeouts,
+            settings.upstream[0], node_name=node_name, metrics=kept.metrics, clock=clock, timeouts=timeouts,
             ca=ca, rng=random.Random(),
         )  # fmt: skip
         self._archive = Archive(self.upstream)
@@ -113,7 +113,8 @@ class PacsEdge:
     def wrap(self, dicomweb: ASGIApp, addresses: Addresses) -> ASGIApp:
         """Return the DICOMweb application of this edge, given the one that every node has."""
         front = PacsFront(dicomweb, self._archive, self.mirror, self._gate, addresses, self._opened)
-        return EdgeFront(front, self.upstream, requested=_nothing_to_find_out, answered=lambda noted: None)
+        upstreams = Upstreams([self.upstream], self.upstream.line, self._clock, self._kept.metrics)
+        return EdgeFront(front, upstreams, requested=_nothing_to_find_out, answered=lambda noted: None)
 
     def upstream_status(self) -> status.Upstream:
         """Return how the line stands; an archive has no feed to be behind of."""

@@ -67,6 +67,6 @@ async def edge(pacs: Pacs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> A
 
 @asynccontextmanager
 async def pacs_edge(home: Path, url: str, **more: Any) -> AsyncIterator[Node]:
-    chosen = settings(home, upstream=url, upstream_kind="dicomweb", **more)
+    chosen = settings(home, upstream=(url,), upstream_kind="dicomweb", **more)
     async with open_pacs_edge(chosen) as (app, metrics), serving(app, metrics) as node:
         yield node

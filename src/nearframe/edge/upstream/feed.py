@@ -1,0 +1,58 @@
+"""A page of an upstream's change feed, read with suspicion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from nearframe.errors import MalformedRequest, UpstreamError
+from nearframe.query.urgency import read_given
+from nearframe.storage.ports import FeedCursor, GivenUrgency
+from nearframe.sync.asked import MAX_UID_CHARS
+from nearframe.wire.document import load_json
+
+
+@dataclass(frozen=True, slots=True)
+class FeedEntry:
+    """A study that changed upstream."""
+
+    seq: int
+    study_instance_uid: str
+    instances: int
+    #: The class of urgency that the upstream gives it.
+    given: GivenUrgency | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FeedAnswer:
+    """Changes, in order, and the cursor after them."""
+
+    entries: tuple[FeedEntry, ...]
+    next: str
+
+
+def read_page(body: bytes) -> FeedAnswer:
+    """Read a page; raises `UpstreamError`."""
+    try:
+        page = load_json(body)
+        # Kept and sent back: what the upstream would not take again must not become our place in its feed.
+        after = str(FeedCursor.parse(page["next"]))
+        return FeedAnswer(tuple(_entry(entry) for entry in page["studies"]), after)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, MalformedRequest) as error:
+        raise UpstreamError("the upstream's change feed cannot be read") from error
+
+
+def _entry(entry: Any) -> FeedEntry:
+    uid = str(entry["study"])
+    if not 0 < len(uid) <= MAX_UID_CHARS:
+        raise ValueError("a study UID of the feed is no UID")
+    return FeedEntry(int(entry["seq"]), uid, int(entry["instances"]), _given(entry.get("urgency")))
+
+
+def _given(document: Any) -> GivenUrgency | None:
+    """Read a class that a feed gives; one that this release cannot read is none: the study is followed all the same."""
+    try:
+        return read_given(document, datetime.now(UTC)) if isinstance(document, dict) else None
+    except MalformedRequest:
+        return None
