@@ -41,7 +41,7 @@ from nearframe.metrics import Metrics
 from nearframe.storage.ports import UPSTREAM, Catalogue, OutboxEvent, Settled, StudyRef, TakenIn
 
 CONSUMER: Final = "forward"
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 _FILE_NAME: Final = "outbox.sqlite"
 _PROOF_BYTES: Final = 8
 _EVENTS: Final = 500  # absorbed in one transaction
