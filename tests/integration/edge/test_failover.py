@@ -9,11 +9,11 @@ from pathlib import Path
 
 import httpx
 
+from bench.peers import free_port
 from nearframe import tasks
 from nearframe.metrics import UPSTREAM_SWITCHES
 from tests.integration.edge.nodes import Node, edge_node, origin_node, until, until_followed, until_shows
 from tests.integration.edge.proxy import Proxy, proxy_to
-from tests.orthanc import free_port
 from tests.syncing import STUDY_UID, ct_series, instance_uid, rename
 
 ROWS = 256
