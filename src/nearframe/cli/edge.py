@@ -32,6 +32,7 @@ def add_subparser(subparsers: Subparsers, what: str) -> None:
     parser = add_node_parser(subparsers, "edge", what, _GROUPS, _open)
     commands = parser.add_subparsers(title="looking after a running edge", metavar="COMMAND")
     _add(commands, "status", "what an edge holds, by class", run_status)
+    _add(commands, "list", "the nodes that a client may ask, in the order in which to ask them", run_list)
     route = _add(commands, "route", "the route table, or which rule decides a study's class, and why", run_route)
     route.add_argument("--explain", metavar="STUDY", help="Study Instance UID, or the beginning of one")
     urgency = _add(commands, "urgency", "see how urgent a study is, or give it a class", run_urgency, study=True)
@@ -69,7 +70,7 @@ def _add(commands: Subparsers, name: str, what: str, run: Run, *, study: bool = 
     return parser
 
 
-# -- status and routes -------------------------------------------------------------------------
+# -- status, nodes and routes -------------------------------------------------------------------------
 
 
 def run_status(options: argparse.Namespace) -> int:
@@ -106,6 +107,20 @@ def _stand(upstream: dict[str, Any]) -> str:
     if upstream["last_error"]:
         words.append(f"last error {upstream['last_error']}")
     return ", ".join(words)
+
+
+def run_list(options: argparse.Namespace) -> int:
+    with node_of(options) as node:
+        found: dict[str, Any] = node.json("/api/edges")
+    if options.json:
+        print_json(found)
+        return 0
+    rows = (
+        (one["rank"] + 1, one["name"], one["role"], "yes" if one["healthy"] else "no", one["url"])
+        for one in found["edges"]
+    )
+    print_table(None, ("rank>", "name", "role", "healthy", "url"), rows)
+    return 0
 
 
 def run_route(options: argparse.Namespace) -> int:

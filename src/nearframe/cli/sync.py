@@ -37,8 +37,9 @@ def add_subparser(subparsers: Subparsers, what: str) -> None:
         action="append",
         required=True,
         metavar="URL",
-        help="a node to ask; several are asked in the order given when one fails",
+        help="a node to ask; several are asked in the order given when one fails, then those that they know",
     )
+    parser.add_argument("--only", action="store_true", help="ask no other nodes than those given")
     parser.add_argument("--into", required=True, type=Path, metavar="DIR", help="the folder; one for each study")
     parser.add_argument(
         "--layout",
@@ -65,7 +66,7 @@ def add_subparser(subparsers: Subparsers, what: str) -> None:
 def run(options: argparse.Namespace) -> int:
     console = Console(stderr=True, highlight=False)
     folder = client.folder_in(options.into)
-    with Client(folder.path, options.edges, tenant=options.tenant, ca_cert=options.ca_cert) as asker:
+    with Client(folder.path, options.edges, tenant=options.tenant, ca_cert=options.ca_cert, only=options.only) as asker:
         try:
             with _Bar(console, hidden=options.quiet or options.json) as bar:
                 study = _synced(asker, options, bar)

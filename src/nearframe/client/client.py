@@ -1,15 +1,14 @@
 """Studies from the nearest node that has them, kept in a folder: each byte once, each byte proved.
 
 A plain, blocking client. It asks one node at a time, in the order given; when one fails in
-the middle of a study it goes on at the next, from where it is.
+the middle of a study it goes on at the next, from where it is. The next may be one that nobody
+named but the node that was asked: it sends contents, proved like any, of the state that a named
+node showed, and does not say which state is the current one.
 """
 
 from __future__ import annotations
 
-import os
-import ssl
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +18,7 @@ from urllib.parse import quote
 import httpx
 
 from nearframe.client.folder import Folder
+from nearframe.client.node import Node, Others, Reach, raise_for_status, translated, trust_in
 from nearframe.client.progress import Progress
 from nearframe.client.receiver import AskAgain, Receiver
 from nearframe.client.study import Study
@@ -27,17 +27,17 @@ from nearframe.dicom.model import DICOMJSON
 from nearframe.errors import (
     AccessError,
     ConfigurationError,
+    Conflict,
     IntegrityError,
     NearframeError,
     NotFound,
     RequestError,
     UpstreamError,
-    UpstreamTimeout,
     UpstreamUnavailable,
 )
 from nearframe.query.headeredits import Part10Edits
 from nearframe.wire.priority import write_priority
-from nearframe.wire.syncstream import MEDIA_TYPE, SyncStreamReader
+from nearframe.wire.syncstream import MEDIA_TYPE, DeltaDocument, Event, ManifestDocument, SyncStreamReader
 
 #: How many of the lowest resolutions come of every picture before the rest of any: a quarter of rows and columns.
 LEVELS: Final = 4
@@ -60,7 +60,7 @@ class SyncReport:
     how
         ``unchanged``, ``delta`` or ``manifest``: how the node said how the study stands.
     requests
-        Round trips.
+        Round trips for the study; which other nodes there are is asked beside them.
     moved_bytes
         Of requests' and answers' bodies.
     study_bytes
@@ -89,15 +89,6 @@ class _Wanted:
     urgency: Urgency
 
 
-class _Edge:
-    """A node that may be asked."""
-
-    def __init__(self, url: str, client: httpx.Client) -> None:
-        self.url = url
-        self.client = client
-        self.fruitless = 0
-
-
 class Client:
     """Studies of a tenant, from one or more nodes.
 
@@ -111,6 +102,8 @@ class Client:
         Asked about instead of each node's own.
     ca_cert
         PEM file of certificates to trust; None for the system's.
+    only
+        Whether no other nodes are asked than `edges`; else those that they know are asked when they fail.
 
     Examples
     --------
@@ -127,6 +120,7 @@ class Client:
         *,
         tenant: str = "",
         ca_cert: Path | None = None,
+        only: bool = False,
         timeout: httpx.Timeout = _TIMEOUT,
     ) -> None:
         if not edges:
@@ -134,11 +128,9 @@ class Client:
         self.folder = Folder(Path(folder))
         self.tenant = tenant
         headers = {"Accept-Encoding": "identity"} | ({TENANT_HEADER: tenant} if tenant else {})
-        trust = _trust(ca_cert)
-        self._edges = [
-            _Edge(url, httpx.Client(base_url=_base_url(url), headers=headers, verify=trust, timeout=timeout))
-            for url in dict.fromkeys(edges)
-        ]
+        self._reach = Reach(headers, trust_in(ca_cert), timeout)
+        self._nodes = [Node(url, self._reach) for url in dict.fromkeys(edges)]
+        self._others = None if only else Others(self._reach)
         self.report = SyncReport()
 
     def __enter__(self) -> Client:
@@ -151,8 +143,8 @@ class Client:
 
     def close(self) -> None:
         """Close every connection."""
-        for edge in self._edges:
-            edge.client.close()
+        for node in self._nodes:
+            node.client.close()
 
     def search(self, filters: Mapping[str, str] | None = None) -> list[DICOMJSON]:
         """Return the studies that match, as the first node that answers finds them (QIDO-RS, PS3.18 section 10.6).
@@ -170,13 +162,13 @@ class Client:
             If no node answers.
         """
         problem: NearframeError = UpstreamUnavailable("no node answers")
-        for edge in self._edges:
+        for node in self._nodes:
             try:
-                with _translated(edge.url):
-                    answer = edge.client.get(
+                with translated(node.url):
+                    answer = node.client.get(
                         "/dicomweb/studies", params=dict(filters or {}), headers={"Accept": "application/dicom+json"}
                     )
-                    _raise_for_status(answer, edge.url)
+                    raise_for_status(answer, node.url)
                     return [] if answer.status_code == httpx.codes.NO_CONTENT else list(answer.json())
             except UpstreamError as error:
                 problem = error
@@ -233,48 +225,59 @@ class Client:
         return study
 
     def _receive(self, uid: str, receiver: Receiver, wanted: _Wanted, progress: Progress) -> None:
-        for one in self._edges:
+        for one in self._nodes:
             one.fruitless = 0
         problem: NearframeError | None = None
-        while (edge := self._next_edge()) is not None:
+        while (node := self._next_node()) is not None:
             before = self._marker(receiver)
             try:
-                self._ask(edge, uid, receiver, wanted, progress)
+                self._ask(node, uid, receiver, wanted, progress)
                 if receiver.is_whole:
                     return
-                error: NearframeError = UpstreamError(f"{edge.url} lacks a part of the study just now")
+                error: NearframeError = UpstreamError(f"{node.url} lacks a part of the study just now")
             except (UpstreamError, RequestError, AccessError, IntegrityError) as raised:
                 error = raised
-            problem = _graver(problem, error)
+            if not node.is_found:
+                problem = _graver(problem, error)
             if self._is_final(error, receiver, wanted.levels):
-                edge.fruitless = _BARRED
+                node.fruitless = _BARRED
             else:
-                edge.fruitless = edge.fruitless + 1 if self._marker(receiver) == before else 1
-            self.report.problems.append((edge.url, str(error)))
-            progress.failed(edge.url, str(error))
+                node.fruitless = node.fruitless + 1 if self._marker(receiver) == before else 1
+            self.report.problems.append((node.url, str(error)))
+            progress.failed(node.url, str(error))
+            self._find_others()
         if isinstance(problem, IntegrityError):
             raise UpstreamError(
                 f"no node gave the whole study; the last one sent what is false: {problem}"
             ) from problem
         raise problem or UpstreamUnavailable("no node answers")
 
-    def _next_edge(self) -> _Edge | None:
+    def _next_node(self) -> Node | None:
         """Return the nearest node that is worth asking, those that failed least first."""
-        worth = [edge for edge in self._edges if edge.fruitless < _FRUITLESS]
-        return min(worth, key=lambda edge: edge.fruitless, default=None)
+        # Those that were found have nothing to say before one that was named has shown the state.
+        may_find = bool(self.report.how)
+        worth = [node for node in self._nodes if node.fruitless < _FRUITLESS and (may_find or not node.is_found)]
+        return min(worth, key=lambda node: node.fruitless, default=None)
 
-    def _ask(self, edge: _Edge, uid: str, receiver: Receiver, wanted: _Wanted, progress: Progress) -> None:
+    def _find_others(self) -> None:
+        """Add the nodes that a node knows, once its list has come."""
+        if self._others is None:
+            return
+        known = {node.url.rstrip("/") for node in self._nodes}
+        self._nodes += [Node(url, self._reach, is_found=True) for url in self._others.found() if url not in known]
+
+    def _ask(self, node: Node, uid: str, receiver: Receiver, wanted: _Wanted, progress: Progress) -> None:
         """Make requests to one node until it has said all it can."""
         for _ in range(_MAX_CORRECTIONS):
             try:
-                with _translated(edge.url):
-                    self._exchange(edge, uid, receiver, wanted, progress)
+                with translated(node.url):
+                    self._exchange(node, uid, receiver, wanted, progress)
                 return
             except AskAgain:
                 continue
-        raise UpstreamError(f"{edge.url} does not take up what it is told is lacking")
+        raise UpstreamError(f"{node.url} does not take up what it is told is lacking")
 
-    def _exchange(self, edge: _Edge, uid: str, receiver: Receiver, wanted: _Wanted, progress: Progress) -> None:
+    def _exchange(self, node: Node, uid: str, receiver: Receiver, wanted: _Wanted, progress: Progress) -> None:
         path = f"/api/studies/{quote(uid, safe='')}/sync"
         asked = receiver.request(wanted.levels)
         more: dict[str, Any] = {"params": asked.to_query()} if asked.is_plain else {"json": asked.to_json()}
@@ -283,21 +286,24 @@ class Client:
         reader = SyncStreamReader()
         self.report.requests += 1
         receiver.begin()
-        with edge.client.stream("GET" if asked.is_plain else "POST", path, **more) as answer:
+        with node.client.stream("GET" if asked.is_plain else "POST", path, **more) as answer:
             self.report.moved_bytes += len(answer.request.content)
-            _raise_for_status(answer, edge.url)
+            raise_for_status(answer, node.url)
             if answer.status_code == httpx.codes.NO_CONTENT:
                 receiver.nothing_new()
                 self.report.how = self.report.how or receiver.how
                 return
             if answer.headers.get("content-type") != MEDIA_TYPE:
-                raise UpstreamError(f"{edge.url} does not answer as a nearframe node does")
+                raise UpstreamError(f"{node.url} does not answer as a nearframe node does")
             try:
                 for chunk in answer.iter_raw():
                     self.report.moved_bytes += len(chunk)
                     progress.received(len(chunk))
                     for event in reader.feed(chunk):
+                        _check_is_named(node, event)
                         receiver.take(event)
+                    if self._others is not None and not receiver.is_whole:
+                        self._others.ask(node.url)
                 reader.close()
             finally:
                 receiver.cut()
@@ -316,49 +322,12 @@ class Client:
         return root, receiver.kept_bytes
 
 
+def _check_is_named(node: Node, event: Event) -> None:
+    """Raise if a node that was found shows a state of its own: only what was named decides how a study stands."""
+    if node.is_found and isinstance(event, ManifestDocument | DeltaDocument):
+        raise Conflict(f"{node.url} has the study in another state")
+
+
 def _graver(before: NearframeError | None, now: NearframeError) -> NearframeError:
     """Return what to tell if all fail: that one node has no such study says less than that another is away."""
     return before if before is not None and isinstance(now, NotFound) and not isinstance(before, NotFound) else now
-
-
-@contextmanager
-def _translated(url: str) -> Iterator[None]:
-    """Turn what the HTTP client raises into our errors, with a remedy."""
-    try:
-        yield
-    except httpx.TimeoutException as error:
-        raise UpstreamTimeout(f"{url} did not answer in time; try again") from error
-    except httpx.ConnectError as error:
-        if "CERTIFICATE_VERIFY_FAILED" in str(error):
-            raise UpstreamError(f"the certificate of {url} is not trusted") from error
-        raise UpstreamUnavailable(f"cannot connect to {url} ({error}); is the node running?") from error
-    except httpx.TransportError as error:
-        raise UpstreamUnavailable(f"{url} broke off ({error}); try again") from error
-
-
-def _raise_for_status(answer: httpx.Response, url: str) -> None:
-    status = answer.status_code
-    if status < httpx.codes.MULTIPLE_CHOICES:
-        return
-    if status == httpx.codes.NOT_FOUND:
-        raise NotFound(f"study at {url}")
-    if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
-        raise AccessError(f"{url} does not show this study")
-    if status in (httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.GATEWAY_TIMEOUT):
-        raise UpstreamUnavailable(f"{url} cannot answer just now ({status}); try again")
-    if httpx.codes.BAD_REQUEST <= status < httpx.codes.INTERNAL_SERVER_ERROR:
-        raise RequestError(f"{url} refused the request ({status} {answer.reason_phrase})")
-    raise UpstreamError(f"{url} answered {status} {answer.reason_phrase}, which no healthy node says")
-
-
-def _base_url(url: str) -> str:
-    if not url.startswith(("http://", "https://")):
-        raise ConfigurationError(f"{url}: expected http:// or https://")
-    return url.rstrip("/")
-
-
-def _trust(ca_cert: Path | None) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=os.fspath(ca_cert) if ca_cert else None)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigurationError(f"{ca_cert}: not readable as PEM certificates") from error

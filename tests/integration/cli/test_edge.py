@@ -1,4 +1,4 @@
-"""``nearframe edge status|route|urgency|pin|unpin|purge`` against a running edge, as an engineer uses them."""
+"""``nearframe edge status|list|route|urgency|pin|unpin|purge`` against a running edge, as an engineer uses them."""
 
 from __future__ import annotations
 
@@ -64,6 +64,14 @@ def test_status_and_routes(edge: Running, run: Callable[..., str]) -> None:
     explained = run("route", "--explain", study(edge)[:20])
     assert "→   1  active   all CT" in explained
     assert "holds   modality = CT" in explained
+
+
+def test_the_nodes_that_a_client_may_ask(edge: Running, origin: Running, run: Callable[..., str]) -> None:
+    nodes = read(run, "list")["edges"]
+    assert [(node["role"], node["url"]) for node in nodes] == [("edge", edge.url), ("origin", origin.url)]
+    head, *rows = run("list").splitlines()
+    assert head.split() == ["rank", "name", "role", "healthy", "url"]
+    assert [row.split()[2:] for row in rows] == [["edge", "yes", edge.url], ["origin", "yes", origin.url]]
 
 
 def test_urgency_pins_and_purge(edge: Running, run: Callable[..., str]) -> None:

@@ -42,6 +42,16 @@ async def until_rendered(served: Served) -> None:
             await asyncio.sleep(0.02)
 
 
+async def until_listed(served: Served, url: str) -> None:
+    """Wait until a node tells clients of another one, and that it is well."""
+    async with asyncio.timeout(20):
+        while True:
+            nodes = (await served.node.client.get("/api/edges")).json()["edges"]
+            if url in [node["url"] for node in nodes if node["healthy"]]:
+                return
+            await asyncio.sleep(0.02)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path / "folder"
@@ -215,6 +225,38 @@ async def test_a_node_that_fails_in_the_middle_is_followed_by_the_next(archive: 
         assert near.url in {url for url, _ in client.report.problems}
         assert heard.failures
         assert "POST" in archive.line.asked
+
+
+async def test_who_is_asked_knows_who_goes_on(archive: Served, tmp_path: Path) -> None:
+    async with edge(tmp_path / "edge", archive) as near:
+        await until_listed(near, archive.url)
+        near.line.harms, near.line.always = [cut_at(10_000)], cut_at(0)
+        with Client(tmp_path / "folder", [near.url]) as client:
+            assert files_of(await synced(client, STUDY_UID)) == set(FILES)
+            assert [url for url, _ in client.report.problems] == [near.url]
+        assert archive.line.asked == ["POST"]
+        near.line.harms = [cut_at(10_000)]
+        with Client(tmp_path / "alone", [near.url], only=True) as client, pytest.raises(UpstreamError):
+            await synced(client, STUDY_UID)
+        assert archive.line.asked == ["POST"]
+
+
+async def test_who_was_not_named_does_not_say_how_a_study_stands(archive: Served, tmp_path: Path) -> None:
+    known = ({"name": "another", "url": archive.url},)
+    async with origin(tmp_path / "near", edges=known) as near:
+        await near.node.store(ct_series(COUNT, rows=ROWS, change=rename("Doe^Janet")))
+        await until_listed(near, archive.url)
+        near.line.harms, near.line.always = [cut_at(10_000)], cut_at(0)
+        with Client(tmp_path / "folder", [near.url]) as client:
+            with pytest.raises(UpstreamError, match=near.url):
+                await synced(client, STUDY_UID)
+            said = [problem for url, problem in client.report.problems if url == archive.url]
+            assert said == [f"{archive.url} has the study in another state"]
+            assert not client.study(STUDY_UID).is_whole
+        archive.line.asked.clear()  # from here on it shows no state at all
+        with Client(tmp_path / "another", [near.url]) as client, pytest.raises(UpstreamError):
+            await synced(client, STUDY_UID)
+        assert archive.line.asked == []
 
 
 async def test_a_node_that_is_not_there_is_passed_over(archive: Served, folder: Path) -> None:
