@@ -3,8 +3,8 @@
 The first request for a frame is planned in the ordinary way: catalogue, negotiation,
 labels. The plan is kept under the exact path and Accept header, and while the study's
 stamp holds a repeated request costs a few look-ups and the content itself: no routing, no
-parsing. Authorisation comes first, here as everywhere. Requests with a query string
-or several ranges take the ordinary way.
+parsing (`FastFrames.held`). Authorisation comes first, here as everywhere. Requests with a
+query string or several ranges take the ordinary way.
 """
 
 from __future__ import annotations
@@ -95,6 +95,26 @@ class _Wanted(NamedTuple):
 _NOTHING: Final = _Wanted(b"", b"", b"", b"")
 
 
+class HeldFrame(NamedTuple):
+    """A whole answer, known without waiting.
+
+    Attributes
+    ----------
+    context
+        Of the request.
+    headers
+        All but those that say where the body comes from.
+    """
+
+    context: Context
+    headers: list[tuple[bytes, bytes]]
+    body: Buffer
+
+    async def answer(self, send: Send, *more: tuple[bytes, bytes]) -> None:
+        """Send it, with more headers."""
+        await _send(send, 200, [*self.headers, *more], self.body)
+
+
 class AnswerCut(Exception):
     """What was being sent turned out not to be the frame, or stopped coming: the answer stays unfinished."""
 
@@ -113,9 +133,37 @@ class FastFrames:
         self._monotonic = monotonic
         self._plans: SizedLRU[_Key, _Plan] = SizedLRU(_PLANS_KEPT)
 
+    def held(self, scope: Scope) -> HeldFrame | None:
+        """Return the answer to a request for a whole frame that is planned and held; None says nothing of others."""
+        path: str = scope["path"]
+        if "/frames/" not in path or not _is_plain_get(scope):
+            return None
+        wanted = _wanted(scope)
+        if wanted.range or wanted.if_none_match:
+            return None
+        try:
+            context = self._gate(scope)
+        except NearframeError:
+            return None  # the ordinary way says why
+        found = self._plans.get(_Key(context.tenant, path, wanted.accept))
+        if found is None or found.digest is None or not found.size or not self._holds(found):
+            return None
+        study = found.answer.record.study
+        if not context.scope.admits(study.study_instance_uid):
+            return None
+        body = self._contents.read_framed(study, found.digest, found.head, found.tail)
+        if body is None:
+            return None
+        name_route(scope, _ROUTE)
+        return HeldFrame(context, found.headers, body)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "GET" or scope["query_string"]:
+        if scope["type"] != "http" or not _is_plain_get(scope):
             await self._app(scope, receive, send)
+            return
+        held = self.held(scope)
+        if held is not None:
+            await held.answer(send, _HIT)
             return
         path: str = scope["path"]
         match = None if "/frames/" not in path else _PATH.fullmatch(path)
@@ -136,17 +184,12 @@ class FastFrames:
             raise AccessError("this study is outside what the session may reach")
         key = _Key(context.tenant, match[0], wanted.accept)
         found = self._plans.get(key)
-        if found is None or not found.stamp.valid or self._monotonic() >= found.replan_at:
+        if found is None or not self._holds(found):
             found = await self._plan(context, key, match)
         if wanted.if_none_match and _matches(wanted.if_none_match, found.etag):
             await _send(send, 304, found.validators, b"")
             return
         answer = found.answer
-        if found.digest is not None and found.size and not wanted.range:
-            body = self._contents.read_framed(answer.record.study, found.digest, found.head, found.tail)
-            if body is not None:
-                await _send(send, 200, [*found.headers, _HIT], body)
-                return
         payload = self._frames.held(answer.record, answer.frame_numbers[0], answer.form)
         if payload is None and self._frames.comes_over_the_line(answer.form):
             try:
@@ -169,6 +212,9 @@ class FastFrames:
             await _send_ranges(send, found, payload, status, wanted)
         else:
             await _send_whole(send, found, payload, status)
+
+    def _holds(self, planned: _Plan) -> bool:
+        return planned.stamp.valid and self._monotonic() < planned.replan_at
 
     async def _stream(self, context: Context, send: Send, found: _Plan, wanted: _Wanted) -> None:
         """Pass a frame on as it comes. The answer begins with its first bytes: until then it can become a refusal."""
@@ -213,6 +259,10 @@ class FastFrames:
         )
         self._plans.put(key, planned, 1)
         return planned
+
+
+def _is_plain_get(scope: Scope) -> bool:
+    return scope["method"] == "GET" and not scope["query_string"]
 
 
 def _wanted(scope: Scope) -> _Wanted:

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Scope
 
 from nearframe import tasks
 from nearframe.clock import Clock, SystemClock
@@ -19,13 +19,14 @@ from nearframe.config import Settings
 from nearframe.context import Urgency
 from nearframe.dicomweb.address import Addresses
 from nearframe.dicomweb.call import Gate
+from nearframe.dicomweb.fastframes import HeldFrame
 from nearframe.edge.announce import Announcer
 from nearframe.edge.cursor import CursorFile
 from nearframe.edge.exportahead import ExportAhead
 from nearframe.edge.fetch import Fetcher
 from nearframe.edge.follow import Follower, Pace
 from nearframe.edge.forward import Forwarder, ForwardPace
-from nearframe.edge.front import EdgeFront, RemembersVia
+from nearframe.edge.front import EdgeFront, HeldFirst, RemembersVia
 from nearframe.edge.keptstore import AdmittedContents, KeptStore
 from nearframe.edge.line import Line
 from nearframe.edge.making import FrameMaker
@@ -224,9 +225,16 @@ class Edge:
         passes_on = self._settings.stores == "forward"
         return PassStoresOn(dicomweb, self.upstreams, addresses) if passes_on else dicomweb
 
-    def front(self, app: ASGIApp, gate: UrgencyGate) -> ASGIApp:
-        """Return all that an edge answers, given that and its gate, with what its answers say of the line."""
-        return RemembersVia(EdgeFront(app, self.upstreams, self._requested, gate.fetched))
+    def front(self, app: ASGIApp, gate: UrgencyGate, held: Callable[[Scope], HeldFrame | None]) -> ASGIApp:
+        """Return all that an edge answers, given that and its gate, with what its answers say of the line.
+
+        Parameters
+        ----------
+        held
+            Returns the frames that need nobody else.
+        """
+        told = EdgeFront(app, self.upstreams, self._requested, gate.fetched)
+        return HeldFirst(RemembersVia(told), self.upstreams, held)
 
     async def study_opened(self, study: StudyRef) -> None:
         """Find out, before a client is sent a study, which renditions the upstream has of it."""

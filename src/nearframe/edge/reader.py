@@ -62,8 +62,9 @@ class EdgeContentReader:
         self._export_ahead = export_ahead
         #: What the upstream lacks too, until the study changes.
         self._absent: Absences[tuple[StudyRef, Digest]] = Absences()
-        self._hits = metrics.counter(EDGE_READS, how="held")
-        self._hit_bytes = metrics.counter(EDGE_READ_BYTES, how="held")
+        #: Counted since somebody looked; plain numbers, since this is on the way of every frame.
+        self._hits = self._hit_bytes = 0
+        metrics.before_reading(self._hand_over)
 
     def read_nowait(self, study: StudyRef, digest: Digest) -> bytes | None:
         held = self._store.read_nowait(study, digest)
@@ -117,9 +118,9 @@ class EdgeContentReader:
                 async for chunk in chunks:
                     yield chunk
             return
-        self._hits.inc()
+        self._hits += 1
         async for chunk in self._local.stream(context, study, digest, start, stop):
-            self._hit_bytes.inc(len(chunk))
+            self._hit_bytes += len(chunk)
             yield chunk
 
     async def _adopted(self, study: StudyRef, digest: Digest) -> bool:
@@ -212,8 +213,13 @@ class EdgeContentReader:
         self._metrics.add(EDGE_READ_BYTES, size, how="fetched")
 
     def _hit(self, size: int) -> None:
-        self._hits.inc()
-        self._hit_bytes.inc(size)
+        self._hits += 1
+        self._hit_bytes += size
+
+    def _hand_over(self) -> None:
+        (hits, self._hits), (hit_bytes, self._hit_bytes) = (self._hits, 0), (self._hit_bytes, 0)
+        self._metrics.add(EDGE_READS, hits, how="held")
+        self._metrics.add(EDGE_READ_BYTES, hit_bytes, how="held")
 
 
 def _user(urgency: Urgency) -> User:

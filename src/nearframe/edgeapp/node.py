@@ -60,14 +60,21 @@ async def open_edge(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Metrics]
         completing = tasks.spawn(_complete(opened, stack), name="complete edge")
         dicomweb = _Awaited(completing, lambda routes: routes.dicomweb)
         others = _Awaited(completing, lambda routes: routes.others)
-        cross_origin = CORS(FastFrames(dicomweb, frames, gate), settings.cors_origins, directory.web_origins)
-        short = edge.storing(cross_origin, Addresses(settings))
+        frames_first = FastFrames(dicomweb, frames, gate)
+        stored_or_read = edge.storing(frames_first, Addresses(settings))
+
+        async def below(scope: Scope, receive: Receive, send: Send) -> None:
+            await (stored_or_read if is_dicomweb(scope["path"]) else others)(scope, receive, send)
+
+        front = edge.front(below, gate, frames_first.held)
+        cross_origin = CORS(front, settings.cors_origins, directory.web_origins)
 
         async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-            await (short if is_dicomweb(scope["path"]) else others)(scope, receive, send)
+            # What is beside DICOMweb says itself which pages may read it.
+            await (cross_origin if is_dicomweb(scope["path"]) else front)(scope, receive, send)
 
         try:
-            yield edge.front(answer, gate), core.metrics
+            yield answer, core.metrics
         finally:
             await tasks.cancel([completing])
             await edge.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,13 @@ import pytest
 from pydicom.uid import UID
 from starlette.types import Receive, Scope, Send
 
+from nearframe.context import Context
+from nearframe.context import Scope as Reach
 from nearframe.dicom.transcode import transcode
 from nearframe.dicom.transfersyntax import ExplicitVRLittleEndian, HTJ2KLosslessRPCL
 from nearframe.dicomweb.fastframes import _REPLAN_S, FastFrames
 from nearframe.dicomweb.ports import StoredInstance
+from nearframe.errors import AccessError
 from nearframe.ids import sha256
 from nearframe.storage.ports import ContentKind, Rendition
 from tests.archive import TEST_FILES, Archive, open_archive, path_of, rewritten, sample
@@ -72,6 +76,57 @@ async def test_a_frame_is_planned_once(counted: Counted, stored: StoredInstance)
     assert len({answer.headers["etag"] for answer in answers}) == 1
     assert (counted.looked_up, counted.ordinary) == (1, 0)
     assert answers[-1].headers["cache-status"] == "nearframe; hit"
+
+
+def _scope(path: str, *headers: tuple[bytes, bytes], query: bytes = b"") -> Scope:
+    accept = (b"accept", OHIF["Accept"].encode())
+    return {"type": "http", "method": "GET", "path": path, "query_string": query, "headers": [accept, *headers]}
+
+
+async def test_what_was_planned_is_held_without_waiting(counted: Counted, stored: StoredInstance) -> None:
+    path = path_of(stored) + "/frames/1"
+    assert counted.app.held(_scope(path)) is None
+    answers = [await counted.client.get(path) for _ in range(2)]
+    scope = _scope(path)
+    held = counted.app.held(scope)
+    assert held is not None
+    assert bytes(held.body) == answers[0].content
+    assert scope["state"] == {"route": "retrieve_frames"}
+    others = [
+        _scope(path, (b"range", b"bytes=0-9")),
+        _scope(path, (b"if-none-match", b"*")),
+        _scope(path, query=b"version=1"),
+        {**_scope(path), "method": "HEAD"},
+        _scope(path_of(stored) + "/frames/2"),
+        _scope(path_of(stored) + "/metadata"),
+    ]
+    assert [counted.app.held(other) for other in others] == [None] * len(others)
+    counted.clock.advance(_REPLAN_S)
+    assert counted.app.held(_scope(path)) is None
+
+
+async def test_who_is_refused_is_told_so_the_ordinary_way(archive: Archive, stored: StoredInstance) -> None:
+    studies: frozenset[str] | None = None
+    is_known = True
+
+    def gate(_: Scope) -> Context:
+        if not is_known:
+            raise AccessError("who are you")
+        return replace(archive.context, scope=Reach(studies))
+
+    app = FastFrames(archive.app, archive.services, gate, archive.clock.monotonic)
+    path = path_of(stored) + "/frames/1"
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://a.test", headers=OHIF) as client:
+        for _ in range(2):
+            assert (await client.get(path)).status_code == 200
+        assert app.held(_scope(path)) is not None
+        studies = frozenset({"1.2.3"})
+        assert app.held(_scope(path)) is None
+        assert (await client.get(path)).status_code == 403
+        studies, is_known = None, False
+        assert app.held(_scope(path)) is None
+        assert (await client.get(path)).status_code == 403
 
 
 async def test_ranges_and_known_frames_too(counted: Counted, stored: StoredInstance) -> None:

@@ -8,8 +8,10 @@ from typing import Any, cast
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
+from nearframe.context import Context, Urgency
+from nearframe.dicomweb.fastframes import HeldFrame
 from nearframe.edge.cachestatus import note_fetch
-from nearframe.edge.front import EdgeFront, RemembersVia
+from nearframe.edge.front import EdgeFront, HeldFirst, RemembersVia
 from nearframe.edge.upstream import Upstreams, inbound_via
 
 Headers = list[tuple[bytes, bytes]]
@@ -118,3 +120,36 @@ async def test_only_who_reads_images_is_told_of_the_line(path: str, is_of_images
     front = EdgeFront(app, cast("Upstreams", None), requested, lambda _: None)
     await front({"type": "http", "path": path, "headers": []}, cast("Receive", None), cast("Send", None))
     assert seen == [path] * is_of_images
+
+
+@pytest.mark.parametrize(
+    ("reachable", "away"), [(True, []), (False, [(b"nearframe-upstream", b"away"), (b"age", b"90")])]
+)
+async def test_what_is_held_goes_past_everything_else(reachable: bool, away: Headers) -> None:
+    passed: list[str] = []
+    made_ready: list[bool] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        passed.append(scope["path"])
+
+    def held(scope: Scope) -> HeldFrame | None:
+        context = Context("reader", "main", urgency=Urgency.STAT)
+        return HeldFrame(context, [(b"etag", b'"x"')], b"frame") if scope["path"] == "/held" else None
+
+    upstream = SimpleNamespace(
+        is_reachable=reachable, last_contact_s=90.4, make_ready=lambda: made_ready.append(reachable)
+    )
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    front = HeldFirst(app, cast("Upstreams", upstream), held)
+    for path in ("/held", "/other"):
+        await front({"type": "http", "path": path}, cast("Receive", None), send)
+    assert (passed, made_ready) == (["/other"], [reachable])
+    said = [(b"etag", b'"x"'), (b"cache-status", b"nearframe-edge; hit"), (b"priority", b"u=0"), *away]
+    assert sent == [
+        {"type": "http.response.start", "status": 200, "headers": said},
+        {"type": "http.response.body", "body": b"frame"},
+    ]

@@ -98,7 +98,8 @@ class Upstreams:
     @property
     def is_reachable(self) -> bool:
         """Whether any of them answers."""
-        return any(one.is_reachable for one in self.ranked)
+        # Asked on the way of every frame: nearly always the one in use settles it.
+        return self.current.is_reachable or any(one.is_reachable for one in self.ranked)
 
     @property
     def is_away(self) -> bool:
