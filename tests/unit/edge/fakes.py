@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
 from nearframe.clock import ManualClock
+from nearframe.context import Urgency
 from nearframe.edge.line import Line, Transfer
 from nearframe.errors import NotFound, UpstreamUnavailable
 from nearframe.ids import Digest, sha256
@@ -63,6 +64,18 @@ class FakeUpstream:
         self.asked["contents"] += 1
         await self._before()
         yield self._events(digests)
+
+    async def renditions(self, study: StudyRef, urgency: Urgency) -> bytes:
+        self.asked["renditions"] += 1
+        await self._before()
+        return self.url.encode()
+
+    async def probe(self) -> None:
+        self.asked["probe"] += 1
+        await self._before()
+
+    async def close(self) -> None:
+        self.asked["close"] += 1
 
     async def _events(self, digests: Sequence[Digest]) -> AsyncIterator[Event]:
         for digest in digests:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
 from nearframe.clock import SystemClock
+from nearframe.edge.breaker import FAILURES_TO_OPEN, Breaker
 from nearframe.edge.cursor import CursorFile, Place
 from nearframe.edge.follow import Follower, Pace
 from nearframe.edge.line import Line
@@ -21,6 +23,7 @@ from nearframe.query.workers import Workers
 from nearframe.storage.ports import StudyRef
 from tests.unit.edge.fakes import FakeUpstream
 
+ORIGIN, OTHER = "http://origin", "http://other"
 QUICK = Pace(quiet_s=0.0, share=0.0, settle_s=(0.0, 0.0), poll_s=0.0, retry_s=(0.001, 0.001))
 
 
@@ -34,6 +37,7 @@ class Feed(FakeUpstream):
         self.last = 0
         self.more = asyncio.Event()
         self.asked_after: list[str | None] = []
+        self.breaker: Any = Breaker(SystemClock(), random.Random(1))
 
     def write(self, *studies: tuple[str, int]) -> None:
         for uid, instances in studies:
@@ -60,6 +64,7 @@ class Puller:
 
     def __init__(self) -> None:
         self.pulled: list[str] = []
+        self.asked: list[tuple[str, str]] = []
         self.errors: dict[str, NearframeError] = {}
         self.result = Pulled.DELTA
         self.at_once = self.most_at_once = 0
@@ -70,6 +75,7 @@ class Puller:
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         self.pulled.append(study.study_instance_uid)
+        self.asked.append((study.study_instance_uid, upstream.url))
         try:
             await self.go.wait()
         finally:
@@ -88,7 +94,7 @@ class Setup:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.feed, self.other = Feed(), Feed("other")
-        self.other.url = "http://other"
+        self.other.url = OTHER
         self.other.rank = 1
         self.feeds = [self.feed, self.other]
         self.puller = Puller()
@@ -98,7 +104,8 @@ class Setup:
 
     def make(self, pace: Pace) -> Follower:
         ranked = [cast("Upstream", feed) for feed in self.feeds]
-        self.upstreams = Upstreams(ranked, Line(SystemClock(), Metrics()), SystemClock(), Metrics())
+        clock, metrics = SystemClock(), Metrics()
+        self.upstreams = Upstreams(ranked, Line(clock, metrics), clock, metrics, back_s=(0.0, 0.0))
         return Follower(
             self.upstreams,
             cast("StudyPuller", self.puller),
@@ -111,8 +118,15 @@ class Setup:
             pace=pace,
         )
 
+    def place(self, url: str) -> Place:
+        return CursorFile(self.home).load("local").get(url, Place())
+
+    def fail_over(self) -> None:
+        for _ in range(FAILURES_TO_OPEN):
+            self.feed.breaker.failed()
+
     def saved(self) -> str | None:
-        return CursorFile(self.home).load("local").get("http://origin", Place()).cursor
+        return self.place(ORIGIN).cursor
 
 
 @pytest.fixture
@@ -120,6 +134,7 @@ async def setup(tmp_path: Path) -> AsyncIterator[Setup]:
     made = Setup(tmp_path)
     yield made
     await made.follower.stop()
+    await made.upstreams.close()
     made.workers.close()
 
 
@@ -267,3 +282,80 @@ async def test_growth_is_not_waited_for(setup: Setup) -> None:
     await until(lambda: setup.follower.cursor == "e:1")
     setup.feed.write(("1.1", 10))
     await until(lambda: setup.follower.cursor == "e:2")
+
+
+# -- another upstream in use -----------------------------------------------------------------
+
+
+async def test_another_one_in_use_is_followed_from_the_beginning_the_first_time(setup: Setup) -> None:
+    setup.feed.write(("1.1", 3))
+    setup.other.write(("1.1", 3), ("1.2", 1))
+    setup.upstreams.start()
+    setup.follower.start()
+    await until(lambda: setup.follower.cursor == "e:1")
+    setup.fail_over()
+    await until(lambda: setup.follower.cursor == "other:2")
+    assert setup.other.asked_after[0] is None
+    assert setup.puller.asked == [("1.1", ORIGIN), ("1.1", OTHER), ("1.2", OTHER)]
+    await until(lambda: setup.place(OTHER).cursor == "other:2")
+    assert setup.place(ORIGIN) == Place("e:1", frozenset({"1.1", "1.2"}))
+
+
+async def test_what_was_taken_over_elsewhere_is_compared_with_the_one_that_is_back(setup: Setup) -> None:
+    setup.feed.write(("1.1", 3))
+    setup.other.write(("1.2", 1))
+    setup.upstreams.start()
+    setup.follower.start()
+    await until(lambda: setup.follower.cursor == "e:1")
+    setup.fail_over()
+    await until(lambda: setup.follower.cursor == "other:1")
+    setup.puller.result = Pulled.UNCHANGED
+    setup.feed.breaker.succeeded()
+    await until(lambda: ("1.2", ORIGIN) in setup.puller.asked)
+    # What is equal there has not changed here: the other one keeps its place.
+    await until(lambda: [setup.place(url) for url in (ORIGIN, OTHER)] == [Place("e:1"), Place("other:1")])
+    assert set(setup.feed.asked_after) == {None, "e:1"}, "its feed is read from where it was left"
+    setup.feed.write(("1.1", 4))
+    await until(lambda: setup.follower.cursor == "e:2")
+
+
+async def test_what_is_to_be_compared_outlives_a_restart(setup: Setup) -> None:
+    setup.other.write(("1.2", 1))
+    setup.feed.write(("1.1", 3))
+    setup.upstreams.start()
+    setup.follower.start()
+    await until(lambda: setup.follower.cursor == "e:1")
+    setup.fail_over()
+    await until(lambda: setup.follower.cursor == "other:1")
+    await setup.follower.stop()
+    await setup.upstreams.close()
+    setup.feed.breaker.succeeded()
+    setup.puller.asked.clear()
+    setup.follower = setup.make(QUICK)
+    setup.follower.start()
+    await until(lambda: setup.puller.asked == [("1.2", ORIGIN)])
+
+
+async def test_what_the_other_feed_named_and_was_not_pulled_is_named_by_it_again(setup: Setup) -> None:
+    setup.feed.write(("1.1", 3), ("1.2", 3))
+    setup.puller.errors["1.1"] = UpstreamUnavailable("away")
+    setup.upstreams.start()
+    setup.follower.start()
+    await until(lambda: setup.changed == ["1.2"])
+    setup.fail_over()
+    await until(lambda: setup.other.asked_after == [None])
+    assert setup.follower.lag == 0
+    assert setup.place(ORIGIN).cursor in (None, "e:0")
+    setup.puller.errors.clear()
+    setup.feed.breaker.succeeded()
+    await until(lambda: "1.1" in setup.changed)
+
+
+async def test_a_correction_pulled_for_the_outbox_is_compared_by_the_one_in_use(setup: Setup) -> None:
+    setup.feed.write(("1.1", 3))
+    setup.follower.start()
+    await until(lambda: setup.follower.cursor == "e:1")
+    setup.follower.pulled_from(StudyRef("main", "1.1"), OTHER)
+    await until(lambda: setup.puller.asked == [("1.1", ORIGIN)] * 2)
+    await until(lambda: setup.follower.lag == 0)
+    assert setup.follower.cursor == "e:1"

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from nearframe.clock import ManualClock
-from nearframe.edge.outbox import CONSUMER, Outbox, State
+from nearframe.edge.outbox import CONSUMER, SCHEMA, Outbox, State
 from nearframe.errors import BackendFailed
 from nearframe.ids import Digest
-from nearframe.metrics import Metrics
+from nearframe.metrics import EDGE_FILES_SET_ASIDE, Metrics
 from nearframe.storage.ports import UPSTREAM, StudyRef
 from tests.syncing import STUDY_UID, Shelves, ct_series, rename, shelves
 
@@ -104,6 +106,22 @@ def test_a_file_that_is_gone_is_made_anew(edge: Shelves, tmp_path: Path, damage:
     again = Outbox(tmp_path, edge.catalogue, ManualClock(), Metrics())
     assert sorted(one.file for one in again.batch(STUDY, 10, ORIGIN)) == sorted(set(files_of(edge)) - {item.file})
     assert again.is_waiting(STUDY)
+    again.close()
+
+
+def test_a_file_of_the_schema_before_is_made_anew(edge: Shelves, tmp_path: Path) -> None:
+    first = Outbox(tmp_path, edge.catalogue, ManualClock(), Metrics())
+    edge.put(ct_series(3))
+    first.absorb()
+    first.close()
+    with closing(sqlite3.connect(tmp_path / "outbox.sqlite")) as before:
+        before.execute("ALTER TABLE item DROP COLUMN verified_by")
+        before.execute(f"PRAGMA user_version = {SCHEMA - 1}")
+    metrics = Metrics()
+    again = Outbox(tmp_path, edge.catalogue, ManualClock(), metrics)
+    assert sorted(item.file for item in again.batch(STUDY, 10, ORIGIN)) == sorted(files_of(edge))
+    assert again.counts()[State.SPOOLED] == 3, "who verified it is not known: everything local is offered once more"
+    assert metrics.value(EDGE_FILES_SET_ASIDE, file="outbox") == 1
     again.close()
 
 

@@ -11,7 +11,7 @@ from typing import cast
 import pytest
 
 from nearframe.clock import ManualClock
-from nearframe.edge.pull import Pulled, Replica, StudyPuller
+from nearframe.edge.pull import Pulled, Replica, StudyPuller, is_behind
 from nearframe.edge.upstream import Upstream
 from nearframe.errors import IntegrityError, NotFound, UpstreamError
 from nearframe.ids import Digest
@@ -37,6 +37,12 @@ def origin(tmp_path: Path) -> Iterator[Shelves]:
 @pytest.fixture
 def edge(tmp_path: Path) -> Iterator[Shelves]:
     yield from shelves(tmp_path / "edge")
+
+
+@pytest.fixture
+def late(tmp_path: Path) -> Iterator[Shelves]:
+    """Those of a node that has not heard of everything yet."""
+    yield from shelves(tmp_path / "late")
 
 
 class Archive:
@@ -217,3 +223,38 @@ async def test_a_crash_before_the_root_was_noted(setup: Setup, monkeypatch: pyte
 async def test_a_study_that_is_not_there(setup: Setup) -> None:
     with pytest.raises(NotFound):
         await setup.pull()
+
+
+def manifest_of(shelves: Shelves) -> Manifest:
+    return build_manifest(shelves.catalogue, STUDY, shelves.catalogue.state(STUDY))
+
+
+def test_what_shows_nothing_newer_is_behind(origin: Shelves) -> None:
+    nothing = Manifest(STUDY_UID, {}, ())
+    origin.put(ct_series(2))
+    first = manifest_of(origin)
+    origin.put(ct_series(1, series=2, seed=2))
+    grown = manifest_of(origin)
+    origin.put(ct_series(2, change=rename("Doe^Janet")))
+    corrected = manifest_of(origin)
+    for theirs, held in ((nothing, first), (first, first), (first, grown), (grown, corrected)):
+        assert is_behind(theirs, held)
+    for theirs, held in ((first, nothing), (grown, first), (corrected, grown)):
+        assert not is_behind(theirs, held), "one newer instance is enough"
+
+
+async def test_a_lower_ranked_upstream_that_has_not_heard_takes_nothing_back(setup: Setup, late: Shelves) -> None:
+    setup.origin.put(ct_series(2))
+    late.put(ct_series(2))
+    await setup.pull()
+    setup.origin.put(ct_series(2, change=rename("Doe^Janet")))
+    await setup.pull()
+    near = Archive(late, setup.workers)
+    assert await setup.puller.pull(STUDY, cast("Upstream", near)) is Pulled.MANIFEST, "the best-ranked one is right"
+    await setup.pull()
+    setup.check_same()
+    near.rank = 1
+    assert await setup.puller.pull(STUDY, cast("Upstream", near)) is Pulled.UNCHANGED
+    setup.check_same()
+    late.put([*ct_series(2, change=rename("Doe^Janet")), *ct_series(1, series=2, seed=2)])
+    assert await setup.puller.pull(STUDY, cast("Upstream", near)) is not Pulled.UNCHANGED, "it has heard of more"
