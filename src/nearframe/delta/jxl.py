@@ -6,29 +6,23 @@ many they are.
 
 References
 ----------
-ISO/IEC 18181-2 (container and JPEG reconstruction); ISO/IEC 18181-1 annex D (SizeHeader).
+ISO/IEC 18181-2 (container and JPEG reconstruction).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from struct import unpack_from
+from collections.abc import Sequence
 
 import imagecodecs
 
 from nearframe.delta.frame import Frame, FrameForm
+from nearframe.delta.jxlsize import picture_size
 from nearframe.dicom import transfersyntax as ts
 from nearframe.dicom.codecs import check_limits
 from nearframe.errors import MalformedRequest
 from nearframe.wire.framerecipe import FrameRecipe, Operation
 
 _EOI = b"\xff\xd9"
-_SIGNATURE = b"\0\0\0\x0cJXL \r\n\x87\n"
-#: What the encoder writes. Boxes that are compressed once more (`brob`) are not among them.
-_BOXES = frozenset({b"JXL ", b"ftyp", b"jxll", b"jxlc", b"jxlp", b"jbrd", b"Exif", b"xml ", b"jumb"})
-_MAX_BOXES = 64
-#: Numerator and denominator of width / height, by SizeHeader's `ratio`.
-_RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
 
 
 def is_jpeg(form: FrameForm) -> bool:
@@ -70,60 +64,6 @@ def _check_size(packed: bytes, target: FrameForm) -> None:
     if target.pixel is None:
         raise MalformedRequest("a JPEG XL recipe for a frame that is no picture")
     check_limits(target.pixel)
-    found = _dimensions(_codestream(packed))
+    found = picture_size(packed)
     if found != (target.pixel.rows, target.pixel.columns):
         raise MalformedRequest("the JPEG XL stream of a recipe has another picture size than the frame")
-
-
-def _codestream(packed: bytes) -> bytes:
-    """Return the beginning of the codestream."""
-    for name, content in _boxes(packed):
-        if name not in _BOXES:
-            raise MalformedRequest("the JPEG XL stream of a recipe has a box that none of ours has")
-        if name in (b"jxlc", b"jxlp"):
-            start = content + (4 if name == b"jxlp" else 0)
-            return packed[start : start + 16]
-    raise MalformedRequest("the JPEG XL stream of a recipe has no codestream")
-
-
-def _boxes(packed: bytes) -> Iterator[tuple[bytes, int]]:
-    """Yield the name of each box and where its content starts."""
-    if not packed.startswith(_SIGNATURE):
-        raise MalformedRequest("the JPEG XL stream of a recipe is in no container")
-    at = 0
-    for _ in range(_MAX_BOXES):
-        if len(packed) - at < 8:
-            return
-        length, name = unpack_from(">I4s", packed, at)
-        yield name, at + 8
-        if length < 8:
-            return  # up to the end, or of 64 bits: never before a codestream of ours
-        at += length
-
-
-def _dimensions(codestream: bytes) -> tuple[int, int]:
-    """Return rows and columns as the SizeHeader says."""
-    if not codestream.startswith(b"\xff\x0a"):
-        raise MalformedRequest("the JPEG XL stream of a recipe does not begin like one")
-    bits = _Bits(codestream[2:])
-    is_small = bits.take(1)
-    rows = _side(bits, is_small)
-    ratio = _RATIOS.get(bits.take(3))
-    columns = rows * ratio[0] // ratio[1] if ratio else _side(bits, is_small)
-    return rows, columns
-
-
-def _side(bits: _Bits, is_small: int) -> int:
-    return 8 * (bits.take(5) + 1) if is_small else bits.take((9, 13, 18, 30)[bits.take(2)]) + 1
-
-
-class _Bits:
-    """Bits of a codestream, the lowest of each byte first; zeros behind its end."""
-
-    def __init__(self, data: bytes) -> None:
-        self._rest = int.from_bytes(data, "little")
-
-    def take(self, count: int) -> int:
-        value = self._rest & (1 << count) - 1
-        self._rest >>= count
-        return value

@@ -26,6 +26,8 @@ class Rates:
         Looking up, adding and comparing samples.
     jpeg_xl
         JPEG bytes, packed and unpacked: packing takes most of it, and is not kept.
+    jpeg_xl_samples
+        Samples, packed, proved and unpacked again: more than half of it is the sender's.
     cores
         Cores that work on other frames while the line is busy with this one, as in a series;
         zero for a frame somebody waits for.
@@ -35,6 +37,7 @@ class Rates:
     htj2k: float = 270e6
     jpeg_ls: float = 90e6
     jpeg_xl: float = 2e6
+    jpeg_xl_samples: float = 17e6
     held: float = 1e9
     arithmetic: float = 1e9
     cores: int = 0

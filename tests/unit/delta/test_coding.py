@@ -8,6 +8,7 @@ import zstandard
 
 from nearframe.delta import coding as coding_module
 from nearframe.delta.coding import Coding, decode_samples, described, encode_samples, inflate
+from nearframe.delta.jxlsamples import decode_jpeg_xl, encode_jpeg_xl
 from nearframe.delta.rates import Rates
 from nearframe.dicom.model import PixelDescription
 from nearframe.dicom.native import Samples
@@ -45,6 +46,23 @@ def test_fast_line_takes_the_codec_that_decodes_fast() -> None:
     assert chosen == [Coding.JPEG_LS, Coding.HTJ2K]
 
 
+def test_slow_line_takes_the_shortest_whatever_the_work() -> None:
+    samples = picture(rows=300, columns=300, noise=3)
+    chosen = [encode_samples(samples, form(samples), Rates.of_megabits(rate, cores=1))[0] for rate in (5, 80, 1000)]
+    assert chosen == [Coding.JPEG_XL, Coding.JPEG_LS, Coding.HTJ2K]
+
+
+def test_jpeg_xl_of_other_samples_is_refused() -> None:
+    samples = picture(rows=300, columns=300)
+    data = encode_jpeg_xl(samples, form(samples))
+    assert np.array_equal(decode_jpeg_xl(data, form(samples)), samples)
+    for other in (rgb(), samples.astype("u1"), samples[:299]):
+        with pytest.raises(MalformedRequest, match="JPEG XL"):
+            decode_jpeg_xl(encode_jpeg_xl(np.ascontiguousarray(other), form(other)), form(samples))
+    with pytest.raises(MalformedRequest, match="cannot be decoded"):
+        decode_jpeg_xl(data[: len(data) // 2], form(samples))
+
+
 def test_progressive_is_htj2k_whatever_the_size() -> None:
     samples = np.zeros((300, 300), "<u2")
     assert encode_samples(samples, form(samples), SLOW, progressive=True)[0] is Coding.HTJ2K
@@ -68,7 +86,7 @@ def test_odd_shapes(shape: tuple[int, int]) -> None:
     assert np.array_equal(decode_samples(coding, data, form(samples)), samples)
 
 
-@pytest.mark.parametrize("coding", [-1, 3, 1 << 60])
+@pytest.mark.parametrize("coding", [-1, 4, 1 << 60])
 def test_unknown_coding_is_named(coding: int) -> None:
     with pytest.raises(MalformedRequest, match="coding"):
         decode_samples(coding, b"", form(picture()))

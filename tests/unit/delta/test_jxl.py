@@ -9,9 +9,10 @@ import imagecodecs
 import numpy as np
 import pytest
 
-from nearframe.delta import jxl
+from nearframe.delta import jxl, jxlsize
 from nearframe.delta.apply import make
 from nearframe.delta.frame import FrameForm
+from nearframe.delta.jxlsize import picture_size
 from nearframe.dicom import transfersyntax as ts
 from nearframe.dicom.model import PixelDescription
 from nearframe.dicom.native import Samples
@@ -88,11 +89,11 @@ def test_result_may_not_be_longer_than_the_frame() -> None:
     [
         b"x",
         bytes.fromhex("ff0a") + bytes(40),
-        jxl._SIGNATURE,
-        jxl._SIGNATURE + struct.pack(">I4s", 40, b"brob") + bytes(32),
-        jxl._SIGNATURE + struct.pack(">I4s", 8, b"jbrd") * 100,
-        jxl._SIGNATURE + struct.pack(">I4s", 0, b"jxlc") + b"not a codestream",
-        jxl._SIGNATURE + struct.pack(">I4sQ", 1, b"ftyp", 1 << 60),
+        jxlsize._SIGNATURE,
+        jxlsize._SIGNATURE + struct.pack(">I4s", 40, b"brob") + bytes(32),
+        jxlsize._SIGNATURE + struct.pack(">I4s", 8, b"jbrd") * 100,
+        jxlsize._SIGNATURE + struct.pack(">I4s", 0, b"jxlc") + b"not a codestream",
+        jxlsize._SIGNATURE + struct.pack(">I4sQ", 1, b"ftyp", 1 << 60),
     ],
 )
 def test_odd_containers_are_refused(payload: bytes) -> None:
@@ -111,4 +112,4 @@ def test_tail_out_of_bounds_is_refused(tail: int) -> None:
 @pytest.mark.parametrize(("rows", "columns"), [(8, 8), (256, 256), (16, 24), (1536, 2048), (480, 640), (1000, 30)])
 def test_size_header_is_read_as_the_encoder_writes_it(rows: int, columns: int) -> None:
     packed = bytes(imagecodecs.jpegxl_encode_jpeg(jpeg(np.zeros((rows, columns), "u1"))))
-    assert jxl._dimensions(jxl._codestream(packed)) == (rows, columns)
+    assert picture_size(packed) == (rows, columns)
