@@ -16,10 +16,12 @@ from nearframe.cli import build_parser  # noqa: E402
 from nearframe.config import SETTINGS  # noqa: E402
 from nearframe.dicom import notes  # noqa: E402
 from nearframe.dicom.limits import bounds  # noqa: E402
+from nearframe.dicomweb.endpoint import prose_of  # noqa: E402
 from nearframe.edge import api as edge_api  # noqa: E402
-from nearframe.edge import segments  # noqa: E402
+from nearframe.edge import outbox_http, segments  # noqa: E402
 from nearframe.metrics import METRICS  # noqa: E402
 from nearframe.origin.api import endpoints  # noqa: E402
+from nearframe.sync import directory_http  # noqa: E402
 from nearframe.sync.app import ROUTES  # noqa: E402
 
 _NODE_ROUTES = (
@@ -31,9 +33,8 @@ _NODE_ROUTES = (
     ),
     ("GET", "/healthz", "Whether the node is well, and if not, why: 200 if it serves, 503 if it cannot."),
     ("GET", "/metrics", "What it counts ([metrics.md](metrics.md)), for Prometheus."),
-    ("GET", "/openapi.json", "DICOMweb as OpenAPI."),
-    ("GET", "/api/edges", "The nodes that a client may ask, in its order: [finding an edge](../guide/finding.md)."),
-    ("POST", "/api/edges", "An edge makes itself known, or `{}`; the answer is every node that is known here."),
+    ("GET", "/openapi.json", "DICOMweb and what is beside it as OpenAPI."),
+    *((one.method, one.path, one.prose) for one in directory_http.DESCRIBED),
     ("POST", "/api/scrub", "Begin to read and prove all that is stored; 202."),
     ("GET", "/api/scrub", "How the last scrub stands or ended."),
 )
@@ -77,7 +78,7 @@ def errors_page() -> Iterator[str]:
     yield "carry the failure reason (PS3.18 table I.2-2); the command line exits with the code."
     yield from ("", "| error | HTTP | failure reason | exit | meaning |", "|---|---|---|---|---|")
     for one in _error_classes():
-        meaning = _summary(one)
+        meaning = prose_of(one)
         yield f"| `{one.__name__}` | {one.http_status} | 0x{one.failure_reason:04X} | {one.exit_code} | {meaning} |"
 
 
@@ -91,7 +92,9 @@ def http_api_page() -> Iterator[str]:
     yield from ("", "## Looking after an archive", "", "At an origin; of these an edge answers `/api/status` only.", "")
     yield from _route_table((one.method, f"/api{one.path}", one.prose) for one in endpoints())
     yield from ("", "## Urgency at an edge", "", "[Urgency](../guide/urgency.md) says what it means.", "")
-    yield from _route_table((one.method, one.path, _summary(one.handler)) for one in edge_api.ROUTES)
+    yield from _route_table((one.method, one.path, prose_of(one.handler)) for one in edge_api.ROUTES)
+    yield from ("", "## The outbox of an edge", "")
+    yield from _route_table((one.method, one.path, one.prose) for one in outbox_http.DESCRIBED)
     yield from ("", "## Live segments at an edge", "")
     yield from _route_table(segments.DESCRIBED)
     yield from (
@@ -101,7 +104,7 @@ def http_api_page() -> Iterator[str]:
         "How an edge follows an origin, or another edge. Documents are JSON, compressed",
     )
     yield from ("with zstd for callers that take it; [manifest.md](manifest.md) says what is in them.", "")
-    yield from _route_table((method, path, _summary(handler)) for _, method, path, handler in ROUTES)
+    yield from _route_table((method, path, prose_of(handler)) for _, method, path, handler in ROUTES)
 
 
 def _route_table(routes: Iterable[tuple[str, str, str]]) -> Iterator[str]:
@@ -170,10 +173,6 @@ PAGES: dict[str, Callable[[], Iterator[str]]] = {
 def render(name: str) -> str:
     """Return the text of a page."""
     return "\n".join(PAGES[name]()) + "\n"
-
-
-def _summary(documented: object) -> str:
-    return (inspect.getdoc(documented) or "").split("\n", maxsplit=1)[0]
 
 
 def _error_classes() -> list[type[errors.NearframeError]]:

@@ -33,7 +33,7 @@ from nearframe.intake.store import Store
 from nearframe.metrics import CONTENT_TYPE, Metrics
 from nearframe.origin.activity import Activity
 from nearframe.origin.admin import Admin
-from nearframe.origin.api import ApiServices, api_routes
+from nearframe.origin.api import ApiServices, api_routes, described
 from nearframe.origin.background import Background, Consumer
 from nearframe.origin.perceptual_hashes import PerceptualHashes
 from nearframe.origin.pixel_digests import PixelDigests
@@ -46,9 +46,11 @@ from nearframe.query.health import Check, catalogue_check, disk_check, examine
 from nearframe.query.remove import CatalogueRemoval
 from nearframe.storage.packs import PackStore
 from nearframe.storage.scratch import remove_leftovers
+from nearframe.sync.app import DESCRIBED as SYNC_DESCRIBED
 from nearframe.sync.app import sync_routes
 from nearframe.sync.directory import Directory, Role
 from nearframe.sync.directory_health import NodeHealth
+from nearframe.sync.directory_http import DESCRIBED as DIRECTORY_DESCRIBED
 from nearframe.sync.directory_http import Listing, directory_routes
 from nearframe.sync.recipebook import RecipeBook
 from nearframe.sync.services import SyncServices, TakesIn
@@ -203,7 +205,8 @@ async def open_origin(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Metric
         directory = directory_of(core)
         listing = await stack.enter_async_context(open_listing(core, "origin", directory))
         nodes = directory.web_origins
-        dicomweb = dicomweb_app(services_of(core, frames, store, remove), settings, core.gate, nodes)
+        beside = (*described(), *SYNC_DESCRIBED, *DIRECTORY_DESCRIBED)
+        dicomweb = dicomweb_app(services_of(core, frames, store, remove), settings, core.gate, nodes, beside)
         admin = Admin(settings.home, core.packs, core.catalogue, background)
         routes = [
             *api_routes(ApiServices(admin, core.freshness, core.sql, core.cpu), core.gate, Addresses(settings)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from typing import Final
 
 from starlette.requests import Request
@@ -16,7 +16,7 @@ from nearframe.dicomweb.address import ROOT, Addresses
 from nearframe.dicomweb.boundary import Answerer, routes_of, unknown
 from nearframe.dicomweb.call import Call, Gate
 from nearframe.dicomweb.cors import CORS
-from nearframe.dicomweb.endpoint import Endpoint
+from nearframe.dicomweb.endpoint import Beside, Endpoint
 from nearframe.dicomweb.fastframes import FastFrames
 from nearframe.dicomweb.routes import endpoints
 from nearframe.dicomweb.services import Services
@@ -28,7 +28,11 @@ _WADL: Final = Offer(capabilities.WADL_XML, also=("application/xml", "text/xml")
 
 
 def dicomweb_app(
-    services: Services, settings: Settings, gate: Gate, nodes: Callable[[], Container[str]] = frozenset[str]
+    services: Services,
+    settings: Settings,
+    gate: Gate,
+    nodes: Callable[[], Container[str]] = frozenset[str],
+    beside: Sequence[Beside] = (),
 ) -> ASGIApp:
     """Return the application for ``/dicomweb``, everything below it, and ``/openapi.json``.
 
@@ -38,12 +42,14 @@ def dicomweb_app(
         Says who makes a request; asked before anything is looked up.
     nodes
         See `cors.CORS`.
+    beside
+        What the node answers beside this, for ``/openapi.json``.
     """
-    router = dicomweb_router(services, settings, gate)
+    router = dicomweb_router(services, settings, gate, beside)
     return CORS(FastFrames(router, services, gate), settings.cors_origins, nodes)
 
 
-def dicomweb_router(services: Services, settings: Settings, gate: Gate) -> ASGIApp:
+def dicomweb_router(services: Services, settings: Settings, gate: Gate, beside: Sequence[Beside] = ()) -> ASGIApp:
     """Return what answers everything that does not take the short way; parameters as `dicomweb_app`."""
     addresses = Addresses(settings)
     table = tuple(endpoints())
@@ -52,10 +58,12 @@ def dicomweb_router(services: Services, settings: Settings, gate: Gate) -> ASGIA
     def answerer(endpoint: Endpoint[Services]) -> Answerer:
         return lambda request: endpoint.handler(services, Call.of(request, gate, addresses))
 
-    document = _openapi(table, addresses)
     routes = [(endpoint.name, endpoint.method, ROOT + endpoint.path, answerer(endpoint)) for endpoint in table]
     routes += [("capabilities", "GET", path, describe) for path in (ROOT, ROOT + "/")]
-    routes += [("openapi", "GET", path, document) for path in ("/openapi.json", ROOT + "/openapi.json")]
+    routes += [
+        ("openapi", "GET", "/openapi.json", _openapi(table, addresses, beside)),
+        ("openapi", "GET", ROOT + "/openapi.json", _openapi(table, addresses)),
+    ]
     return Router(routes_of(routes, options=describe), redirect_slashes=False, default=unknown)
 
 
@@ -72,8 +80,9 @@ def _describe(table: tuple[Endpoint[Services], ...], addresses: Addresses) -> An
     return answer
 
 
-def _openapi(table: tuple[Endpoint[Services], ...], addresses: Addresses) -> Answerer:
+def _openapi(table: tuple[Endpoint[Services], ...], addresses: Addresses, beside: Sequence[Beside] = ()) -> Answerer:
     async def answer(request: Request) -> Response:
-        return Response(capabilities.openapi(table, addresses.service(request)), media_type="application/json")
+        document = capabilities.openapi(table, addresses.service(request), beside=beside)
+        return Response(document, media_type="application/json")
 
     return answer

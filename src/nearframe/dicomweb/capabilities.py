@@ -6,11 +6,14 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 from nearframe import __version__
-from nearframe.dicomweb.endpoint import Endpoint
+from nearframe.dicomweb.address import ROOT
+from nearframe.dicomweb.endpoint import Beside, Endpoint
+
+E = TypeVar("E", bound=Endpoint[Any] | Beside)
 
 WADL_XML: Final = "application/vnd.sun.wadl+xml"
 WADL_JSON: Final = "application/vnd.sun.wadl+json"
@@ -24,6 +27,7 @@ _PROSE: Final = {
     "instance": "SOP Instance UID",
     "frames": "Frame numbers, counted from 1, joined by commas",
     "conflict": "Number of the conflict",
+    "digest": "SHA-256 of the content in hex",
     "path": "Where in the instance the value is, as its BulkDataURI says",
 }
 
@@ -76,12 +80,18 @@ def openapi(
     service_url: str,
     title: str = "nearframe DICOMweb",
     description: str = "DICOM PS3.18 web services.",
+    beside: Iterable[Beside] = (),
 ) -> bytes:
-    """Return the OpenAPI 3.1 description."""
-    paths = {
-        path: {endpoint.method.lower(): _operation(endpoint) for endpoint in endpoints}
-        for path, endpoints in _by_path(table).items()
-    }
+    """Return the OpenAPI 3.1 description.
+
+    Parameters
+    ----------
+    beside
+        What the node answers beside this service.
+    """
+    paths: dict[str, dict[str, Any]] = _paths(table)
+    node = {"servers": [{"url": service_url.removesuffix(ROOT)}]}
+    paths |= {path: node | methods for path, methods in _paths(beside).items()}
     document = {
         "openapi": "3.1.0",
         "info": {
@@ -111,7 +121,14 @@ _PROBLEM: Final[Mapping[str, Any]] = {
 }
 
 
-def _operation(endpoint: Endpoint[Any]) -> dict[str, Any]:
+def _paths(table: Iterable[Endpoint[Any] | Beside]) -> dict[str, dict[str, Any]]:
+    return {
+        path: {endpoint.method.lower(): _operation(endpoint) for endpoint in endpoints}
+        for path, endpoints in _by_path(table).items()
+    }
+
+
+def _operation(endpoint: Endpoint[Any] | Beside) -> dict[str, Any]:
     parameters = [
         {"name": name, "in": "path", "required": True, "description": _PROSE[name], "schema": {"type": "string"}}
         for name in _PATH_PARAMETERS.findall(endpoint.path)
@@ -150,8 +167,8 @@ def _content(media_types: Iterable[str]) -> dict[str, Any]:
     return {"content": {media_type: {} for media_type in media_types}}
 
 
-def _by_path(table: Iterable[Endpoint[Any]]) -> dict[str, list[Endpoint[Any]]]:
-    grouped: dict[str, list[Endpoint[Any]]] = defaultdict(list)
+def _by_path(table: Iterable[E]) -> dict[str, list[E]]:
+    grouped: dict[str, list[E]] = defaultdict(list)
     for endpoint in table:
         grouped[_template(endpoint.path)].append(endpoint)
     return grouped

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -50,3 +51,28 @@ class Endpoint(Generic[S]):
     consumes: tuple[str, ...] = ()
     parameters: tuple[Parameter, ...] = ()
     standard: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """One method on one path beside DICOMweb, as the OpenAPI document has it; members as of an `Endpoint`.
+
+    Attributes
+    ----------
+    path
+        From the root of the node.
+    """
+
+    name: str
+    method: str
+    path: str
+    prose: str
+    produces: tuple[str, ...] = ("application/json",)
+    consumes: tuple[str, ...] = ()
+    parameters: tuple[Parameter, ...] = ()
+    standard: str = ""
+
+
+def prose_of(handler: object) -> str:
+    """Return what a handler does, as the first line of its docstring says it."""
+    return (inspect.getdoc(handler) or "").split("\n", maxsplit=1)[0]

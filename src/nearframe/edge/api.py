@@ -13,6 +13,7 @@ from starlette.routing import Route
 from nearframe.context import Context, Urgency
 from nearframe.dicomweb.boundary import Answerer, routes_of
 from nearframe.dicomweb.call import Gate
+from nearframe.dicomweb.endpoint import Beside, prose_of
 from nearframe.edge.routes import Asked, Condition, Rule
 from nearframe.edge.tiering import Tiering
 from nearframe.edge.tiers import Consult, StudyTier
@@ -207,3 +208,12 @@ ROUTES: Final = (
     EdgeRoute("edge_routes", "GET", "/api/routes", routes),
     EdgeRoute("purge", "POST", "/api/purge", purge),
 )
+
+_TAKES_JSON: Final = (put_urgency, open_consult, purge)
+DESCRIBED: Final = tuple(
+    Beside(
+        one.name, one.method, one.path, prose_of(one.handler),
+        consumes=("application/json",) if one.handler in _TAKES_JSON else (),
+    )
+    for one in ROUTES
+)  # fmt: skip

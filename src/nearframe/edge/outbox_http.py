@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from nearframe.dicomweb.boundary import routes_of
 from nearframe.dicomweb.call import Gate
+from nearframe.dicomweb.endpoint import Beside
 from nearframe.edge.outbox import Outbox
 from nearframe.errors import MalformedRequest, UnsupportedMedia
 from nearframe.ids import normalise_uid
@@ -22,6 +23,15 @@ from nearframe.sync.asked import json_body
 
 MAX_LINES: Final = 1000
 _NO_STORE: Final = {"Cache-Control": "no-store"}
+
+DESCRIBED: Final = (
+    Beside("outbox", "GET", "/api/outbox", "How much waits for the upstream, and what was refused and why, by study."),
+    Beside(
+        "outbox_retry", "POST", "/api/outbox/retry",
+        'Try again what was refused: of one study, `{"study": UID}`, or all, `{}`.',
+        consumes=("application/json",),
+    ),
+)  # fmt: skip
 
 
 def outbox_status(outbox: Outbox) -> OutboxStatus:

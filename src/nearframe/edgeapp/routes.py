@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -17,18 +17,24 @@ from nearframe.cache.segments import Segments
 from nearframe.clock import SystemClock
 from nearframe.core import Core
 from nearframe.dicomweb.app import dicomweb_router
+from nearframe.edge.api import DESCRIBED as EDGE_DESCRIBED
 from nearframe.edge.api import edge_routes
 from nearframe.edge.node import Edge
 from nearframe.edge.outbox import Outbox
+from nearframe.edge.outbox_http import DESCRIBED as OUTBOX_DESCRIBED
 from nearframe.edge.outbox_http import outbox_check, outbox_routes, outbox_status
 from nearframe.edge.segments import segment_routes
 from nearframe.edgeapp.node import Opened
 from nearframe.intake.store import Store
 from nearframe.query.health import upstream_check
 from nearframe.query.status import node_status
+from nearframe.sync.app import DESCRIBED as SYNC_DESCRIBED
 from nearframe.sync.app import sync_routes
+from nearframe.sync.directory_http import DESCRIBED as DIRECTORY_DESCRIBED
 from nearframe.sync.directory_http import directory_routes
 from nearframe.sync.services import TakesIn
+
+_BESIDE: Final = (*EDGE_DESCRIBED, *OUTBOX_DESCRIBED, *SYNC_DESCRIBED, *DIRECTORY_DESCRIBED)
 
 
 class EdgeRoutes(NamedTuple):
@@ -64,7 +70,7 @@ async def open_routes(opened: Opened, stack: AsyncExitStack) -> EdgeRoutes:
     served = services_of(core, opened.frames, store, None)
     edge.renew = served.metadata.renew
     return EdgeRoutes(
-        dicomweb_router(served, settings, gate),
+        dicomweb_router(served, settings, gate, _BESIDE),
         others_app(routes, opened.directory.web_origins, not_at_an_edge),
     )
 

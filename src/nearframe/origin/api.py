@@ -16,7 +16,7 @@ from nearframe.dicomweb.address import Addresses, instance_path
 from nearframe.dicomweb.boundary import Answerer, routes_of
 from nearframe.dicomweb.call import Call, Gate
 from nearframe.dicomweb.capabilities import openapi
-from nearframe.dicomweb.endpoint import Endpoint, Parameter
+from nearframe.dicomweb.endpoint import Beside, Endpoint, Parameter
 from nearframe.errors import AccessError, MalformedRequest, UnsupportedMedia
 from nearframe.origin.admin import Admin, version_json
 from nearframe.query.freshness import Freshness
@@ -87,6 +87,14 @@ def endpoints() -> tuple[Endpoint[ApiServices], ...]:
             "Every stored version of an instance, oldest first.", json_,
         ),
     )  # fmt: skip
+
+
+def described() -> tuple[Beside, ...]:
+    """Return the same for the document that describes the whole node."""
+    return tuple(
+        Beside(one.name, one.method, ROOT + one.path, one.prose, one.produces, one.consumes, one.parameters)
+        for one in endpoints()
+    )
 
 
 def api_routes(services: ApiServices, gate: Gate, addresses: Addresses) -> list[Route]:

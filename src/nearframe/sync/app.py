@@ -16,9 +16,11 @@ from starlette.routing import Route
 from nearframe.context import Context
 from nearframe.dicomweb.boundary import Answerer, routes_of
 from nearframe.dicomweb.call import Gate
+from nearframe.dicomweb.endpoint import Beside, prose_of
 from nearframe.errors import LoopDetected
 from nearframe.sync import contents, offers, recipes, stream, studies
 from nearframe.sync.services import SyncServices
+from nearframe.wire.contentstream import MEDIA_TYPE
 from nearframe.wire.via import names_in_via
 
 Handler: TypeAlias = Callable[[SyncServices, Context, Request], Awaitable[Response]]
@@ -40,6 +42,14 @@ ROUTES: Final[tuple[tuple[str, str, str, Handler], ...]] = (
     ("sync_study_lacking", "POST", _STUDY + "/sync", stream.sync_lacking),
     ("sync_put_contents", "PUT", _STUDY + "/contents", offers.put_contents),
     ("sync_offer", "POST", "/api/offers", offers.offer),
+)
+
+
+#: What requests hold: questions and offers are JSON, contents a stream of them.
+_CONSUMES: Final = {"POST": ("application/json",), "PUT": (MEDIA_TYPE,)}
+DESCRIBED: Final = tuple(
+    Beside(name, method, path, prose_of(handler), ("*/*",), _CONSUMES.get(method, ()))
+    for name, method, path, handler in ROUTES
 )
 
 

@@ -14,6 +14,7 @@ from nearframe.config import Settings
 from nearframe.dicomweb.address import Addresses
 from nearframe.dicomweb.boundary import routes_of
 from nearframe.dicomweb.call import Gate
+from nearframe.dicomweb.endpoint import Beside
 from nearframe.errors import LoopDetected, UnsupportedMedia
 from nearframe.sync.asked import json_body
 from nearframe.sync.directory import Directory, Listed, Role, ranked, read_listed
@@ -23,6 +24,16 @@ from nearframe.wire.via import names_in_via
 #: An answer depends on who asks, and on how things stand.
 _CACHING: Final = {"Cache-Control": f"private, max-age={FRESH_S:.0f}"}
 _MAX_BODY_BYTES: Final = 64 * 1024
+
+
+DESCRIBED: Final = (
+    Beside("edges", "GET", "/api/edges", "The nodes that a client may ask, in its order."),
+    Beside(
+        "edges_announce", "POST", "/api/edges",
+        "An edge makes itself known, or `{}`; the answer is every node that is known here.",
+        consumes=("application/json",),
+    ),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

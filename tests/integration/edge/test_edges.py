@@ -45,6 +45,22 @@ async def test_two_edges_and_their_archive_know_each_other(tmp_path: Path) -> No
                 assert answer.headers["access-control-allow-origin"] == urls[1]
 
 
+async def test_every_node_describes_what_it_answers(tmp_path: Path) -> None:
+    async with origin_node(tmp_path / "o") as origin, edge_node(tmp_path / "e", origin.url) as edge:
+        for node, more in ((origin, {"/api/conflicts"}), (edge, {"/api/outbox", "/api/purge"})):
+            document = (await node.client.get("/openapi.json")).json()
+            paths = document["paths"]
+            study = "/api/studies/{study}"
+            expected = {f"{study}/sync", f"{study}/urgency", "/api/edges", "/api/offers", "/api/feed"}
+            assert expected | more <= paths.keys()
+            assert document["servers"] == [{"url": f"{node.url}/dicomweb"}]
+            assert paths["/api/edges"]["servers"] == [{"url": node.url}]
+            assert "servers" not in paths["/studies"]
+            operations = [one for path in paths.values() for name, one in path.items() if name != "servers"]
+            assert all(one["summary"] for one in operations)
+            assert len({one["operationId"] for one in operations}) == len(operations)
+
+
 async def test_an_edge_that_does_not_know_its_url_is_in_its_own_list_alone(tmp_path: Path) -> None:
     async with (
         origin_node(tmp_path / "origin", name="archive") as origin,
