@@ -158,7 +158,7 @@ def node_routes(
         return JSONResponse(found.as_json(), found.http_status, {"Cache-Control": "no-store"})
 
     async def metrics(request: Request) -> Response:
-        return Response(core.metrics.exposition(), media_type=CONTENT_TYPE)
+        return Response(await core.metrics.shown(), media_type=CONTENT_TYPE)
 
     settings = core.settings
     pages = Pages(role, viewer_folder or viewer.installed(), settings.browser_cache, settings.browser_cache_bytes)

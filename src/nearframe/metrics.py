@@ -7,7 +7,7 @@ reads what exactly one node did.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -217,12 +217,23 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._collectors = {metric: _collector(metric, self.registry) for metric in METRICS}
-        self._before_reading: list[Callable[[], None]] = []
+        self._before_reading: list[tuple[Callable[[], None], tuple[Metric, ...]]] = []
+        self._looks: list[Callable[[], Awaitable[None]]] = []
         ProcessCollector(registry=self.registry)
 
-    def before_reading(self, hand_over: Callable[[], None]) -> None:
-        """Call `hand_over` before the metrics are read: for what is counted elsewhere meanwhile."""
-        self._before_reading.append(hand_over)
+    def before_reading(self, hand_over: Callable[[], None], *gauges: Metric) -> None:
+        """Call `hand_over` before the metrics are read: for what is counted elsewhere meanwhile.
+
+        Parameters
+        ----------
+        gauges
+            All that it sets, if it does no more: then it is not called where others are read.
+        """
+        self._before_reading.append((hand_over, gauges))
+
+    def before_exposition(self, look: Callable[[], Awaitable[None]]) -> None:
+        """Await `look` before all metrics are shown: for what has to be looked up."""
+        self._looks.append(look)
 
     def counter(self, metric: Metric, **labels: str) -> Counter:
         """Return one counter with its labels filled in, to keep where counting is frequent."""
@@ -286,7 +297,7 @@ class Metrics:
 
         Labels that are not given are summed over.
         """
-        self._collect()
+        self._collect(metric)
         name = metric.full_name + ("_count" if metric.kind is MetricKind.HISTOGRAM else "")
         return sum(
             sample.value
@@ -297,12 +308,19 @@ class Metrics:
 
     def exposition(self) -> bytes:
         """Return the body of ``/metrics``, of media type `CONTENT_TYPE`."""
-        self._collect()
+        self._collect(None)
         return generate_latest(self.registry)
 
-    def _collect(self) -> None:
-        for hand_over in self._before_reading:
-            hand_over()
+    async def shown(self) -> bytes:
+        """Return the same, with what has to be looked up."""
+        for look in self._looks:
+            await look()
+        return self.exposition()
+
+    def _collect(self, metric: Metric | None) -> None:
+        for hand_over, gauges in self._before_reading:
+            if metric is None or not gauges or metric in gauges:
+                hand_over()
 
     def _of(self, metric: Metric, labels: dict[str, str]) -> Counter | Gauge | Histogram:
         found = self._collectors[metric]

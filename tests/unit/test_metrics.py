@@ -50,3 +50,21 @@ def test_names_carry_their_unit(metric) -> None:  # type: ignore[no-untyped-def]
 
 def test_names_are_unique() -> None:
     assert len({metric.name for metric in METRICS}) == len(METRICS)
+
+
+async def test_what_is_measured_is_measured_for_those_who_read_it() -> None:
+    metrics, asked = Metrics(), list[str]()
+    metrics.before_reading(lambda: asked.append("handed over"))
+    metrics.before_reading(lambda: asked.append("measured"), HTTP_IN_FLIGHT)
+
+    async def look() -> None:
+        asked.append("looked up")
+
+    metrics.before_exposition(look)
+    metrics.value(HTTP_REQUESTS)
+    assert asked == ["handed over"]
+    metrics.value(HTTP_IN_FLIGHT)
+    assert asked == ["handed over", "handed over", "measured"]
+    asked.clear()
+    await metrics.shown()
+    assert asked == ["looked up", "handed over", "measured"]

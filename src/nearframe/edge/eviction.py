@@ -133,7 +133,9 @@ class Evictor:
 
     async def measure(self, tier: StudyTier) -> None:
         """Count what is held of a study: after its row was lost."""
-        tier.held_bytes = await self._disk.run(_held_bytes, self._catalogue, self._store, tier.study)
+        held_bytes = await self._disk.run(_held_bytes, self._catalogue, self._store, tier.study)
+        with self._keeper.changing(tier):
+            tier.held_bytes = held_bytes
 
     def _next(self, needed_bytes: int) -> list[Departure[StudyTier]]:
         residents = (

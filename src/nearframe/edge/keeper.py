@@ -21,11 +21,13 @@ from nearframe.cache.sizedlru import SizedLRU
 from nearframe.cache.tiers import Lifetimes, combined
 from nearframe.clock import Clock
 from nearframe.context import Urgency
+from nearframe.edge.census import Census
 from nearframe.edge.facts import StudyFacts, facts_of
 from nearframe.edge.routes import Asked, RequestFacts, RouteTable
 from nearframe.edge.tiers import Consult, Departed, StudyTier, TierFile
 from nearframe.errors import NearframeError, NotFound
 from nearframe.query.manifests import Manifests
+from nearframe.query.status import TierCounts
 from nearframe.query.workers import Workers
 from nearframe.storage.ports import GivenUrgency, StudyRef
 
@@ -72,6 +74,7 @@ class Keeper:
         self._consults: dict[str, Consult] = {}
         self._facts: SizedLRU[StudyRef, StudyFacts] = SizedLRU(_FACTS_KEPT)
         self._dirty: set[StudyTier] = set()
+        self._census = Census()
         self._growing = threading.Lock()
         self._saving = asyncio.Lock()
         self._ticking: asyncio.Task[None] | None = None
@@ -100,7 +103,7 @@ class Keeper:
         for tier in self:
             if tier.until is not None and self.now >= tier.until:
                 tier.decide(self.now)
-                self._dirty.add(tier)
+                self._note(tier)
 
     async def save(self) -> None:
         """Write the rows that changed; durable on return."""
@@ -150,6 +153,11 @@ class Keeper:
     def open_consults(self) -> int:
         """How many consults are open."""
         return len(self._consults)
+
+    def counts(self) -> tuple[dict[str, TierCounts], int]:
+        """Return how many studies there are of each class, and how many may not go."""
+        with self._growing:
+            return self._census.classes(), self._census.pinned
 
     def consults_of(self, study: StudyRef) -> list[Consult]:
         """Return the open consults about a study."""
@@ -209,7 +217,7 @@ class Keeper:
     def _used(self, tier: StudyTier) -> None:
         begins = self.now - tier.wanted_at > WANTED_S
         tier.wanted_at = tier.used_at = self.now
-        self._dirty.add(tier)
+        self._note(tier)
         if begins:
             self.on_open(tier)
 
@@ -227,14 +235,14 @@ class Keeper:
         with self._growing:
             tier = self.find(study) or self._put(StudyTier(study, self.now))
             tier.held_bytes += size_bytes
-            self._dirty.add(tier)
+            self._note(tier)
 
     @contextmanager
     def changing(self, tier: StudyTier) -> Iterator[None]:
         """Change what `grew` counts; safe in any thread."""
         with self._growing:
             yield
-            self._dirty.add(tier)
+            self._note(tier)
 
     # -- the feed --------------------------------------------------------------------------------
 
@@ -247,7 +255,7 @@ class Keeper:
             tier.used_at = self.now
             tier.departed = Departed.NOT
         self._describe(tier, facts)
-        self._dirty.add(tier)
+        self._note(tier)
         return tier
 
     async def removed(self, study: StudyRef) -> None:
@@ -255,7 +263,9 @@ class Keeper:
         tier = self._tiers.get(study.tenant, {}).pop(study.study_instance_uid, None)
         self._facts.discard(study)
         if tier is not None:
-            self._dirty.discard(tier)
+            with self._growing:
+                self._dirty.discard(tier)
+                self._census.left(tier)
             self._patients.get((study.tenant, tier.patient), set()).discard(tier)
             await self._workers.run(self._file.forget, study)
 
@@ -278,7 +288,7 @@ class Keeper:
                 self._describe(tier, await self.facts(tier.study))
             except NotFound:  # gone again: the feed will say so
                 tier.reroute_at = math.inf
-            self._dirty.add(tier)
+            self._note(tier)
 
     def _next_age(self, tier: StudyTier) -> float:
         acquired_at = datetime.fromisoformat(tier.acquired_at) if tier.acquired_at else None
@@ -291,7 +301,13 @@ class Keeper:
         self._index_patient(tier)
         tier.reroute_at = self._next_age(tier)
         tier.decide(self.now)
+        self._census.changed(tier)
         return tier
+
+    def _note(self, tier: StudyTier) -> None:
+        """A row changed: it is to be written, and counted anew."""
+        self._dirty.add(tier)
+        self._census.changed(tier)
 
     def _index_patient(self, tier: StudyTier) -> None:
         if tier.patient:
@@ -356,6 +372,7 @@ class Keeper:
                 urgency = consult.urgency if place == 0 else max(consult.urgency, Urgency.ACTIVE)
                 tier.consults = (tier.consults or {}) | {consult.id: urgency}
                 tier.decide(self.now)
+                self._census.changed(tier)
                 raised.append(tier)
         return raised
 
@@ -372,7 +389,7 @@ class Keeper:
                 tier.given, tier.reason, tier.until = urgency, "consult closed", ends_at
             tier.used_at = self.now
             tier.decide(self.now)
-            self._dirty.add(tier)
+            self._note(tier)
 
     async def end_consults(self) -> None:
         """Close the consults whose time has passed."""
@@ -380,5 +397,5 @@ class Keeper:
             await self._close(consult)
 
     async def _save_now(self, tier: StudyTier) -> None:
-        self._dirty.add(tier)
+        self._note(tier)
         await self.save()

@@ -176,7 +176,7 @@ class Edge:
             pace=forward_pace,
         )
         self.tiering.on_raise = self.forwarder.wake
-        kept.metrics.before_reading(self._measure_outbox)
+        kept.metrics.before_exposition(self._measure_outbox)
 
     async def open(self) -> None:
         """Read how urgent studies are: from then on what is held can be served."""
@@ -288,10 +288,10 @@ class Edge:
         tier = self.tiering.keeper.find(study)
         return [] if tier is None else [prior.study for prior in self.tiering.priors(tier)]
 
-    def _measure_outbox(self) -> None:
+    async def _measure_outbox(self) -> None:
         instances = Counter[tuple[State, Urgency]]()
         oldest_s: dict[Urgency, float] = defaultdict(float)
-        for line in self._kept.outbox.stock():
+        for line in await self._kept.sql.run(self._kept.outbox.stock):
             urgency = self._urgency_of(line.study)
             instances[line.state, urgency] += line.instances
             if line.state is not State.VERIFIED:

@@ -24,7 +24,7 @@ from nearframe.errors import NearframeError, NotFound
 from nearframe.intake.inuse import StudiesInUse
 from nearframe.metrics import EDGE_BUDGET_BYTES, EDGE_CONSULTS, EDGE_STUDIES, Metrics
 from nearframe.query.manifests import Manifests
-from nearframe.query.status import TierCounts, Tiers
+from nearframe.query.status import Tiers
 from nearframe.query.workers import Workers
 from nearframe.storage.ports import Catalogue, FeedCursor, GivenUrgency, StudyRef
 
@@ -84,7 +84,7 @@ class Tiering:
         #: Told when a study may have become more urgent.
         self.on_raise: Callable[[], None] = lambda: None
         store.on_growth = self.evictor.grew
-        metrics.before_reading(self._measure)
+        metrics.before_reading(self._measure, EDGE_BUDGET_BYTES, EDGE_CONSULTS, EDGE_STUDIES)
         #: What the upstream said of studies that are not here yet.
         self._said: dict[StudyRef, GivenUrgency] = {}
         self._stock: asyncio.Task[None] | None = None
@@ -192,17 +192,10 @@ class Tiering:
 
     def status(self) -> Tiers:
         """Return how the tiers stand."""
-        by_class: list[TierCounts] = [{"studies": 0, "held": 0, "held_bytes": 0} for _ in Urgency]
-        pinned = 0
-        for tier in self.keeper:
-            counts = by_class[tier.urgency]
-            counts["studies"] += 1
-            counts["held"] += tier.held_bytes > 0
-            counts["held_bytes"] += tier.held_bytes
-            pinned += tier.is_held
+        classes, pinned = self.keeper.counts()
         return {
             "budget_bytes": self.evictor.budget_bytes,
-            "classes": {urgency.name.lower(): by_class[urgency] for urgency in Urgency},
+            "classes": classes,
             "pinned": pinned,
             "consults": self.keeper.open_consults,
             "prefetching": 0 if self.prefetch is None else len(self.prefetch),

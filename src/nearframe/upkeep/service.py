@@ -97,7 +97,8 @@ class Upkeep:
         self._task: asyncio.Task[None] | None = None
         self._last_scrub = clock.now()
         self._metrics = metrics
-        metrics.before_reading(self._measure)
+        stock = (STORE_CONTENTS, STORE_LIVE_BYTES, STORE_DEAD_BYTES, STORE_DAMAGED, STORE_SYNC_FAILURES)
+        metrics.before_reading(self._measure, *stock)
 
     @property
     def scrub_state(self) -> ScrubState:

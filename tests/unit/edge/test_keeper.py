@@ -18,6 +18,7 @@ from nearframe.edge.tiers import StudyTier, TierFile
 from nearframe.errors import NotFound
 from nearframe.metrics import Metrics
 from nearframe.query.manifests import Manifests
+from nearframe.query.status import TierCounts
 from nearframe.query.workers import Workers
 from nearframe.storage.ports import GivenUrgency, StudyRef
 from tests.syncing import Shelves, ct_series
@@ -51,6 +52,7 @@ class Setup:
             await keeper.arrived(study)
         try:
             yield keeper
+            assert keeper.counts() == counted(keeper)
         finally:
             await keeper.close()
             file.close()
@@ -60,6 +62,16 @@ class Setup:
     def later(self, keeper: Keeper, seconds: float) -> None:
         self.clock.advance(seconds)
         keeper.tick()
+
+
+def counted(keeper: Keeper) -> tuple[dict[str, TierCounts], int]:
+    """Count the studies one by one."""
+    classes: dict[str, TierCounts] = {}
+    for urgency in Urgency:
+        sizes = [tier.held_bytes for tier in keeper if tier.urgency is urgency]
+        held = sum(size > 0 for size in sizes)
+        classes[urgency.name.lower()] = {"studies": len(sizes), "held": held, "held_bytes": sum(sizes)}
+    return classes, sum(tier.is_held for tier in keeper)
 
 
 @pytest.fixture
