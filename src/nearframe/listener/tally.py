@@ -71,9 +71,10 @@ class Tally:
 
     def add(self, request: Ended) -> None:
         """Count a request that has ended."""
-        route = self._routes.get(request.route)
+        name = request.route
+        route = self._routes.get(name)
         if route is None:
-            route = self._routes[request.route] = _Route()
+            route = self._routes[name] = _Route()
         seconds = time.perf_counter() - request.began_s
         route.statuses[request.status // 100] += 1
         route.buckets[bisect_left(LATENCY_BUCKETS, seconds)] += 1
