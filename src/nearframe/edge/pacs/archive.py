@@ -7,8 +7,10 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from nearframe.clock import Clock
 from nearframe.dicomweb.address import resource
 from nearframe.dicomweb.incoming import incoming_parts
+from nearframe.edge.cachestatus import note_fetch
 from nearframe.edge.upstream import Upstream
 from nearframe.errors import (
     LimitExceeded,
@@ -41,8 +43,9 @@ class Passed:
 class Archive:
     """Asks the archive. For one event loop."""
 
-    def __init__(self, upstream: Upstream) -> None:
+    def __init__(self, upstream: Upstream, clock: Clock) -> None:
         self.upstream = upstream
+        self._clock = clock
 
     async def metadata(self, study: StudyRef, series: str | None = None, instance: str | None = None) -> bytes:
         """Return the metadata of a study, series or instance as DICOM JSON.
@@ -54,7 +57,7 @@ class Archive:
         UpstreamError
         """
         path = resource(study.study_instance_uid, series, instance) + "/metadata"
-        answer = await self.passed("GET", path, _JSON)
+        answer = await self._whole("GET", path, _JSON, _nothing())
         _check(answer.status, "study")
         if answer.status == 204 or not answer.body:
             raise NotFound("study")
@@ -97,7 +100,7 @@ class Archive:
         headers: Mapping[str, str],
         body: AsyncIterator[bytes] | None = None,
     ) -> Passed:
-        """Pass a request on and return the answer.
+        """Pass a reader's request on and return the answer.
 
         Parameters
         ----------
@@ -109,8 +112,15 @@ class Archive:
         UpstreamError
             If it cannot be asked, or answers at greater length than any document has.
         """
+        began_s = self._clock.monotonic()
+        answer = await self._whole(method, target, headers, body or _nothing())
+        if method == "GET":
+            note_fetch(self._clock.monotonic() - began_s, 0.0, stored=False, collapsed=False)
+        return answer
+
+    async def _whole(self, method: str, target: str, headers: Mapping[str, str], body: AsyncIterator[bytes]) -> Passed:
         asked = {**headers, **_IDENTITY}
-        async with self.upstream.forward(method, target, asked, body or _nothing()) as (status, answered, chunks):
+        async with self.upstream.forward(method, target, asked, body) as (status, answered, chunks):
             whole = bytearray()
             async for chunk in chunks:
                 whole += chunk

@@ -15,14 +15,17 @@ changed in it. A version stays under its number, so that going back and forth ad
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from nearframe import log, tasks
 from nearframe.cache.singleflight import SingleFlight
 from nearframe.clock import Clock
 from nearframe.dicom.limits import Limits
 from nearframe.dicom.split import split
+from nearframe.edge import cachestatus
+from nearframe.edge.cachestatus import note_fetch
 from nearframe.edge.pacs.archive import Archive
 from nearframe.edge.pacs.ledger import Ledger
 from nearframe.edge.pacs.shown import Shown, shown_in
@@ -33,6 +36,8 @@ from nearframe.intake.spool import Spool, Spooled
 from nearframe.metrics import PACS_COMPARED, PACS_INSTANCES, Metrics
 from nearframe.query.workers import Workers
 from nearframe.storage.ports import Catalogue, ContentStore, StudyRef
+
+K = TypeVar("K", bound=Hashable)
 
 SOURCE = "archive"
 #: Retrievals under way at a time: most archives serve a few well and many badly.
@@ -97,7 +102,7 @@ class Mirror:
         UpstreamError
             If it cannot be asked, or some instance cannot be had; the others are here.
         """
-        await self._studies.run(study, lambda: self._compare(study))
+        await self._noted(self._studies, study, lambda: self._compare(study))
 
     async def bring_instance(self, study: StudyRef, series: str, instance: str) -> None:
         """Have an instance here that is asked for before its study is whole.
@@ -108,7 +113,7 @@ class Mirror:
         """
         if instance in await self._keeping.workers.run(self._ledger.fingerprints, study):
             return
-        await self._instances.run((study, instance), lambda: self._bring_one(study, series, instance))
+        await self._noted(self._instances, (study, instance), lambda: self._bring_one(study, series, instance))
 
     async def bring_again(self, study: StudyRef, series: str, instance: str) -> None:
         """Retrieve an instance of which something was lost here.
@@ -117,7 +122,16 @@ class Mirror:
         ------
         NotFound, UpstreamError
         """
-        await self._instances.run((study, instance), lambda: self._retrieve(study, series, instance))
+        await self._noted(self._instances, (study, instance), lambda: self._retrieve(study, series, instance))
+
+    async def _noted(
+        self, flights: SingleFlight[K, None], key: K, bring: Callable[[], Coroutine[Any, Any, None]]
+    ) -> None:
+        """Bring something, or wait for whoever does, and note for the request's answer that it was not here."""
+        clock, is_coming = self._keeping.clock, key in flights
+        began_s = clock.monotonic()
+        await flights.run(key, bring)
+        note_fetch(clock.monotonic() - began_s, 0.0, stored=True, collapsed=is_coming)
 
     async def stop(self) -> None:
         """Stop what is under way; it is done again when somebody asks."""
@@ -131,6 +145,7 @@ class Mirror:
         return task
 
     async def _bring_quietly(self, study: StudyRef) -> None:
+        cachestatus.notes.set(None)  # the request that began it does not wait for it
         try:
             await self.bring_study(study)
         except NearframeError as error:

@@ -87,7 +87,7 @@ class PacsEdge:
             settings.upstream[0], node_name=node_name, metrics=kept.metrics, clock=clock, timeouts=timeouts,
             ca=ca, rng=random.Random(),
         )  # fmt: skip
-        self._archive = Archive(self.upstream)
+        self._archive = Archive(self.upstream, clock)
         self._ledger = Ledger(kept.home, kept.metrics)
         keeping = Keeping(kept.catalogue, kept.store, kept.spool, kept.limits, kept.disk, kept.metrics, clock)
         self.mirror = Mirror(self._archive, self._ledger, keeping, self._changed)

@@ -112,6 +112,22 @@ async def test_an_instance_asked_for_first(pacs: Pacs, edge: Node) -> None:
     assert edge.metrics.value(PACS_INSTANCES) == 2, "none was retrieved twice"
 
 
+async def test_answers_say_whether_the_archive_was_asked(pacs: Pacs, edge: Node) -> None:
+    pacs.store(CT, CT_2)
+
+    async def status(path: str) -> tuple[str, bool]:
+        answer = await edge.client.get(path, headers={"Accept": "*/*"})
+        timing = ", ".join(answer.headers.get_list("server-timing"))
+        said = answer.headers["cache-status"].removesuffix("; collapsed")  # the study is on its way as well
+        return said, "upstream;dur=" in timing and "queue;dur=" in timing
+
+    assert await status(frame_of(SECOND)) == ("nearframe-edge; fwd=miss; stored", True)
+    await until_whole(edge)
+    assert await status(frame_of(INSTANCE)) == ("nearframe-edge; hit", False)
+    assert await status(OPENED) == ("nearframe-edge; hit", False)
+    assert await status("/dicomweb/studies") == ("nearframe-edge; fwd=miss", True)
+
+
 async def test_links_of_the_archive_lead_through_the_edge(pacs: Pacs, edge: Node) -> None:
     pacs.store(CT)
     (shown,) = await open_study(edge)
