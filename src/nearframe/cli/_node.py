@@ -51,14 +51,10 @@ async def _serve(role: str, settings: Settings, opener: Opener) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     async with opener(settings) as (app, metrics):
-        _settle_garbage_collector()
+        # What stays anyway is left out of every collection. Collecting first would find some forty
+        # objects, and take 30 ms of the time to the first frame.
+        gc.freeze()
         await serve(app, settings, metrics, ready=lambda url: _announce(role, url), stop=stop)
-
-
-def _settle_garbage_collector() -> None:
-    """Leave out of every collection what stays anyway."""
-    gc.collect()
-    gc.freeze()
 
 
 def _announce(role: str, url: str) -> None:
