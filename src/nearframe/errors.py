@@ -5,6 +5,7 @@
     NearframeError
     ├── RequestError            the caller must change something  -> HTTP 4xx, DICOM failure reason, exit 2
     │   ├── MalformedRequest    the HTTP request cannot be read                       400
+    │   ├── MalformedPDU        what a DICOM peer sends is not the protocol           A-ABORT
     │   ├── MalformedDICOM      the object cannot be read; `reason` is PS3.18 I.2.2   400 / 0xC000
     │   ├── LimitExceeded       a guard stopped it before memory or time was spent    413 / 0xA700
     │   ├── TooBroad            a search took too long: narrow it                     413
@@ -23,6 +24,7 @@
     │                           never served, always counted                           500, exit 1
     ├── UpstreamError           the other node                                        502, exit 3
     │   ├── UpstreamUnavailable retry, serve stale, queue                             503
+    │   │   └── AssociationLost the DICOM peer aborted, or is gone
     │   └── UpstreamTimeout                                                           504
     └── StorageError                                                                  exit 3
         ├── NoSpace             the disk is full: refused, nothing lost               507 / 0xA700
@@ -59,6 +61,20 @@ class RequestError(NearframeError):
 
 class MalformedRequest(RequestError):
     """The request cannot be read."""
+
+
+class MalformedPDU(RequestError):
+    """A DICOM peer does not keep to the protocol (PS3.8): the association is aborted.
+
+    Parameters
+    ----------
+    reason
+        Of the A-ABORT (PS3.8 Table 9-26): 6 is an invalid value of a parameter.
+    """
+
+    def __init__(self, message: str, reason: int = 6) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class MalformedDICOM(RequestError):
@@ -216,6 +232,13 @@ class UpstreamUnavailable(UpstreamError):
     """The other node cannot be reached: retry, serve what is held, or queue."""
 
     http_status = 503
+
+
+class AssociationLost(UpstreamUnavailable):
+    """A DICOM association ended before what was under way on it."""
+
+    def __init__(self, message: str = "the DICOM peer is gone") -> None:
+        super().__init__(message)
 
 
 class UpstreamTimeout(UpstreamError):

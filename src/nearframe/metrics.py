@@ -82,6 +82,11 @@ HTTP_RESPONSE_BYTES = _counter("http_response_bytes", "bytes", "Body bytes hande
 HTTP_REQUEST_BYTES = _counter("http_request_bytes", "bytes", "Body bytes received.", "route")
 HTTP_CUT = _counter("http_cut", "requests", "Requests whose client went away before the answer was complete.", "route")
 
+DIMSE_ASSOCIATIONS = _counter("dimse_associations", "associations", "DICOM associations accepted.")
+DIMSE_REJECTED = _counter(
+    "dimse_rejected", "associations", "DICOM associations, or connections, that were refused.", "reason"
+)
+
 INGEST_INSTANCES = _counter("ingest_instances", "instances", "Instances stored, by what became of them.", "outcome")
 INGEST_FAILURES = _counter("ingest_failures", "instances", "Instances not stored, by kind of error.", "reason")
 INGEST_BYTES = _counter("ingest_bytes", "bytes", "Bytes of objects taken apart and appended.")

@@ -19,21 +19,18 @@ from typing import Any, Final, TypeAlias
 from nearframe.dicom.bulk import PIXEL_DATA_TAGS
 from nearframe.dicom.dicomjson import SPECIFIC_CHARACTER_SET
 from nearframe.dicom.element import UNDEFINED_LENGTH
+from nearframe.dicom.elementbytes import element_bytes, element_header
+from nearframe.dicom.filemeta import file_meta
 from nearframe.dicom.limits import Limits
 from nearframe.dicom.model import DICOMJSON, Slice, Source
 from nearframe.dicom.source import BytesSource, read_slices
 from nearframe.dicom.transfersyntax import ExplicitVRLittleEndian, transfer_syntax
-from nearframe.dicom.vr import KNOWN, LONG_FORM, NUMERIC
+from nearframe.dicom.vr import KNOWN, NUMERIC
 from nearframe.errors import LimitExceeded, MalformedDICOM, MissingIdentifier
 
 #: Finds what a BulkDataURI names: one source, or one for each frame of encapsulated pixel data.
 BulkLookup: TypeAlias = Callable[[str], Sequence[Source]]
 
-#: Derived once from a random UUID (PS3.5 B.2): names this implementation in files it makes.
-IMPLEMENTATION_CLASS_UID: Final = "2.25.174324967290533829383605456662321411832"
-IMPLEMENTATION_VERSION_NAME: Final = "NEARFRAME"
-
-_MAX_SHORT_BYTES: Final = 0xFFFE  # of an explicit VR with a 16-bit length, even
 _MAX_DECIMAL_CHARACTERS: Final = 16  # VR DS
 _NOT_FINITE: Final = {"NaN": float("nan"), "inf": float("inf"), "-inf": float("-inf")}
 
@@ -98,28 +95,16 @@ def nothing(uri: str) -> Sequence[Source]:
 
 
 def _meta(metadata: DICOMJSON, transfer_syntax_uid: str) -> bytes:
-    group = b"".join(
-        (
-            _element(0x00020001, "OB", b"\0\1"),
-            _element(0x00020002, "UI", _identifier(metadata, "00080016", "SOPClassUID")),
-            _element(0x00020003, "UI", _identifier(metadata, "00080018", "SOPInstanceUID")),
-            _element(0x00020010, "UI", transfer_syntax_uid.encode()),
-            _element(0x00020012, "UI", IMPLEMENTATION_CLASS_UID.encode()),
-            _element(0x00020013, "SH", IMPLEMENTATION_VERSION_NAME.encode()),
-        )
-    )
-    return bytes(128) + b"DICM" + _element(0x00020000, "UL", struct.pack("<L", len(group))) + group
+    sop_class_uid = _identifier(metadata, "00080016", "SOPClassUID")
+    return file_meta(sop_class_uid, _identifier(metadata, "00080018", "SOPInstanceUID"), transfer_syntax_uid)
 
 
-def _identifier(metadata: DICOMJSON, key: str, keyword: str) -> bytes:
+def _identifier(metadata: DICOMJSON, key: str, keyword: str) -> str:
     attribute = metadata.get(key)
     values = attribute.get("Value") if isinstance(attribute, dict) else None
     if not isinstance(values, list) or not values or not isinstance(values[0], str):
         raise MissingIdentifier(keyword)
-    try:
-        return values[0].encode()
-    except UnicodeEncodeError as error:
-        raise MalformedDICOM(f"{keyword} is no text") from error
+    return values[0]
 
 
 class _Writer:
@@ -172,19 +157,19 @@ class _Writer:
         if "BulkDataURI" in attribute:
             self._bulk_value(tag, vr, attribute["BulkDataURI"], depth)
         elif "InlineBinary" in attribute:
-            self.literal(_element(tag, vr, _inline(tag, attribute["InlineBinary"])))
+            self.literal(element_bytes(tag, vr, _inline(tag, attribute["InlineBinary"])))
         elif vr == "SQ":
             self._sequence(tag, attribute.get("Value") or [], depth)
         else:
-            self.literal(_element(tag, vr, _encoded(tag, vr, attribute.get("Value") or [])))
+            self.literal(element_bytes(tag, vr, _encoded(tag, vr, attribute.get("Value") or [])))
 
     def _sequence(self, tag: int, items: Any, depth: int) -> None:
         if not isinstance(items, list) or not all(item is None or isinstance(item, dict) for item in items):
             raise MalformedDICOM(f"the items of sequence {tag:08X} are no data sets")
         if not items:
-            self.literal(_element(tag, "SQ", b""))
+            self.literal(element_bytes(tag, "SQ", b""))
             return
-        self.literal(_header(tag, "SQ", UNDEFINED_LENGTH))
+        self.literal(element_header(tag, "SQ", UNDEFINED_LENGTH))
         for item in items:
             self.literal(_ITEM_OPEN)
             self.dataset(item or {}, depth + 1)
@@ -200,12 +185,12 @@ class _Writer:
             return
         if len(sources) > 1:
             raise MalformedDICOM(f"the bulk data of element {tag:08X} is not one value")
-        self.literal(_header(tag, vr, sources[0].size + sources[0].size % 2))
+        self.literal(element_header(tag, vr, sources[0].size + sources[0].size % 2))
         self.source(sources[0])
 
     def _fragments(self, tag: int, frames: Sequence[Source]) -> None:
         """Add encapsulated pixel data: one fragment a frame (PS3.5 Annex A.4)."""
-        self.literal(_header(tag, "OB", UNDEFINED_LENGTH))
+        self.literal(element_header(tag, "OB", UNDEFINED_LENGTH))
         offsets = list(accumulate((8 + frame.size + frame.size % 2 for frame in frames[:-1]), initial=0))
         table = struct.pack(f"<{len(offsets)}L", *offsets) if offsets[-1] < 2**32 else b""
         self.literal(_item(len(table)) + table)
@@ -232,22 +217,6 @@ def _tag(key: str) -> int:
     if len(key) != 8 or not all(c in "0123456789ABCDEFabcdef" for c in key) or key[:4].upper() >= "FFFE":
         raise MalformedDICOM("an attribute's name is no tag")
     return int(key, 16)
-
-
-def _header(tag: int, vr: str, length: int) -> bytes:
-    if vr in LONG_FORM or length > _MAX_SHORT_BYTES:
-        # PS3.5 section 6.2.2: a value too long for its VR's 16-bit length is sent as UN.
-        code = vr if vr in LONG_FORM else "UN"
-        if length > UNDEFINED_LENGTH:
-            raise MalformedDICOM(f"the value of element {tag:08X} is longer than 4 GiB")
-        return struct.pack("<HH2sHL", tag >> 16, tag & 0xFFFF, code.encode(), 0, length)
-    return struct.pack("<HH2sH", tag >> 16, tag & 0xFFFF, vr.encode(), length)
-
-
-def _element(tag: int, vr: str, value: bytes) -> bytes:
-    if len(value) % 2:
-        value += b"\0" if vr in ("UI", "OB", "UN") else b" "
-    return _header(tag, vr, len(value)) + value
 
 
 def _inline(tag: int, text: Any) -> bytes:

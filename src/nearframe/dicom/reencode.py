@@ -14,12 +14,10 @@ PS3.10 section 7.1.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from nearframe.dicom.build import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from nearframe.dicom.bulk import PIXEL_DATA_TAGS
 from nearframe.dicom.dicomjson import swap_words
 from nearframe.dicom.element import (
@@ -36,21 +34,14 @@ from nearframe.dicom.element import (
     Item,
     Part10,
 )
+from nearframe.dicom.elementbytes import delimiter, element_bytes, element_header
+from nearframe.dicom.filemeta import file_meta
 from nearframe.dicom.vr import LONG_FORM, NUMERIC, WORD_BYTES
 from nearframe.ids import Identity
 from nearframe.units import KIB
 
 #: Larger values are referred to, not copied into the plan.
 COPIED_BYTES: Final = 16 * KIB
-_SHORT_FORM_MAX_BYTES: Final = 0xFFFE
-
-_GROUP_LENGTH: Final = 0x00020000
-_META_VERSION: Final = 0x00020001
-_MEDIA_SOP_CLASS: Final = 0x00020002
-_MEDIA_SOP_INSTANCE: Final = 0x00020003
-_TRANSFER_SYNTAX: Final = 0x00020010
-_IMPLEMENTATION_CLASS: Final = 0x00020012
-_IMPLEMENTATION_VERSION: Final = 0x00020013
 
 _OFFSET_TABLES: Final = (EXTENDED_OFFSET_TABLE, EXTENDED_OFFSET_TABLE_LENGTHS)
 
@@ -75,22 +66,14 @@ Chunk: TypeAlias = bytes | ValueSlice | PixelDataHere
 Changes: TypeAlias = Mapping[int, tuple[str, bytes]]
 
 
-def file_meta(part10: Part10, identity: Identity, transfer_syntax_uid: str) -> bytes:
+def meta_of(part10: Part10, identity: Identity, transfer_syntax_uid: str) -> bytes:
     """Return preamble, prefix and File Meta Information for the object in another transfer syntax.
 
     What the received meta information says stays, but for the transfer syntax, who wrote it,
     and the object's own identifiers, which some writers get wrong.
     """
-    values = {element.tag: (element.vr, part10.meta.value(element)) for element in part10.meta.elements}
-    values.setdefault(_META_VERSION, ("OB", b"\0\1"))
-    values[_MEDIA_SOP_CLASS] = ("UI", identity.sop_class_uid.encode("ascii", "replace"))
-    values[_MEDIA_SOP_INSTANCE] = ("UI", identity.sop_instance_uid.encode("ascii", "replace"))
-    values[_TRANSFER_SYNTAX] = ("UI", transfer_syntax_uid.encode())
-    values[_IMPLEMENTATION_CLASS] = ("UI", IMPLEMENTATION_CLASS_UID.encode())
-    values[_IMPLEMENTATION_VERSION] = ("SH", IMPLEMENTATION_VERSION_NAME.encode())
-    values.pop(_GROUP_LENGTH, None)
-    group = b"".join(element_bytes(tag, *values[tag]) for tag in sorted(values))
-    return bytes(128) + b"DICM" + element_bytes(_GROUP_LENGTH, "UL", struct.pack("<I", len(group))) + group
+    received = {element.tag: (element.vr, part10.meta.value(element)) for element in part10.meta.elements}
+    return file_meta(identity.sop_class_uid, identity.sop_instance_uid, transfer_syntax_uid, received)
 
 
 def data_set(dataset: DataSet, changes: Changes, *, replaces_pixel_data: bool) -> Iterator[Chunk]:
@@ -102,27 +85,6 @@ def data_set(dataset: DataSet, changes: Changes, *, replaces_pixel_data: bool) -
         True if the caller writes the Pixel Data element (`PixelDataHere`), False to copy it.
     """
     yield from _joined(_Writer(dataset).elements(dataset.elements, dataset.encoding, changes, replaces_pixel_data))
-
-
-def element_bytes(tag: int, vr: str, value: bytes) -> bytes:
-    """Return a small element, padded to even length (PS3.5 section 6.2)."""
-    if len(value) % 2:
-        value += b"\0" if vr in ("UI", "OB", "UN") else b" "
-    return element_header(tag, vr, len(value)) + value
-
-
-def element_header(tag: int, vr: str, length: int) -> bytes:
-    """Return tag, VR and length; a value too long for its VR goes as UN."""
-    if vr not in LONG_FORM and length > _SHORT_FORM_MAX_BYTES:
-        vr = "UN"
-    if vr in LONG_FORM:
-        return struct.pack("<HH2sHI", tag >> 16, tag & 0xFFFF, vr.encode(), 0, length)
-    return struct.pack("<HH2sH", tag >> 16, tag & 0xFFFF, vr.encode(), length)
-
-
-def delimiter(tag: int, length: int = 0) -> bytes:
-    """Return an item tag or a delimitation item."""
-    return struct.pack("<HHI", tag >> 16, tag & 0xFFFF, length)
 
 
 class _Writer:

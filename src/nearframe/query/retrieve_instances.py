@@ -9,6 +9,7 @@ from typing import Final
 from nearframe.context import Context
 from nearframe.dicom import notes
 from nearframe.dicom.element import ITEM, PIXEL_DATA, SEQUENCE_DELIMITATION, UNDEFINED_LENGTH
+from nearframe.dicom.elementbytes import delimiter, element_header
 from nearframe.dicom.limits import Limits
 from nearframe.dicom.model import PixelDescription
 from nearframe.dicom.redescribe import redescribed
@@ -17,9 +18,7 @@ from nearframe.dicom.reencode import (
     PixelDataHere,
     ValueSlice,
     data_set,
-    delimiter,
-    element_header,
-    file_meta,
+    meta_of,
 )
 from nearframe.dicom.targets import AS_STORED, DEFAULT, targets
 from nearframe.dicom.transcode import TranscodedFrame
@@ -116,7 +115,7 @@ class InstanceService:
             pixel_data = await self._pixel_data(context, record, target, example)
         part10 = header.part10
         chunks = await self._cpu.run(lambda: list(data_set(part10.dataset, changes, replaces_pixel_data=not copies)))
-        segments: list[Segment] = [Held(file_meta(part10, record.identity, target))]
+        segments: list[Segment] = [Held(meta_of(part10, record.identity, target))]
         for chunk in chunks:
             match chunk:
                 case bytes():

@@ -11,8 +11,9 @@ from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
 from pydicom.uid import UID, ImplicitVRLittleEndian, JPEGBaseline8Bit, SecondaryCaptureImageStorage
 
+from nearframe.dicom.elementbytes import element_header
 from nearframe.dicom.part10 import parse
-from nearframe.dicom.reencode import Changes, PixelDataHere, ValueSlice, data_set, element_header, file_meta
+from nearframe.dicom.reencode import Changes, PixelDataHere, ValueSlice, data_set, meta_of
 from nearframe.dicom.source import BytesSource
 from nearframe.ids import Identity
 from tests.archive import rewritten, sample
@@ -24,7 +25,7 @@ def written(dataset: Dataset, changes: Changes | None = None, pixel_data: bytes 
     """Write a data set anew in Explicit VR Little Endian and read that."""
     source = BytesSource(rewritten(dataset))
     part10 = parse(source)
-    out = file_meta(part10, IDENTITY, "1.2.840.10008.1.2.1")
+    out = meta_of(part10, IDENTITY, "1.2.840.10008.1.2.1")
     for chunk in data_set(part10.dataset, changes or {}, replaces_pixel_data=pixel_data is not None):
         match chunk:
             case bytes():
@@ -118,7 +119,7 @@ def test_a_compressed_icon_is_left_out() -> None:
 
 @pytest.mark.parametrize("name", ["ExplVR_LitEndNoMeta.dcm", "meta_missing_tsyntax.dcm"])
 def test_files_without_meta_information_get_one(name: str) -> None:
-    meta = file_meta(parse(BytesSource(sample(name))), IDENTITY, "1.2.840.10008.1.2.1")
+    meta = meta_of(parse(BytesSource(sample(name))), IDENTITY, "1.2.840.10008.1.2.1")
     found = pydicom.dcmread(BytesIO(meta)).file_meta
     assert found.MediaStorageSOPInstanceUID == "2.25.1"
     assert found.TransferSyntaxUID == "1.2.840.10008.1.2.1"
