@@ -20,7 +20,7 @@ FLOORS = (
     ("query",),
     ("dicomweb",),
     ("intake",),
-    ("sync", "upkeep"),
+    ("sync", "upkeep", "dimse"),
     ("origin", "edge", "importer", "client", "demo"),
     ("web",),
     ("core",),

@@ -144,6 +144,15 @@ class Association:
     def is_open(self) -> bool:
         return self._machine.is_established
 
+    @property
+    def peer_ae_title(self) -> str:
+        """Who the peer says it is."""
+        if not self.opened.done() or self.opened.exception() or isinstance(self.opened.result(), AssociateRJ):
+            return ""
+        told = self.opened.result()
+        assert isinstance(told, AssociateRQ | AssociateAC)  # noqa: S101 - there is nothing else
+        return told.calling_ae_title if isinstance(told, AssociateRQ) else told.called_ae_title
+
     def context(self, context_id: int) -> Context | None:
         """Return an accepted context."""
         return self.agreement.contexts.get(context_id) if self.agreement else None

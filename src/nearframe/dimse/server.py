@@ -129,6 +129,7 @@ class DimseServer:
             await asyncio.wait(self._serving, timeout=grace_s)
         for association in list(self._associations):
             association.abort("this node is stopping")
+            association.channel.close()
         await tasks.cancel(self._serving)
 
     async def _accept(self, listening: socket.socket) -> None:

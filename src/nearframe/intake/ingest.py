@@ -81,7 +81,7 @@ class Expected:
 
     Attributes
     ----------
-    study, instance
+    study, instance, sop_class
         UIDs; None for any.
     file
         Digest that identifies the whole file, None if it is not known.
@@ -90,6 +90,7 @@ class Expected:
     study: str | None = None
     instance: str | None = None
     file: Digest | None = None
+    sop_class: str | None = None
 
     def check_identity(self, identity: Identity) -> None:
         """Refuse an object that is another one."""
@@ -97,6 +98,8 @@ class Expected:
             raise MismatchedIdentifier("StudyInstanceUID")
         if self.instance not in (None, identity.sop_instance_uid):
             raise MismatchedIdentifier("SOPInstanceUID")
+        if self.sop_class not in (None, identity.sop_class_uid):
+            raise MismatchedIdentifier("SOPClassUID")
 
     def check_file(self, file: Digest) -> None:
         """Refuse an object that comes out otherwise when it is taken apart here."""

@@ -1,0 +1,71 @@
+"""Verification and storage (PS3.4 Annexes A and B): C-ECHO and C-STORE.
+
+A data set goes from the network into the spool as it comes, behind the file meta
+information that the association tells; then it takes the way that every object takes
+(`intake.ingest`), and the answer is sent once it is durable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Final
+
+from nearframe.context import Context
+from nearframe.dicom.filemeta import file_meta
+from nearframe.dimse.association import Association, Message
+from nearframe.dimse.scp import Rest
+from nearframe.dimse.status import Status, answer_to, status_of
+from nearframe.intake.ingest import Expected, Ingest, NotTaken
+from nearframe.intake.spool import Spool, Spooled
+
+_SOURCE_AE_TITLE: Final = 0x00020016
+
+
+async def echo(association: Association, message: Message) -> Rest:
+    """Answer C-ECHO."""
+    return association.send(message.context, answer_to(message.command, Status.SUCCESS))
+
+
+class Storage:
+    """Takes in what comes by C-STORE.
+
+    Parameters
+    ----------
+    context_of
+        Says for whom an association stores.
+    """
+
+    def __init__(self, spool: Spool, ingest: Ingest, context_of: Callable[[Association], Context]) -> None:
+        self._spool = spool
+        self._ingest = ingest
+        self._context_of = context_of
+
+    async def store(self, association: Association, message: Message) -> Rest:
+        """Receive an object; the rest stores it and answers."""
+        spooled = await self._spool.receive(_file(association, message))
+        return self._take(association, message, spooled)
+
+    async def _take(self, association: Association, message: Message, spooled: Spooled) -> None:
+        command = message.command
+        expected = Expected(instance=command.sop_instance_uid, sop_class=command.sop_class_uid)
+        outcome = await self._ingest.take(self._context_of(association), spooled, expected, "c-store")
+        if isinstance(outcome, NotTaken):
+            answer = answer_to(command, status_of(outcome.error), str(outcome.error))
+        else:
+            # Also where the pixels are not those that are held under this UID: the object is kept beside
+            # them and told of as a conflict. Many senders take a warning for a failure, and send for ever.
+            answer = answer_to(command, Status.SUCCESS)
+        await association.send(message.context, answer)
+
+
+async def _file(association: Association, message: Message) -> AsyncIterator[bytes]:
+    """Yield a Part 10 file (PS3.10): what the association says, then the data set as it comes."""
+    source = association.peer_ae_title.encode("ascii", "replace")
+    yield file_meta(
+        message.command.sop_class_uid,
+        message.command.sop_instance_uid,
+        message.context.transfer_syntax,
+        {_SOURCE_AE_TITLE: ("AE", source)},
+    )
+    async for part in message.data():
+        yield part

@@ -1,0 +1,264 @@
+"""The user's side: asks for an association, sends requests, and awaits their answers."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from nearframe import tasks
+from nearframe.dicom.transfersyntax import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from nearframe.dimse.association import Association, Buffer
+from nearframe.dimse.channel import Timeouts
+from nearframe.dimse.command import Command, CommandField, Field, Priority, Value
+from nearframe.dimse.items import Proposed, Role, UserInformation
+from nearframe.dimse.negotiation import Agreement, Context
+from nearframe.dimse.pdu import AssociateAC, AssociateRJ, AssociateRQ
+from nearframe.dimse.scp import Operation
+from nearframe.dimse.status import Status
+from nearframe.errors import AssociationLost, NotAcceptable, Refused, UpstreamTimeout, UpstreamUnavailable
+from nearframe.units import KIB
+
+VERIFICATION: Final = "1.2.840.10008.1.1"
+#: What every peer can read (PS3.5 section 10).
+UNCOMPRESSED: Final = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+_MAX_PDU_BYTES: Final = 256 * KIB
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A DICOM application entity that we call.
+
+    Attributes
+    ----------
+    ae_title, our_ae_title
+        Its name, and the one that we have for it.
+    """
+
+    host: str
+    port: int
+    ae_title: str
+    our_ae_title: str
+    tls: ssl.SSLContext | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer to a request, and its data set."""
+
+    command: Command
+    context: Context
+    data: bytes = b""
+
+
+class User:
+    """An association that we asked for. Requests may be sent from several tasks.
+
+    Parameters
+    ----------
+    on_request
+        Serves what the peer asks on this association: C-STORE within C-GET, for one.
+    """
+
+    def __init__(self, association: Association, on_request: Operation | None = None) -> None:
+        self.association = association
+        self._on_request = on_request
+        self._last_id = 0
+        self._waiting: dict[int, asyncio.Queue[Answer | AssociationLost]] = {}
+        self._reader = tasks.spawn(self._read(), name="answers")
+
+    async def echo(self) -> int:
+        """Send C-ECHO, and return the status."""
+        context = self._context(VERIFICATION)
+        return (await self.ask(context, CommandField.C_ECHO_RQ, {})).command.status
+
+    async def store(
+        self,
+        sop_class_uid: str,
+        sop_instance_uid: str,
+        transfer_syntax_uid: str,
+        data: Buffer | AsyncIterable[Buffer],
+        priority: Priority = Priority.MEDIUM,
+    ) -> Command:
+        """Send C-STORE, and return the answer.
+
+        Raises
+        ------
+        NotAcceptable
+            If the peer takes no such object in this transfer syntax.
+        """
+        context = self._context(sop_class_uid, transfer_syntax_uid)
+        fields: dict[Field, Value] = {Field.AFFECTED_SOP_INSTANCE_UID: sop_instance_uid, Field.PRIORITY: priority}
+        return (await self.ask(context, CommandField.C_STORE_RQ, fields, data)).command
+
+    async def ask(
+        self,
+        context: Context,
+        kind: CommandField,
+        fields: dict[Field, Value],
+        data: Buffer | AsyncIterable[Buffer] | None = None,
+    ) -> Answer:
+        """Send a request that has one answer, and return that.
+
+        Raises
+        ------
+        AssociationLost
+            If the association ends first.
+        UpstreamTimeout
+            If the answer does not come in time.
+        """
+        async with aclosing(self.answers(context, kind, fields, data)) as answers:
+            async for answer in answers:
+                return answer
+        raise AssertionError("there is an answer, or an error")
+
+    async def answers(
+        self,
+        context: Context,
+        kind: CommandField,
+        fields: dict[Field, Value],
+        data: Buffer | AsyncIterable[Buffer] | None = None,
+    ) -> AsyncGenerator[Answer, None]:
+        """Send a request, and yield its answers; the last is the first that is not pending."""
+        message_id = self._next_id()
+        waiting: asyncio.Queue[Answer | AssociationLost] = asyncio.Queue()
+        self._waiting[message_id] = waiting
+        own: dict[Field, Value] = {Field.AFFECTED_SOP_CLASS_UID: context.abstract_syntax}
+        try:
+            request = Command.request(kind, message_id, {**own, **fields}, has_data=data is not None)
+            await self.association.send(context, request, data)
+            is_pending = True
+            while is_pending:
+                answer = await self._answer(waiting)
+                is_pending = answer.command.status & 0xFF00 == Status.PENDING
+                yield answer
+        finally:
+            del self._waiting[message_id]
+
+    async def close(self) -> None:
+        """Release the association."""
+        try:
+            await self.association.release()
+        finally:
+            await tasks.cancel([self._reader])
+
+    def _context(self, abstract_syntax: str, transfer_syntax: str | None = None) -> Context:
+        for context in self.association.contexts_for(abstract_syntax):
+            if transfer_syntax in (None, context.transfer_syntax):
+                return context
+        raise NotAcceptable("the DICOM peer does not take this kind of object, or not in this transfer syntax")
+
+    def _next_id(self) -> int:
+        self._last_id = self._last_id % 0xFFFF + 1
+        return self._last_id
+
+    async def _answer(self, waiting: asyncio.Queue[Answer | AssociationLost]) -> Answer:
+        try:
+            found = await asyncio.wait_for(waiting.get(), self.association.timeouts.answer_s)
+        except TimeoutError:
+            self.association.abort("no answer came in time")
+            raise UpstreamTimeout("the DICOM peer does not answer") from None
+        if isinstance(found, AssociationLost):
+            raise found
+        return found
+
+    async def _read(self) -> None:
+        """Give each answer to who waits for it."""
+        over = AssociationLost("the DICOM peer released the association")
+        try:
+            while (message := await self.association.receive()) is not None:
+                if message.command.is_answer:
+                    answer = Answer(message.command, message.context, await message.whole())
+                    if waiting := self._waiting.get(message.command.answers):
+                        waiting.put_nowait(answer)
+                elif self._on_request is not None:
+                    await (await self._on_request(self.association, message))
+            self.association.agree_to_release()
+        except AssociationLost as error:
+            over = error
+        for waiting in self._waiting.values():
+            waiting.put_nowait(over)
+
+
+@asynccontextmanager
+async def associate(
+    peer: Peer,
+    contexts: Sequence[tuple[str, tuple[str, ...]]],
+    *,
+    roles: Sequence[Role] = (),
+    window: int = 1,
+    timeouts: Timeouts | None = None,
+    on_request: Operation | None = None,
+) -> AsyncIterator[User]:
+    """Hold an association with a peer.
+
+    Parameters
+    ----------
+    contexts
+        Abstract syntax and transfer syntaxes of each presentation context to propose, at most 128.
+    window
+        Operations to have outstanding at once, if the peer agrees; 0 for any number.
+
+    Raises
+    ------
+    UpstreamUnavailable
+        If the peer cannot be reached.
+    Refused
+        If it rejects the association.
+    """
+    association = Association(_MAX_PDU_BYTES, timeouts or Timeouts(), is_requestor=True)
+    await _connect(association, peer)
+    proposed = tuple(Proposed(2 * n + 1, *context) for n, context in enumerate(contexts))
+    user = UserInformation(_MAX_PDU_BYTES, window=None if window == 1 else (window, 1), roles=tuple(roles))
+    association.ask(AssociateRQ(peer.ae_title, peer.our_ae_title, user, contexts=proposed))
+    try:
+        answer = await asyncio.wait_for(association.opened, association.timeouts.answer_s)
+    except TimeoutError:
+        association.abort()
+        raise UpstreamTimeout("the DICOM peer does not answer a request for an association") from None
+    if isinstance(answer, AssociateRJ):
+        raise Refused(f"the DICOM peer rejects the association: {answer}")
+    assert isinstance(answer, AssociateAC)  # noqa: S101 - a requestor gets nothing else
+    association.agreement = _agreement(proposed, answer)
+    association.channel.widen()
+    held = User(association, on_request)
+    try:
+        yield held
+    except BaseException:
+        association.abort()
+        raise
+    else:
+        await held.close()
+    finally:
+        association.channel.close()
+
+
+async def _connect(association: Association, peer: Peer) -> None:
+    loop = asyncio.get_running_loop()
+    opening = loop.create_connection(
+        lambda: association.channel,
+        peer.host,
+        peer.port,
+        ssl=peer.tls,
+        ssl_handshake_timeout=association.timeouts.connect_s if peer.tls else None,
+    )
+    try:
+        await asyncio.wait_for(opening, association.timeouts.connect_s)
+    except TimeoutError:
+        raise UpstreamTimeout(f"{peer.host}:{peer.port} does not answer") from None
+    except OSError as error:
+        raise UpstreamUnavailable(f"{peer.host}:{peer.port} cannot be reached: {error.strerror or error}") from error
+
+
+def _agreement(proposed: Sequence[Proposed], answer: AssociateAC) -> Agreement:
+    asked = {context.context_id: context for context in proposed}
+    contexts = {
+        result.context_id: Context(result.context_id, asked[result.context_id].abstract_syntax, result.transfer_syntax)
+        for result in answer.results
+        if result.is_accepted and result.context_id in asked
+    }
+    roles = {role.sop_class_uid: role for role in answer.user.roles}
+    return Agreement(answer, contexts, roles, answer.user.max_pdu_bytes, answer.user.window or (1, 1))

@@ -1,0 +1,55 @@
+"""Statuses (PS3.7 Annex C, PS3.4 Table B.2-1), and which of them an error of ours is."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final
+
+from nearframe.dimse.command import Command, Field, Value
+from nearframe.errors import (
+    Busy,
+    LimitExceeded,
+    MismatchedIdentifier,
+    MissingIdentifier,
+    NearframeError,
+    NoSpace,
+    RequestError,
+)
+
+#: Error Comment is an LO (PS3.7 Annex E.1).
+_COMMENT_CHARS: Final = 64
+
+
+class Status(IntEnum):
+    """What became of an operation."""
+
+    SUCCESS = 0x0000
+    PROCESSING_FAILURE = 0x0110
+    SOP_CLASS_NOT_SUPPORTED = 0x0122
+    NOT_AUTHORIZED = 0x0124
+    UNRECOGNIZED_OPERATION = 0x0211
+    OUT_OF_RESOURCES = 0xA700
+    DATA_SET_DOES_NOT_MATCH = 0xA900
+    CANNOT_UNDERSTAND = 0xC000
+    CANCELLED = 0xFE00
+    PENDING = 0xFF00
+    PENDING_WITH_WARNING = 0xFF01
+
+
+def status_of(error: NearframeError) -> Status:
+    """Return the status that tells a peer of an error."""
+    match error:
+        case NoSpace() | Busy() | LimitExceeded():
+            return Status.OUT_OF_RESOURCES
+        case MismatchedIdentifier() | MissingIdentifier():
+            return Status.DATA_SET_DOES_NOT_MATCH
+        case RequestError():
+            return Status.CANNOT_UNDERSTAND
+        case _:
+            return Status.PROCESSING_FAILURE
+
+
+def answer_to(request: Command, status: int, comment: str = "") -> Command:
+    """Return an answer without data set; `comment` says what stood in the way."""
+    fields: dict[Field, Value] = {Field.ERROR_COMMENT: comment[:_COMMENT_CHARS]} if comment else {}
+    return request.answer(status, fields)
