@@ -89,6 +89,19 @@ def build(
     return BuiltFile(tuple(writer.parts()))
 
 
+def build_data_set(metadata: DICOMJSON, *, implicit_vr: bool) -> bytes:
+    """Return a data set without bulk data, in Little Endian: the identifier of a query, or of its answer.
+
+    Raises
+    ------
+    MalformedDICOM
+        If a value cannot be written.
+    """
+    writer = _Writer(nothing, is_encapsulated=False, limits=Limits(), implicit_vr=implicit_vr)
+    writer.dataset(metadata, depth=0)
+    return b"".join(part for part in writer.parts() if isinstance(part, bytes))
+
+
 def nothing(uri: str) -> Sequence[Source]:
     """Find no bulk value: for metadata that needs none."""
     return ()
@@ -110,8 +123,9 @@ def _identifier(metadata: DICOMJSON, key: str, keyword: str) -> str:
 class _Writer:
     """Collects the parts of a file: literals, joined, and sources."""
 
-    def __init__(self, bulk: BulkLookup, *, is_encapsulated: bool, limits: Limits) -> None:
+    def __init__(self, bulk: BulkLookup, *, is_encapsulated: bool, limits: Limits, implicit_vr: bool = False) -> None:
         self._bulk = bulk
+        self._implicit_vr = implicit_vr
         self._is_encapsulated = is_encapsulated
         self._max_nesting = limits.max_nesting
         self._parts: list[bytes | Source] = []
@@ -131,6 +145,12 @@ class _Writer:
         self._parts.append(source)
         if source.size % 2:
             self.literal(b"\0")
+
+    def _element(self, tag: int, vr: str, value: bytes) -> None:
+        self.literal(element_bytes(tag, vr, value, implicit_vr=self._implicit_vr))
+
+    def _header(self, tag: int, vr: str, length: int) -> None:
+        self.literal(element_header(tag, vr, length, implicit_vr=self._implicit_vr))
 
     def _flush(self) -> None:
         if self._literals:
@@ -157,19 +177,19 @@ class _Writer:
         if "BulkDataURI" in attribute:
             self._bulk_value(tag, vr, attribute["BulkDataURI"], depth)
         elif "InlineBinary" in attribute:
-            self.literal(element_bytes(tag, vr, _inline(tag, attribute["InlineBinary"])))
+            self._element(tag, vr, _inline(tag, attribute["InlineBinary"]))
         elif vr == "SQ":
             self._sequence(tag, attribute.get("Value") or [], depth)
         else:
-            self.literal(element_bytes(tag, vr, _encoded(tag, vr, attribute.get("Value") or [])))
+            self._element(tag, vr, _encoded(tag, vr, attribute.get("Value") or []))
 
     def _sequence(self, tag: int, items: Any, depth: int) -> None:
         if not isinstance(items, list) or not all(item is None or isinstance(item, dict) for item in items):
             raise MalformedDICOM(f"the items of sequence {tag:08X} are no data sets")
         if not items:
-            self.literal(element_bytes(tag, "SQ", b""))
+            self._element(tag, "SQ", b"")
             return
-        self.literal(element_header(tag, "SQ", UNDEFINED_LENGTH))
+        self._header(tag, "SQ", UNDEFINED_LENGTH)
         for item in items:
             self.literal(_ITEM_OPEN)
             self.dataset(item or {}, depth + 1)
@@ -185,12 +205,12 @@ class _Writer:
             return
         if len(sources) > 1:
             raise MalformedDICOM(f"the bulk data of element {tag:08X} is not one value")
-        self.literal(element_header(tag, vr, sources[0].size + sources[0].size % 2))
+        self._header(tag, vr, sources[0].size + sources[0].size % 2)
         self.source(sources[0])
 
     def _fragments(self, tag: int, frames: Sequence[Source]) -> None:
         """Add encapsulated pixel data: one fragment a frame (PS3.5 Annex A.4)."""
-        self.literal(element_header(tag, "OB", UNDEFINED_LENGTH))
+        self._header(tag, "OB", UNDEFINED_LENGTH)
         offsets = list(accumulate((8 + frame.size + frame.size % 2 for frame in frames[:-1]), initial=0))
         table = struct.pack(f"<{len(offsets)}L", *offsets) if offsets[-1] < 2**32 else b""
         self.literal(_item(len(table)) + table)

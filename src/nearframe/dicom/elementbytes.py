@@ -1,4 +1,4 @@
-"""How elements are written in Explicit VR Little Endian (PS3.5 section 7.1.2)."""
+"""How elements are written in Little Endian (PS3.5 section 7.1)."""
 
 from __future__ import annotations
 
@@ -12,15 +12,20 @@ from nearframe.errors import MalformedDICOM
 _SHORT_FORM_MAX_BYTES: Final = 0xFFFE
 
 
-def element_bytes(tag: int, vr: str, value: bytes) -> bytes:
+def element_bytes(tag: int, vr: str, value: bytes, *, implicit_vr: bool = False) -> bytes:
     """Return a small element, padded to even length (PS3.5 section 6.2)."""
     if len(value) % 2:
         value += b"\0" if vr in ("UI", "OB", "UN") else b" "
-    return element_header(tag, vr, len(value)) + value
+    return element_header(tag, vr, len(value), implicit_vr=implicit_vr) + value
 
 
-def element_header(tag: int, vr: str, length: int) -> bytes:
+def element_header(tag: int, vr: str, length: int, *, implicit_vr: bool = False) -> bytes:
     """Return tag, VR and length; a value too long for its VR goes as UN (PS3.5 section 6.2.2).
+
+    Parameters
+    ----------
+    implicit_vr
+        True to leave the VR out (PS3.5 section 7.1.3).
 
     Raises
     ------
@@ -29,6 +34,8 @@ def element_header(tag: int, vr: str, length: int) -> bytes:
     """
     if length > UNDEFINED_LENGTH:
         raise MalformedDICOM(f"the value of element {tag:08X} is longer than 4 GiB")
+    if implicit_vr:
+        return struct.pack("<HHI", tag >> 16, tag & 0xFFFF, length)
     if vr not in LONG_FORM and length > _SHORT_FORM_MAX_BYTES:
         vr = "UN"
     if vr in LONG_FORM:

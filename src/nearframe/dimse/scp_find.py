@@ -1,0 +1,93 @@
+"""Query (PS3.4 section C.4.1): C-FIND of patients, studies, series and instances."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Final
+
+from nearframe.context import Context
+from nearframe.dicom.levels import Level
+from nearframe.dicom.model import DICOMJSON
+from nearframe.dimse.association import Association, Message
+from nearframe.dimse.identifiers import (
+    QUERY_RETRIEVE_LEVEL,
+    RETRIEVE_AE_TITLE,
+    answer_of,
+    keys_of,
+    read_identifier,
+    text_of,
+    write_identifier,
+)
+from nearframe.dimse.scp import Rest
+from nearframe.dimse.status import Status, answer_to
+from nearframe.errors import MalformedRequest
+from nearframe.query.search import SearchService
+from nearframe.query.workers import Workers
+
+#: Information models (PS3.4 Table C.6): with and without a level of patients.
+PATIENT_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.1.1"
+STUDY_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.2.1"
+
+_LEVELS: Final = {"PATIENT": Level.STUDY, "STUDY": Level.STUDY, "SERIES": Level.SERIES, "IMAGE": Level.INSTANCE}
+#: Rows taken from the catalogue at once: the first answers leave while more are looked for.
+_PAGE: Final = 200
+#: A patient: an identifier, and who gave it (PS3.3 section C.7.1.1).
+_PATIENT: Final = ("00100020", "00100021")
+
+
+class Finder:
+    """Answers C-FIND from the same searches as DICOMweb.
+
+    Parameters
+    ----------
+    ae_title
+        Ours: from where what is found can be retrieved.
+    context_of
+        Says for whom an association searches.
+    """
+
+    def __init__(
+        self, search: SearchService, workers: Workers, ae_title: str, context_of: Callable[[Association], Context]
+    ) -> None:
+        self._search = search
+        self._workers = workers
+        self._ae_title = ae_title
+        self._context_of = context_of
+
+    async def find(self, association: Association, message: Message) -> Rest:
+        """Read the identifier; the rest answers."""
+        identifier = read_identifier(await message.whole(), message.context.transfer_syntax)
+        level = text_of(identifier, QUERY_RETRIEVE_LEVEL).strip().upper()
+        is_patient_root = message.context.abstract_syntax == PATIENT_ROOT_FIND
+        if level not in _LEVELS or (level == "PATIENT" and not is_patient_root):
+            raise MalformedRequest("Query/Retrieve Level is STUDY, SERIES or IMAGE, and PATIENT in the patient root")
+        return self._answer(association, message, identifier, level)
+
+    async def _answer(self, association: Association, message: Message, identifier: DICOMJSON, level: str) -> None:
+        command, context = message.command, message.context
+        async for found in self._found(self._context_of(association), identifier, level):
+            if association.is_cancelled(command.message_id):
+                await association.send(context, answer_to(command, Status.CANCELLED))
+                return
+            row = answer_of(identifier, found)
+            row[RETRIEVE_AE_TITLE] = {"vr": "AE", "Value": [self._ae_title]}
+            pending = command.answer(Status.PENDING, has_data=True)
+            await association.send(context, pending, write_identifier(row, context.transfer_syntax))
+        await association.send(context, answer_to(command, Status.SUCCESS))
+
+    async def _found(self, ctx: Context, identifier: DICOMJSON, level: str) -> AsyncIterator[DICOMJSON]:
+        keys = keys_of(identifier)
+        seen: set[tuple[str, ...]] = set()
+        for offset in range(0, 2**31, _PAGE):
+            page = [*keys, ("limit", str(_PAGE)), ("offset", str(offset))]
+            answer = await self._workers.run(self._search.search, ctx, _LEVELS[level], page)
+            rows = json.loads(answer.render(""))
+            for row in rows:
+                if level != "PATIENT":
+                    yield row
+                elif (patient := tuple(text_of(row, tag) for tag in _PATIENT)) not in seen:
+                    seen.add(patient)
+                    yield row
+            if len(rows) < _PAGE:
+                return
