@@ -8,19 +8,40 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from nearframe import log, tasks
 from nearframe.dimse.association import Association, Message
 from nearframe.dimse.command import CommandField
+from nearframe.dimse.requests import Requests
 from nearframe.dimse.status import Status, answer_to, status_of
-from nearframe.errors import AssociationLost, NearframeError, UpstreamError
+from nearframe.errors import AssociationLost, NearframeError
 
 _log = log.logger(__name__)
 
 #: What is left to do when a message has been read: it ends with the answer.
 Rest: TypeAlias = Awaitable[None]
-Operation: TypeAlias = Callable[[Association, Message], Awaitable[Rest]]
+Operation: TypeAlias = "Callable[[Session, Message], Awaitable[Rest]]"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """An association as an operation sees it.
+
+    Attributes
+    ----------
+    requests
+        What this side asks the peer on the same association.
+    """
+
+    association: Association
+    requests: Requests
+
+    async def answer(self, message: Message, status: int, comment: str = "") -> None:
+        """Answer a message without a data set."""
+        await self.association.send(message.context, answer_to(message.command, status, comment))
 
 
 class Provider:
@@ -31,25 +52,27 @@ class Provider:
 
     async def serve(self, association: Association) -> None:
         """Serve one association until it is released, or ends otherwise."""
+        session = Session(association, Requests(association))
         agreement = association.agreement
         room = asyncio.Semaphore(agreement.window[0] if agreement else 1)
         under_way: set[asyncio.Task[Any]] = set()
         try:
             while True:
                 await room.acquire()
-                message = await association.receive()
+                message = await _next_request(session)
                 if message is None:
                     break
                 with association.at_work():
-                    rest = await self._read(association, message)
-                task = tasks.spawn(_finish(association, message, rest), name="operation")
+                    rest = await self._read(session, message)
+                task = tasks.spawn(_finish(session, message, rest), name="operation")
                 under_way.add(task)
                 task.add_done_callback(under_way.discard)
                 task.add_done_callback(lambda _: room.release())
             if under_way:
                 await asyncio.wait(under_way)
             association.agree_to_release()
-        except AssociationLost:
+        except AssociationLost as over:
+            session.requests.give_up(over)
             # What was received in full is stored although the peer is gone; answers then go nowhere.
             if under_way:
                 await asyncio.wait(under_way)
@@ -57,27 +80,31 @@ class Provider:
         finally:
             await tasks.cancel(list(under_way))  # none is left, unless this node is stopping
 
-    async def _read(self, association: Association, message: Message) -> Rest:
+    async def _read(self, session: Session, message: Message) -> Rest:
         operation = self._operations.get(message.command.kind) if message.command.kind else None
-        if operation is None or message.command.is_answer:
-            return _answer(association, message, Status.UNRECOGNIZED_OPERATION)
+        if operation is None:
+            return session.answer(message, Status.UNRECOGNIZED_OPERATION)
         try:
-            return await operation(association, message)
-        except UpstreamError:
+            return await operation(session, message)
+        except AssociationLost:
             raise
         except NearframeError as error:
-            return _answer(association, message, status_of(error), str(error))
+            return session.answer(message, status_of(error), str(error))
 
 
-async def _finish(association: Association, message: Message, rest: Rest) -> None:
-    with association.at_work():
+async def _next_request(session: Session) -> Message | None:
+    """Return what the peer asks next; answers on the way go to who asked."""
+    while (message := await session.association.receive()) is not None and message.command.is_answer:
+        await session.requests.take(message)
+    return message
+
+
+async def _finish(session: Session, message: Message, rest: Rest) -> None:
+    with session.association.at_work():
         try:
             await rest
         except AssociationLost:
             _log.info("answer_not_delivered")
         except NearframeError as error:
-            await _answer(association, message, status_of(error), str(error))
-
-
-async def _answer(association: Association, message: Message, status: int, comment: str = "") -> None:
-    await association.send(message.context, answer_to(message.command, status, comment))
+            with suppress(AssociationLost):
+                await session.answer(message, status_of(error), str(error))

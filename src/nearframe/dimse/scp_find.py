@@ -19,8 +19,8 @@ from nearframe.dimse.identifiers import (
     text_of,
     write_identifier,
 )
-from nearframe.dimse.scp import Rest
-from nearframe.dimse.status import Status, answer_to
+from nearframe.dimse.scp import Rest, Session
+from nearframe.dimse.status import Status
 from nearframe.errors import MalformedRequest
 from nearframe.query.search import SearchService
 from nearframe.query.workers import Workers
@@ -55,26 +55,26 @@ class Finder:
         self._ae_title = ae_title
         self._context_of = context_of
 
-    async def find(self, association: Association, message: Message) -> Rest:
+    async def find(self, session: Session, message: Message) -> Rest:
         """Read the identifier; the rest answers."""
         identifier = read_identifier(await message.whole(), message.context.transfer_syntax)
         level = text_of(identifier, QUERY_RETRIEVE_LEVEL).strip().upper()
         is_patient_root = message.context.abstract_syntax == PATIENT_ROOT_FIND
         if level not in _LEVELS or (level == "PATIENT" and not is_patient_root):
             raise MalformedRequest("Query/Retrieve Level is STUDY, SERIES or IMAGE, and PATIENT in the patient root")
-        return self._answer(association, message, identifier, level)
+        return self._answer(session, message, identifier, level)
 
-    async def _answer(self, association: Association, message: Message, identifier: DICOMJSON, level: str) -> None:
-        command, context = message.command, message.context
+    async def _answer(self, session: Session, message: Message, identifier: DICOMJSON, level: str) -> None:
+        association, command, context = session.association, message.command, message.context
         async for found in self._found(self._context_of(association), identifier, level):
             if association.is_cancelled(command.message_id):
-                await association.send(context, answer_to(command, Status.CANCELLED))
+                await session.answer(message, Status.CANCELLED)
                 return
             row = answer_of(identifier, found)
             row[RETRIEVE_AE_TITLE] = {"vr": "AE", "Value": [self._ae_title]}
             pending = command.answer(Status.PENDING, has_data=True)
             await association.send(context, pending, write_identifier(row, context.transfer_syntax))
-        await association.send(context, answer_to(command, Status.SUCCESS))
+        await session.answer(message, Status.SUCCESS)
 
     async def _found(self, ctx: Context, identifier: DICOMJSON, level: str) -> AsyncIterator[DICOMJSON]:
         keys = keys_of(identifier)

@@ -13,17 +13,17 @@ from typing import Final
 from nearframe.context import Context
 from nearframe.dicom.filemeta import file_meta
 from nearframe.dimse.association import Association, Message
-from nearframe.dimse.scp import Rest
-from nearframe.dimse.status import Status, answer_to, status_of
+from nearframe.dimse.scp import Rest, Session
+from nearframe.dimse.status import Status, status_of
 from nearframe.intake.ingest import Expected, Ingest, NotTaken
 from nearframe.intake.spool import Spool, Spooled
 
 _SOURCE_AE_TITLE: Final = 0x00020016
 
 
-async def echo(association: Association, message: Message) -> Rest:
+async def echo(session: Session, message: Message) -> Rest:
     """Answer C-ECHO."""
-    return association.send(message.context, answer_to(message.command, Status.SUCCESS))
+    return session.answer(message, Status.SUCCESS)
 
 
 class Storage:
@@ -40,22 +40,21 @@ class Storage:
         self._ingest = ingest
         self._context_of = context_of
 
-    async def store(self, association: Association, message: Message) -> Rest:
+    async def store(self, session: Session, message: Message) -> Rest:
         """Receive an object; the rest stores it and answers."""
-        spooled = await self._spool.receive(_file(association, message))
-        return self._take(association, message, spooled)
+        spooled = await self._spool.receive(_file(session.association, message))
+        return self._take(session, message, spooled)
 
-    async def _take(self, association: Association, message: Message, spooled: Spooled) -> None:
+    async def _take(self, session: Session, message: Message, spooled: Spooled) -> None:
         command = message.command
         expected = Expected(instance=command.sop_instance_uid, sop_class=command.sop_class_uid)
-        outcome = await self._ingest.take(self._context_of(association), spooled, expected, "c-store")
+        outcome = await self._ingest.take(self._context_of(session.association), spooled, expected, "c-store")
         if isinstance(outcome, NotTaken):
-            answer = answer_to(command, status_of(outcome.error), str(outcome.error))
+            await session.answer(message, status_of(outcome.error), str(outcome.error))
         else:
             # Also where the pixels are not those that are held under this UID: the object is kept beside
             # them and told of as a conflict. Many senders take a warning for a failure, and send for ever.
-            answer = answer_to(command, Status.SUCCESS)
-        await association.send(message.context, answer)
+            await session.answer(message, Status.SUCCESS)
 
 
 async def _file(association: Association, message: Message) -> AsyncIterator[bytes]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,13 +13,13 @@ from nearframe import tasks
 from nearframe.dicom.transfersyntax import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from nearframe.dimse.association import Association, Buffer
 from nearframe.dimse.channel import Timeouts
-from nearframe.dimse.command import Command, CommandField, Field, Priority, Value
+from nearframe.dimse.command import Command, CommandField
 from nearframe.dimse.items import Proposed, Role, UserInformation
 from nearframe.dimse.negotiation import Agreement, Context
 from nearframe.dimse.pdu import AssociateAC, AssociateRJ, AssociateRQ
-from nearframe.dimse.scp import Operation
-from nearframe.dimse.status import Status
-from nearframe.errors import AssociationLost, NotAcceptable, Refused, UpstreamTimeout, UpstreamUnavailable
+from nearframe.dimse.requests import Requests
+from nearframe.dimse.scp import Operation, Session
+from nearframe.errors import AssociationLost, Refused, UpstreamTimeout, UpstreamUnavailable
 from nearframe.units import KIB
 
 VERIFICATION: Final = "1.2.840.10008.1.1"
@@ -45,17 +45,8 @@ class Peer:
     tls: ssl.SSLContext | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One answer to a request, and its data set."""
-
-    command: Command
-    context: Context
-    data: bytes = b""
-
-
 class User:
-    """An association that we asked for. Requests may be sent from several tasks.
+    """An association that we asked for.
 
     Parameters
     ----------
@@ -65,15 +56,15 @@ class User:
 
     def __init__(self, association: Association, on_request: Operation | None = None) -> None:
         self.association = association
+        self.requests = Requests(association)
+        self._session = Session(association, self.requests)
         self._on_request = on_request
-        self._last_id = 0
-        self._waiting: dict[int, asyncio.Queue[Answer | AssociationLost]] = {}
         self._reader = tasks.spawn(self._read(), name="answers")
 
     async def echo(self) -> int:
         """Send C-ECHO, and return the status."""
-        context = self._context(VERIFICATION)
-        return (await self.ask(context, CommandField.C_ECHO_RQ, {})).command.status
+        context = self.requests.context(VERIFICATION)
+        return (await self.requests.ask(context, CommandField.C_ECHO_RQ, {})).command.status
 
     async def store(
         self,
@@ -81,7 +72,6 @@ class User:
         sop_instance_uid: str,
         transfer_syntax_uid: str,
         data: Buffer | AsyncIterable[Buffer],
-        priority: Priority = Priority.MEDIUM,
     ) -> Command:
         """Send C-STORE, and return the answer.
 
@@ -90,53 +80,8 @@ class User:
         NotAcceptable
             If the peer takes no such object in this transfer syntax.
         """
-        context = self._context(sop_class_uid, transfer_syntax_uid)
-        fields: dict[Field, Value] = {Field.AFFECTED_SOP_INSTANCE_UID: sop_instance_uid, Field.PRIORITY: priority}
-        return (await self.ask(context, CommandField.C_STORE_RQ, fields, data)).command
-
-    async def ask(
-        self,
-        context: Context,
-        kind: CommandField,
-        fields: dict[Field, Value],
-        data: Buffer | AsyncIterable[Buffer] | None = None,
-    ) -> Answer:
-        """Send a request that has one answer, and return that.
-
-        Raises
-        ------
-        AssociationLost
-            If the association ends first.
-        UpstreamTimeout
-            If the answer does not come in time.
-        """
-        async with aclosing(self.answers(context, kind, fields, data)) as answers:
-            async for answer in answers:
-                return answer
-        raise AssertionError("there is an answer, or an error")
-
-    async def answers(
-        self,
-        context: Context,
-        kind: CommandField,
-        fields: dict[Field, Value],
-        data: Buffer | AsyncIterable[Buffer] | None = None,
-    ) -> AsyncGenerator[Answer, None]:
-        """Send a request, and yield its answers; the last is the first that is not pending."""
-        message_id = self._next_id()
-        waiting: asyncio.Queue[Answer | AssociationLost] = asyncio.Queue()
-        self._waiting[message_id] = waiting
-        own: dict[Field, Value] = {Field.AFFECTED_SOP_CLASS_UID: context.abstract_syntax}
-        try:
-            request = Command.request(kind, message_id, {**own, **fields}, has_data=data is not None)
-            await self.association.send(context, request, data)
-            is_pending = True
-            while is_pending:
-                answer = await self._answer(waiting)
-                is_pending = answer.command.status & 0xFF00 == Status.PENDING
-                yield answer
-        finally:
-            del self._waiting[message_id]
+        context = self.requests.context(sop_class_uid, transfer_syntax_uid)
+        return await self.requests.store(context, sop_instance_uid, data)
 
     async def close(self) -> None:
         """Release the association."""
@@ -145,42 +90,19 @@ class User:
         finally:
             await tasks.cancel([self._reader])
 
-    def _context(self, abstract_syntax: str, transfer_syntax: str | None = None) -> Context:
-        for context in self.association.contexts_for(abstract_syntax):
-            if transfer_syntax in (None, context.transfer_syntax):
-                return context
-        raise NotAcceptable("the DICOM peer does not take this kind of object, or not in this transfer syntax")
-
-    def _next_id(self) -> int:
-        self._last_id = self._last_id % 0xFFFF + 1
-        return self._last_id
-
-    async def _answer(self, waiting: asyncio.Queue[Answer | AssociationLost]) -> Answer:
-        try:
-            found = await asyncio.wait_for(waiting.get(), self.association.timeouts.answer_s)
-        except TimeoutError:
-            self.association.abort("no answer came in time")
-            raise UpstreamTimeout("the DICOM peer does not answer") from None
-        if isinstance(found, AssociationLost):
-            raise found
-        return found
-
     async def _read(self) -> None:
-        """Give each answer to who waits for it."""
+        """Give each answer to who waits for it, and serve what is asked."""
         over = AssociationLost("the DICOM peer released the association")
         try:
             while (message := await self.association.receive()) is not None:
                 if message.command.is_answer:
-                    answer = Answer(message.command, message.context, await message.whole())
-                    if waiting := self._waiting.get(message.command.answers):
-                        waiting.put_nowait(answer)
+                    await self.requests.take(message)
                 elif self._on_request is not None:
-                    await (await self._on_request(self.association, message))
+                    await (await self._on_request(self._session, message))
             self.association.agree_to_release()
         except AssociationLost as error:
             over = error
-        for waiting in self._waiting.values():
-            waiting.put_nowait(over)
+        self.requests.give_up(over)
 
 
 @asynccontextmanager

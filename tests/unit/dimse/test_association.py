@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from nearframe.dimse.association import Association, Message
+from nearframe.dimse.association import Message
 from nearframe.dimse.channel import Timeouts
 from nearframe.dimse.command import Command, CommandField, Field
 from nearframe.dimse.items import ContextResult, Proposed, UserInformation
 from nearframe.dimse.negotiation import Offer
 from nearframe.dimse.pdu import AssociateRJ, AssociateRQ, Rejection, ReleaseRQ, write_data_header
-from nearframe.dimse.scp import Provider, Rest
+from nearframe.dimse.scp import Provider, Rest, Session
 from nearframe.dimse.scu import UNCOMPRESSED, VERIFICATION, Peer, associate
 from nearframe.dimse.server import Admission, DimseServer, ServerLimits
-from nearframe.dimse.status import Status, answer_to
+from nearframe.dimse.status import Status
 from nearframe.errors import AssociationLost, NoSpace, Refused, UpstreamUnavailable
 from nearframe.metrics import Metrics
 from nearframe.settingkinds import Address
@@ -44,22 +44,22 @@ class Archive:
     most_waiting: int = 0
     is_full: bool = False
 
-    async def echo(self, association: Association, message: Message) -> Rest:
-        return association.send(message.context, answer_to(message.command, Status.SUCCESS))
+    async def echo(self, session: Session, message: Message) -> Rest:
+        return session.answer(message, Status.SUCCESS)
 
-    async def store(self, association: Association, message: Message) -> Rest:
+    async def store(self, session: Session, message: Message) -> Rest:
         if self.is_full:
             raise NoSpace(1, 0)
         data = b"".join([part async for part in message.data()])
-        return self._answer(association, message, data)
+        return self._answer(session, message, data)
 
-    async def _answer(self, association: Association, message: Message, data: bytes) -> None:
+    async def _answer(self, session: Session, message: Message, data: bytes) -> None:
         self.waiting += 1
         self.most_waiting = max(self.waiting, self.most_waiting)
         await self.may_answer.wait()
         self.waiting -= 1
         self.stored[message.command.sop_instance_uid] = data
-        await association.send(message.context, answer_to(message.command, Status.SUCCESS))
+        await session.answer(message, Status.SUCCESS)
 
 
 @dataclass
@@ -136,7 +136,7 @@ async def test_as_many_operations_as_the_window_are_under_way_at_once() -> None:
 async def test_an_operation_that_nobody_serves() -> None:
     async with site() as archive, associate(archive.peer, CONTEXTS) as user:
         context = next(user.association.contexts_for(CT))
-        answer = await user.ask(context, CommandField.N_DELETE_RQ, {Field.REQUESTED_SOP_INSTANCE_UID: "1.2.3"})
+        answer = await user.requests.ask(context, CommandField.N_DELETE_RQ, {Field.REQUESTED_SOP_INSTANCE_UID: "1.2.3"})
         assert answer.command.status == Status.UNRECOGNIZED_OPERATION
         assert await user.echo() == Status.SUCCESS
 

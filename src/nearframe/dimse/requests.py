@@ -1,0 +1,129 @@
+"""Requests of ours on an association, and whose answer is whose. On either side: a provider asks too (C-GET)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from nearframe.dimse.association import Association, Buffer, Message
+from nearframe.dimse.command import Command, CommandField, Field, Priority, Value
+from nearframe.dimse.negotiation import Context
+from nearframe.dimse.status import Status
+from nearframe.errors import AssociationLost, NotAcceptable, UpstreamTimeout
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer to a request, and its data set."""
+
+    command: Command
+    context: Context
+    data: bytes = b""
+
+
+class Requests:
+    """Sends requests, from any task, and waits for their answers, which one task hands in."""
+
+    def __init__(self, association: Association) -> None:
+        self.association = association
+        self._last_id = 0
+        self._waiting: dict[int, asyncio.Queue[Answer | AssociationLost]] = {}
+
+    def context(self, abstract_syntax: str, transfer_syntax: str | None = None) -> Context:
+        """Return an accepted context.
+
+        Raises
+        ------
+        NotAcceptable
+            If there is none.
+        """
+        for context in self.association.contexts_for(abstract_syntax):
+            if transfer_syntax in (None, context.transfer_syntax):
+                return context
+        raise NotAcceptable("the DICOM peer does not take this kind of object, or not in this transfer syntax")
+
+    async def store(
+        self,
+        context: Context,
+        sop_instance_uid: str,
+        data: Buffer | AsyncIterable[Buffer],
+        others: dict[Field, Value] | None = None,
+    ) -> Command:
+        """Send C-STORE, and return the answer."""
+        fields: dict[Field, Value] = {
+            Field.AFFECTED_SOP_INSTANCE_UID: sop_instance_uid,
+            Field.PRIORITY: Priority.MEDIUM,
+            **(others or {}),
+        }
+        return (await self.ask(context, CommandField.C_STORE_RQ, fields, data)).command
+
+    async def ask(
+        self,
+        context: Context,
+        kind: CommandField,
+        fields: dict[Field, Value],
+        data: Buffer | AsyncIterable[Buffer] | None = None,
+    ) -> Answer:
+        """Send a request that has one answer, and return that.
+
+        Raises
+        ------
+        AssociationLost
+            If the association ends first.
+        UpstreamTimeout
+            If the answer does not come in time.
+        """
+        async with aclosing(self.answers(context, kind, fields, data)) as answers:
+            async for answer in answers:
+                return answer
+        raise AssertionError("there is an answer, or an error")
+
+    async def answers(
+        self,
+        context: Context,
+        kind: CommandField,
+        fields: dict[Field, Value],
+        data: Buffer | AsyncIterable[Buffer] | None = None,
+    ) -> AsyncGenerator[Answer, None]:
+        """Send a request, and yield its answers; the last is the first that is not pending."""
+        message_id = self._next_id()
+        waiting: asyncio.Queue[Answer | AssociationLost] = asyncio.Queue()
+        self._waiting[message_id] = waiting
+        own: dict[Field, Value] = {Field.AFFECTED_SOP_CLASS_UID: context.abstract_syntax}
+        try:
+            request = Command.request(kind, message_id, {**own, **fields}, has_data=data is not None)
+            await self.association.send(context, request, data)
+            is_pending = True
+            while is_pending:
+                answer = await self._answer(waiting)
+                is_pending = answer.command.status & 0xFF00 == Status.PENDING
+                yield answer
+        finally:
+            del self._waiting[message_id]
+
+    async def take(self, message: Message) -> None:
+        """Give an answer to who waits for it; nobody may any more."""
+        answer = Answer(message.command, message.context, await message.whole())
+        if waiting := self._waiting.get(message.command.answers):
+            waiting.put_nowait(answer)
+
+    def give_up(self, over: AssociationLost) -> None:
+        """Tell everybody who waits that no answer will come."""
+        for waiting in self._waiting.values():
+            waiting.put_nowait(over)
+
+    def _next_id(self) -> int:
+        self._last_id = self._last_id % 0xFFFF + 1
+        return self._last_id
+
+    async def _answer(self, waiting: asyncio.Queue[Answer | AssociationLost]) -> Answer:
+        try:
+            found = await asyncio.wait_for(waiting.get(), self.association.timeouts.answer_s)
+        except TimeoutError:
+            self.association.abort("no answer came in time")
+            raise UpstreamTimeout("the DICOM peer does not answer") from None
+        if isinstance(found, AssociationLost):
+            raise found
+        return found
