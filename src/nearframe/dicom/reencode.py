@@ -1,4 +1,4 @@
-"""The same data set in Explicit VR Little Endian, as a list of what to write in which order.
+"""The same data set in Little Endian, as a list of what to write in which order.
 
 A transfer syntax change touches how elements are framed, never what they say: values are
 copied as they are (byte order aside), large ones by reference. What has to change with
@@ -76,22 +76,28 @@ def meta_of(part10: Part10, identity: Identity, transfer_syntax_uid: str) -> byt
     return file_meta(identity.sop_class_uid, identity.sop_instance_uid, transfer_syntax_uid, received)
 
 
-def data_set(dataset: DataSet, changes: Changes, *, replaces_pixel_data: bool) -> Iterator[Chunk]:
+def data_set(
+    dataset: DataSet, changes: Changes, *, replaces_pixel_data: bool, implicit_vr: bool = False
+) -> Iterator[Chunk]:
     """Yield the data set in Explicit VR Little Endian.
 
     Parameters
     ----------
     replaces_pixel_data
         True if the caller writes the Pixel Data element (`PixelDataHere`), False to copy it.
+    implicit_vr
+        True for Implicit VR Little Endian.
     """
-    yield from _joined(_Writer(dataset).elements(dataset.elements, dataset.encoding, changes, replaces_pixel_data))
+    writer = _Writer(dataset, implicit_vr)
+    yield from _joined(writer.elements(dataset.elements, dataset.encoding, changes, replaces_pixel_data))
 
 
 class _Writer:
     """Writes the elements of one data set."""
 
-    def __init__(self, dataset: DataSet) -> None:
+    def __init__(self, dataset: DataSet, implicit_vr: bool) -> None:
         self._dataset = dataset
+        self._implicit_vr = implicit_vr
 
     def elements(
         self, elements: Iterable[Element], encoding: Encoding, changes: Changes, replaces_pixel_data: bool
@@ -99,26 +105,32 @@ class _Writer:
         pending = dict(changes)
         for element in elements:
             for tag in sorted(tag for tag in pending if tag < element.tag):
-                yield element_bytes(tag, *pending.pop(tag))
+                yield self._changed(tag, pending.pop(tag))
             if element.tag in pending:
-                yield element_bytes(element.tag, *pending.pop(element.tag))
+                yield self._changed(element.tag, pending.pop(element.tag))
             elif replaces_pixel_data and element.tag == PIXEL_DATA:
                 yield PixelDataHere()
             elif not (replaces_pixel_data and element.tag in _OFFSET_TABLES):
                 yield from self._element(element, encoding)
         for tag in sorted(pending):
-            yield element_bytes(tag, *pending[tag])
+            yield self._changed(tag, pending[tag])
+
+    def _changed(self, tag: int, change: tuple[str, bytes]) -> bytes:
+        return element_bytes(tag, *change, implicit_vr=self._implicit_vr)
+
+    def _header(self, tag: int, vr: str, length: int) -> bytes:
+        return element_header(tag, vr, length, implicit_vr=self._implicit_vr)
 
     def _element(self, element: Element, encoding: Encoding) -> Iterator[Chunk]:
         if element.tag & 0xFFFF == 0 or element.fragments is not None:
             return  # a group length, which would be wrong; a compressed value of another syntax
         if element.items is not None:
-            yield element_header(element.tag, "SQ", UNDEFINED_LENGTH)
+            yield self._header(element.tag, "SQ", UNDEFINED_LENGTH)
             for item in element.items:
                 yield from self._item(item)
             yield delimiter(SEQUENCE_DELIMITATION)
             return
-        yield element_header(element.tag, element.vr, element.length + element.length % 2)
+        yield self._header(element.tag, element.vr, element.length + element.length % 2)
         yield from self._value(element, _word_bytes(element.vr) if encoding is Encoding.EXPLICIT_BIG else 1)
         if element.length % 2:
             yield b"\0" if element.vr in LONG_FORM or element.vr == "UI" else b" "

@@ -9,7 +9,7 @@ from typing import Final
 from nearframe.context import Context
 from nearframe.dicom.levels import Level
 from nearframe.dicom.model import DICOMJSON
-from nearframe.dimse.association import Association, Message
+from nearframe.dimse.association import Message
 from nearframe.dimse.identifiers import (
     QUERY_RETRIEVE_LEVEL,
     RETRIEVE_AE_TITLE,
@@ -48,7 +48,7 @@ class Finder:
     """
 
     def __init__(
-        self, search: SearchService, workers: Workers, ae_title: str, context_of: Callable[[Association], Context]
+        self, search: SearchService, workers: Workers, ae_title: str, context_of: Callable[[Session], Context]
     ) -> None:
         self._search = search
         self._workers = workers
@@ -66,7 +66,7 @@ class Finder:
 
     async def _answer(self, session: Session, message: Message, identifier: DICOMJSON, level: str) -> None:
         association, command, context = session.association, message.command, message.context
-        async for found in self._found(self._context_of(association), identifier, level):
+        async for found in self._found(self._context_of(session), identifier, level):
             if association.is_cancelled(command.message_id):
                 await session.answer(message, Status.CANCELLED)
                 return

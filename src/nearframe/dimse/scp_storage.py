@@ -35,7 +35,7 @@ class Storage:
         Says for whom an association stores.
     """
 
-    def __init__(self, spool: Spool, ingest: Ingest, context_of: Callable[[Association], Context]) -> None:
+    def __init__(self, spool: Spool, ingest: Ingest, context_of: Callable[[Session], Context]) -> None:
         self._spool = spool
         self._ingest = ingest
         self._context_of = context_of
@@ -48,7 +48,7 @@ class Storage:
     async def _take(self, session: Session, message: Message, spooled: Spooled) -> None:
         command = message.command
         expected = Expected(instance=command.sop_instance_uid, sop_class=command.sop_class_uid)
-        outcome = await self._ingest.take(self._context_of(session.association), spooled, expected, "c-store")
+        outcome = await self._ingest.take(self._context_of(session), spooled, expected, "c-store")
         if isinstance(outcome, NotTaken):
             await session.answer(message, status_of(outcome.error), str(outcome.error))
         else:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -22,7 +23,13 @@ from nearframe.dicom.reencode import (
 )
 from nearframe.dicom.targets import AS_STORED, DEFAULT, targets
 from nearframe.dicom.transcode import TranscodedFrame
-from nearframe.dicom.transfersyntax import Codec, ExplicitVRLittleEndian, Loss, transfer_syntax
+from nearframe.dicom.transfersyntax import (
+    Codec,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    Loss,
+    transfer_syntax,
+)
 from nearframe.errors import NotAcceptable
 from nearframe.query.body import Body, Held, Segment, Streamed
 from nearframe.query.contents import ContentReader
@@ -32,6 +39,7 @@ from nearframe.query.stored_file import StoredFile, read_header
 from nearframe.query.workers import Workers
 from nearframe.storage.ports import InstanceRecord
 
+_NATIVE: Final = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 _ITEM_HEADER_BYTES: Final = 8
 _MAX_VALUE_BYTES: Final = 0xFFFFFFFE  # PS3.5 section 7.1: 32 bits, even
 #: What could not be understood could not be copied either.
@@ -78,6 +86,33 @@ class InstanceService:
             )
         return await self._reencoded(context, record, target)
 
+    async def data_set(self, context: Context, record: InstanceRecord, target: str) -> Body:
+        """Return the data set of an instance, without the file meta information, for a DICOM peer.
+
+        Parameters
+        ----------
+        target
+            Its own syntax; one that `makeable_for_peers` names.
+        """
+        if target == record.transfer_syntax_uid:
+            stored = StoredFile(context, self._contents, record, await read_header(context, self._contents, record))
+            header = await parse_header(context, self._contents, self._cpu, record, self._limits)
+            return Body([_Behind(stored, header.part10.dataset_offset)])
+        return Body((await self._reencoded(context, record, target)).segments[1:])
+
+    def makeable_for_peers(self, record: InstanceRecord) -> tuple[str, ...]:
+        """Return the syntaxes, besides its own, in which an instance can be sent by C-STORE.
+
+        Implicit VR Little Endian too, which DICOMweb does not speak (PS3.18 section 8.7.3.5.2). What is lossy is
+        decoded for a peer that takes nothing else, and never encoded another time.
+        """
+        makeable = self._makeable(record)
+        native: tuple[str, ...] = _NATIVE if ExplicitVRLittleEndian in makeable else ()
+        if record.transfer_syntax_uid == ExplicitVRLittleEndian and not _UNREADABLE.intersection(record.notes):
+            native = (ImplicitVRLittleEndian,)
+        encoded = () if _is_lossy(record) else tuple(uid for uid in makeable if uid != ExplicitVRLittleEndian)
+        return tuple(uid for uid in (*native, *encoded) if uid != record.transfer_syntax_uid)
+
     async def possible(self, context: Context, record: InstanceRecord, target: str) -> str:
         """Return `target`, or the instance's own syntax if its first frame cannot be decoded after all."""
         if target != record.transfer_syntax_uid and not self._copies_pixel_data(record, target):
@@ -105,16 +140,18 @@ class InstanceService:
 
     async def _reencoded(self, context: Context, record: InstanceRecord, target: str) -> Body:
         header = await parse_header(context, self._contents, self._cpu, record, self._limits)
+        implicit_vr = target == ImplicitVRLittleEndian
         copies = self._copies_pixel_data(record, target)
         changes: Changes = {}
         pixel_data: list[Segment] = []
         if not copies:
-            example = await self._frames.made(context, record, 1, target)
+            example = await self._frames.made(context, record, 1, _frames_in(target))
             stored, encoded_bytes = record.transfer_syntax_uid, sum(record.frames.lengths)
             changes = redescribed(header.part10.dataset, stored, encoded_bytes, example, len(record.frames))
             pixel_data = await self._pixel_data(context, record, target, example)
         part10 = header.part10
-        chunks = await self._cpu.run(lambda: list(data_set(part10.dataset, changes, replaces_pixel_data=not copies)))
+        write = partial(data_set, part10.dataset, changes, replaces_pixel_data=not copies, implicit_vr=implicit_vr)
+        chunks = await self._cpu.run(lambda: list(write()))
         segments: list[Segment] = [Held(meta_of(part10, record.identity, target))]
         for chunk in chunks:
             match chunk:
@@ -127,18 +164,20 @@ class InstanceService:
         return Body(segments)
 
     def _copies_pixel_data(self, record: InstanceRecord, target: str) -> bool:
-        return len(record.frames) == 0 or (target == ExplicitVRLittleEndian and _is_copied(record))
+        return len(record.frames) == 0 or (target in _NATIVE and _is_copied(record))
 
     async def _pixel_data(
         self, context: Context, record: InstanceRecord, target: str, example: TranscodedFrame
     ) -> list[Segment]:
         """Return the Pixel Data element (PS3.5 Annex A.2 or A.4), one segment a frame."""
         numbers = range(1, len(record.frames) + 1)
-        if target == ExplicitVRLittleEndian:
+        if target in _NATIVE:
             length = len(example.encoded)
             total = length * len(numbers)
             native = [Streamed(length, partial(self._native_frame, context, record, number)) for number in numbers]
-            return [Held(element_header(PIXEL_DATA, "OW", total + total % 2)), *native, Held(bytes(total % 2))]
+            implicit_vr = target == ImplicitVRLittleEndian
+            head = element_header(PIXEL_DATA, "OW", total + total % 2, implicit_vr=implicit_vr)
+            return [Held(head), *native, Held(bytes(total % 2))]
         # An empty Basic Offset Table; every frame is one fragment.
         sizes = await self._frames.lengths(context, record, numbers, FrameForm(target, Source.MADE))
         fragments = [
@@ -166,6 +205,26 @@ class InstanceService:
         item = delimiter(ITEM, len(made.encoded) + len(padding)) + made.encoded + padding
         async for chunk in Held(item).open(start, stop):
             yield chunk
+
+
+@dataclass(frozen=True, slots=True)
+class _Behind:
+    """A segment without its first bytes."""
+
+    whole: Segment
+    skipped: int
+
+    @property
+    def length(self) -> int | None:
+        return None if self.whole.length is None else self.whole.length - self.skipped
+
+    def open(self, start: int, stop: int | None) -> AsyncIterator[bytes]:
+        return self.whole.open(start + self.skipped, None if stop is None else stop + self.skipped)
+
+
+def _frames_in(target: str) -> str:
+    """Return the syntax of the frames in a data set: native ones are the same with and without VRs."""
+    return ExplicitVRLittleEndian if target in _NATIVE else target
 
 
 def _is_lossy(record: InstanceRecord) -> bool:
