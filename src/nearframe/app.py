@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from nearframe.clock import SystemClock
 from nearframe.config import Settings
 from nearframe.core import Core, directory_of, frames_of, open_core
+from nearframe.dicomnode import open_dicom
 from nearframe.dicomweb.address import Addresses, is_dicomweb
 from nearframe.dicomweb.app import dicomweb_app
 from nearframe.dicomweb.boundary import unknown
@@ -206,7 +207,9 @@ async def open_origin(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Metric
         listing = await stack.enter_async_context(open_listing(core, "origin", directory))
         nodes = directory.web_origins
         beside = (*described(), *SYNC_DESCRIBED, *DIRECTORY_DESCRIBED)
-        dicomweb = dicomweb_app(services_of(core, frames, store, remove), settings, core.gate, nodes, beside)
+        served = services_of(core, frames, store, remove)
+        dicomweb = dicomweb_app(served, settings, core.gate, nodes, beside)
+        await stack.enter_async_context(open_dicom(core, served, takes))
         admin = Admin(settings.home, core.packs, core.catalogue, background)
         routes = [
             *api_routes(ApiServices(admin, core.freshness, core.sql, core.cpu), core.gate, Addresses(settings)),

@@ -18,6 +18,7 @@ from typing import TypeVar
 from nearframe.errors import ConfigurationError
 from nearframe.settingkinds import (
     ADDRESS,
+    AE_TITLE,
     COUNT,
     DATABASE_URL,
     DURATION,
@@ -26,6 +27,7 @@ from nearframe.settingkinds import (
     NETWORKS,
     NODE_NAME,
     NUMBER,
+    OPTIONAL_ADDRESS,
     OPTIONAL_PATH,
     PATH,
     SIZE,
@@ -146,6 +148,21 @@ class Settings:
         "Nodes that clients are told of besides those that announce themselves: [[edges]] tables with name, url, "
         "networks, rank.",
     )
+    dicom: Address | None = _setting(
+        OPTIONAL_ADDRESS, None, "dicom", "Where to listen for DICOM associations; not at all if it is empty."
+    )
+    ae_title: str = _setting(AE_TITLE, "NEARFRAME", "dicom", "Application entity title of this node.")
+    peers: Tables = _setting(
+        TABLES,
+        (),
+        "dicom",
+        "DICOM peers: [[peers]] tables with ae_title, host, port, networks and may (store, query, retrieve). "
+        "Where there are some, no other is accepted, and C-MOVE sends to these only.",
+    )
+    private_sop_classes: tuple[str, ...] = _setting(
+        LIST, (), "dicom", "UIDs of private Storage SOP Classes that are taken by C-STORE too."
+    )
+
     dictionaries: bool = _setting(
         FLAG,
         False,

@@ -158,6 +158,17 @@ def _read_address(value: object) -> Address:
     return Address.parse(_read_text(value))
 
 
+def _read_optional_address(value: object) -> Address | None:
+    return None if value == "" else _read_address(value)
+
+
+def _read_ae_title(value: object) -> str:
+    text = _read_text(value)
+    if not 0 < len(text) <= 16 or not text.isascii() or not text.isprintable() or "\\" in text:
+        raise ValueError("expected an AE title: 1 to 16 characters, no backslash")
+    return text
+
+
 def _read_duration(value: object) -> float:
     return parse_duration(value) if isinstance(value, str) and not _is_number(value) else _read_number(value)
 
@@ -207,6 +218,8 @@ LIST = Kind("list", _read_list, ",".join)
 NODE_NAME = Kind("name", _read_node_name)
 NETWORKS = Kind("networks", _read_networks, ",".join)
 ADDRESS = Kind("HOST:PORT", _read_address)
+OPTIONAL_ADDRESS = Kind("HOST:PORT", _read_optional_address, lambda value: "" if value is None else str(value))
+AE_TITLE = Kind("AE title", _read_ae_title)
 #: Seconds; written with a unit.
 DURATION = Kind("time", _read_duration, format_duration)
 TABLES = Kind("tables", _read_tables, _show_tables)

@@ -10,7 +10,7 @@ import asyncio
 import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from nearframe.dimse.pdu import SmallPDU
 from nearframe.dimse.stream import PDUStream, Piece
@@ -170,8 +170,7 @@ class Channel(asyncio.BufferedProtocol):
     # -- asyncio's side ------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - of a stream
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are none by inheritance
         self._ticking = self._loop.call_later(_TICK_S, self._tick)
         self._handler.on_open()
 

@@ -17,6 +17,8 @@ from nearframe.dimse.scp import Rest, Session
 from nearframe.dimse.status import Status, status_of
 from nearframe.intake.ingest import Expected, Ingest, NotTaken
 from nearframe.intake.spool import Spool, Spooled
+from nearframe.query.freshness import Freshness
+from nearframe.storage.ports import StudyRef
 
 _SOURCE_AE_TITLE: Final = 0x00020016
 
@@ -31,13 +33,18 @@ class Storage:
 
     Parameters
     ----------
+    freshness
+        Told of each study that has changed.
     context_of
         Says for whom an association stores.
     """
 
-    def __init__(self, spool: Spool, ingest: Ingest, context_of: Callable[[Session], Context]) -> None:
+    def __init__(
+        self, spool: Spool, ingest: Ingest, freshness: Freshness, context_of: Callable[[Session], Context]
+    ) -> None:
         self._spool = spool
         self._ingest = ingest
+        self._freshness = freshness
         self._context_of = context_of
 
     async def store(self, session: Session, message: Message) -> Rest:
@@ -48,10 +55,12 @@ class Storage:
     async def _take(self, session: Session, message: Message, spooled: Spooled) -> None:
         command = message.command
         expected = Expected(instance=command.sop_instance_uid, sop_class=command.sop_class_uid)
-        outcome = await self._ingest.take(self._context_of(session), spooled, expected, "c-store")
+        context = self._context_of(session)
+        outcome = await self._ingest.take(context, spooled, expected, "c-store")
         if isinstance(outcome, NotTaken):
             await session.answer(message, status_of(outcome.error), str(outcome.error))
         else:
+            self._freshness.changed(StudyRef(context.tenant, outcome.identity.study_instance_uid))
             # Also where the pixels are not those that are held under this UID: the object is kept beside
             # them and told of as a conflict. Many senders take a warning for a failure, and send for ever.
             await session.answer(message, Status.SUCCESS)

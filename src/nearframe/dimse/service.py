@@ -1,0 +1,181 @@
+"""DICOM's own protocol as one service of a node: what is offered to whom, put together from settings."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from nearframe.config import Settings
+from nearframe.context import Context
+from nearframe.dicom.transfersyntax import BY_UID, ImplicitVRLittleEndian
+from nearframe.dimse.command import CommandField
+from nearframe.dimse.items import ContextResult, Proposed
+from nearframe.dimse.negotiation import Offer
+from nearframe.dimse.pdu import AssociateRJ, AssociateRQ, Rejection
+from nearframe.dimse.peers import KnownPeer, read_peers
+from nearframe.dimse.scp import Operation, Provider, Session
+from nearframe.dimse.scp_find import PATIENT_ROOT_FIND, STUDY_ROOT_FIND, Finder
+from nearframe.dimse.scp_retrieve import (
+    PATIENT_ROOT_GET,
+    PATIENT_ROOT_MOVE,
+    STUDY_ROOT_GET,
+    STUDY_ROOT_MOVE,
+    Retriever,
+)
+from nearframe.dimse.scp_storage import Storage, echo
+from nearframe.dimse.scu import VERIFICATION
+from nearframe.dimse.server import Admission, DimseServer
+from nearframe.intake.ingest import Ingest
+from nearframe.intake.spool import Spool
+from nearframe.metrics import Metrics
+from nearframe.query.freshness import Freshness
+from nearframe.query.records import InstanceRecords
+from nearframe.query.retrieve_instances import InstanceService
+from nearframe.query.search import SearchService
+from nearframe.query.workers import Workers
+from nearframe.units import KIB
+
+#: Composite objects (PS3.6 Annex A): every Storage SOP Class begins with this, those to come and retired ones too.
+_STORAGE_ROOT: Final = "1.2.840.10008.5.1.4.1.1."
+#: Storage SOP Classes elsewhere (PS3.4 Annexes GG, HH, U, X): non-patient objects, and RT treatment delivery.
+_OTHER_STORAGE: Final = frozenset(
+    f"1.2.840.10008.5.1.4.{suffix}" for suffix in ("34.7", "34.10", "38.1", "39.1", "43.1", "44.1", "45.1")
+)
+_RIGHT_FOR: Final = {
+    PATIENT_ROOT_FIND: "query",
+    STUDY_ROOT_FIND: "query",
+    PATIENT_ROOT_MOVE: "retrieve",
+    STUDY_ROOT_MOVE: "retrieve",
+    PATIENT_ROOT_GET: "retrieve",
+    STUDY_ROOT_GET: "retrieve",
+}
+_RIGHT_TO: Final = {
+    CommandField.C_STORE_RQ: "store",
+    CommandField.C_FIND_RQ: "query",
+    CommandField.C_GET_RQ: "retrieve",
+    CommandField.C_MOVE_RQ: "retrieve",
+}
+_UNCOMPRESSED: Final = ("1.2.840.10008.1.2.1", ImplicitVRLittleEndian)
+#: Of P-DATA-TF: DCMTK sends up to 128 KiB, others as much as they are offered.
+_MAX_PDU_BYTES: Final = 256 * KIB
+_MAX_WINDOW: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What the operations stand on.
+
+    Attributes
+    ----------
+    spool, ingest
+        None where nothing is taken in.
+    """
+
+    search: SearchService
+    records: InstanceRecords
+    instances: InstanceService
+    workers: Workers
+    freshness: Freshness
+    spool: Spool | None
+    ingest: Ingest | None
+
+
+class Doorkeeper:
+    """Decides who may associate, and what is negotiated with whom.
+
+    Where no peers are configured, every title is welcome: for a trial on one machine, which is all that a
+    node without access control listens to. Where there are some, nobody else is.
+    """
+
+    def __init__(
+        self,
+        ae_title: str,
+        peers: Mapping[str, KnownPeer],
+        private_classes: frozenset[str],
+        operations: Mapping[CommandField, Operation],
+    ) -> None:
+        self._ae_title = ae_title
+        self._peers = peers
+        self._private_classes = private_classes
+        self._operations = operations
+
+    def __call__(self, request: AssociateRQ, address: str, tls: ssl.SSLObject | None) -> Admission | AssociateRJ:
+        """Return what a peer may do, or why it may not associate."""
+        if request.called_ae_title != self._ae_title:
+            return AssociateRJ.of(Rejection.CALLED_AE_TITLE_NOT_RECOGNIZED)
+        peer = self._peer(request.calling_ae_title)
+        if peer is None or not peer.may_call_from(address):
+            return AssociateRJ.of(Rejection.CALLING_AE_TITLE_NOT_RECOGNIZED)
+        offer = Offer(
+            choose=lambda proposed: self._choose(proposed, peer.may),
+            may_be_scp=lambda uid: self._is_storage(uid) and "retrieve" in peer.may,
+            max_pdu_bytes=_MAX_PDU_BYTES,
+            max_window=_MAX_WINDOW,
+        )
+        allowed = {kind: run for kind, run in self._operations.items() if _RIGHT_TO.get(kind) in (None, *peer.may)}
+        return Admission(offer, Provider(allowed).serve)
+
+    def _peer(self, title: str) -> KnownPeer | None:
+        if self._peers:
+            return self._peers.get(title)
+        return KnownPeer(title) if title else None
+
+    def _is_storage(self, uid: str) -> bool:
+        return uid.startswith(_STORAGE_ROOT) or uid in _OTHER_STORAGE or uid in self._private_classes
+
+    def _choose(self, proposed: Proposed, may: frozenset[str]) -> str | ContextResult:
+        if proposed.abstract_syntax == VERIFICATION:
+            return _first(proposed, _UNCOMPRESSED)
+        if self._is_storage(proposed.abstract_syntax):
+            # Who retrieves by C-GET proposes storage as well: both rights open it.
+            return _as_sent(proposed) if may & {"store", "retrieve"} else ContextResult.USER_REJECTION
+        right = _RIGHT_FOR.get(proposed.abstract_syntax)
+        if right is None:
+            return ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED
+        return _first(proposed, _UNCOMPRESSED) if right in may else ContextResult.USER_REJECTION
+
+
+def open_service(
+    settings: Settings, served: Served, metrics: Metrics, context_of: Callable[[Session], Context]
+) -> DimseServer:
+    """Put the service together; it listens once it is started.
+
+    Raises
+    ------
+    ConfigurationError
+        If the title, or a peer, cannot be.
+    """
+    known = read_peers(settings.peers)
+    called = {title: peer.as_called_by(settings.ae_title) for title, peer in known.items() if peer.host}
+    finder = Finder(served.search, served.workers, settings.ae_title, context_of)
+    retriever = Retriever(served.search, served.records, served.instances, served.workers, called, context_of)
+    operations: dict[CommandField, Operation] = {
+        CommandField.C_ECHO_RQ: echo,
+        CommandField.C_FIND_RQ: finder.find,
+        CommandField.C_MOVE_RQ: retriever.move,
+        CommandField.C_GET_RQ: retriever.get,
+    }
+    if served.spool is not None and served.ingest is not None:
+        operations[CommandField.C_STORE_RQ] = Storage(served.spool, served.ingest, served.freshness, context_of).store
+    private = frozenset(settings.private_sop_classes)
+    doorkeeper = Doorkeeper(settings.ae_title, known, private, operations)
+    return DimseServer(doorkeeper, metrics, max_pdu_bytes=_MAX_PDU_BYTES)
+
+
+def _first(proposed: Proposed, served: tuple[str, ...]) -> str | ContextResult:
+    for syntax in served:
+        if syntax in proposed.transfer_syntaxes:
+            return syntax
+    return ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED
+
+
+def _as_sent(proposed: Proposed) -> str | ContextResult:
+    """Return the syntax that the proposer put first, of those we can name.
+
+    Without VRs only if there is no other: what a private element is cannot be told later.
+    """
+    known = [uid for uid in proposed.transfer_syntaxes if uid in BY_UID]
+    with_vrs = [uid for uid in known if uid != ImplicitVRLittleEndian]
+    return next(iter(with_vrs or known), ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED)
