@@ -24,6 +24,7 @@ FLOORS = (
     ("origin", "edge", "importer", "client", "demo"),
     ("web",),
     ("core",),
+    ("dicomnode",),
     ("app",),
     ("edgeapp", "pacsapp"),
     ("cli",),
