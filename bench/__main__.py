@@ -1,6 +1,6 @@
 """Every benchmark, one after the other: ``python -m bench [--quick]``; ``make bench`` calls it.
 
-Each part also runs alone: ``python -m bench.archive``, ``bench.resend``, ``bench.memory``,
+Each part also runs alone: ``python -m bench.archive``, ``bench.dimse``, ``bench.resend``, ``bench.memory``,
 ``bench.catalogue``, ``bench.scale``, ``bench.codecs``, ``bench.perceptual``, ``bench.listener``,
 ``bench.network``, ``bench.wan``, ``bench.edge``, ``bench.consult``, ``bench.recipes``,
 ``bench.carriage``, ``bench.sync``, ``bench.policy``.
@@ -14,6 +14,7 @@ import sys
 
 PARTS = (
     ("against Orthanc and nginx", ["bench.archive"]),
+    ("storing by C-STORE", ["bench.dimse"]),
     ("the listener alone, against nginx", ["bench.listener"]),
     ("an edge beside nginx and Varnish", ["bench.edge"]),
     ("behind a thin line", ["bench.wan"]),
@@ -30,6 +31,7 @@ PARTS = (
 )
 _QUICK = {
     "bench.archive": ["--quick"],
+    "bench.dimse": ["--quick"],
     "bench.listener": ["--pairs", "3"],
     "bench.edge": ["--quick"],
     "bench.wan": ["--quick"],

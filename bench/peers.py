@@ -118,7 +118,9 @@ def has_orthanc() -> bool:
 
 
 @contextlib.contextmanager
-def orthanc(home: Path, *, place: Place = HERE, port: int | None = None) -> Iterator[Server]:
+def orthanc(
+    home: Path, *, place: Place = HERE, port: int | None = None, dicom_port: int | None = None
+) -> Iterator[Server]:
     """Orthanc with its DICOMweb plugin, tuned: no compression, keep-alive, large cache, no file access on find."""
     home.mkdir(parents=True, exist_ok=True)
     port = port or free_port()
@@ -129,7 +131,9 @@ def orthanc(home: Path, *, place: Place = HERE, port: int | None = None) -> Iter
         "HttpPort": port,
         "RemoteAccessAllowed": place is not HERE,
         "AuthenticationEnabled": False,
-        "DicomServerEnabled": False,
+        "DicomServerEnabled": dicom_port is not None,
+        "DicomPort": dicom_port or 4242,
+        "DicomAlwaysAllowStore": True,
         "HttpThreadsCount": 50,
         "KeepAlive": True,
         "TcpNoDelay": True,
