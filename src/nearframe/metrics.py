@@ -149,6 +149,10 @@ RECIPES_REFUSED = _counter(
     "operation",
     "reason",
 )
+RECIPES_SENT = _counter("recipes_sent", "recipes", "Frames taken in here that went upstream as recipes.", "operation")
+RECIPES_SENT_SAVED_BYTES = _counter(
+    "recipes_sent_saved_bytes", "bytes", "What they had fewer bytes than the frames.", "operation"
+)
 EDGE_NOT_KEPT = _counter("edge_not_kept", "contents", "Contents fetched and served that the store had no room for.")
 
 EDGE_MISSES = _counter(

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from nearframe import log, tasks
 from nearframe.clock import Clock
 from nearframe.context import Urgency
 from nearframe.edge.outbox import Item, Outbox, WaitingStudy
-from nearframe.edge.packing import Content, Packed, Packer
+from nearframe.edge.packing import Content, Packed, Packer, Picture
 from nearframe.edge.pull import StudyPuller
 from nearframe.edge.upstream import Upstream, Upstreams
 from nearframe.errors import IntegrityError, NearframeError, NotFound, UpstreamError
@@ -57,6 +57,21 @@ class ForwardPace:
     retry_s: tuple[float, float] = (0.25, 30.0)
 
 
+class SendsRecipes(Protocol):
+    """Another way for frames to go."""
+
+    async def send(
+        self,
+        study: StudyRef,
+        upstream: Upstream,
+        parcel: Sequence[Content],
+        pictures: Mapping[Digest, Picture],
+        urgency: Urgency,
+    ) -> list[Content]:
+        """Send what is shorter as a recipe; return what has to be sent as it is."""
+        ...
+
+
 class Forwarder:
     """Empties the outbox. For one event loop.
 
@@ -69,6 +84,9 @@ class Forwarder:
     taken_in
         Told of a study after something of it was taken in.
     """
+
+    #: How frames are sent in fewer bytes, where the upstream takes that.
+    by_recipe: SendsRecipes | None = None
 
     def __init__(
         self,
@@ -214,7 +232,7 @@ class Forwarder:
             return
         answer = await self._offer(study, upstream, packed)
         if answer.lacks:
-            damaged = await self._send(study, upstream, packed, answer.lacks)
+            damaged = await self._send(study, upstream, packed, answer)
             packed = [one for one in packed if not await self._give_up_damaged(one, damaged)]
             await run(self._outbox.sent, [one.item for one in packed])
             answer = await self._offer(study, upstream, packed) if packed else OfferAnswer((), ())
@@ -281,15 +299,19 @@ class Forwarder:
     # -- contents --------------------------------------------------------------------------
 
     async def _send(
-        self, study: StudyRef, upstream: Upstream, packed: Sequence[Packed], lacks: Sequence[Digest]
+        self, study: StudyRef, upstream: Upstream, packed: Sequence[Packed], answer: OfferAnswer
     ) -> set[Digest]:
         """Send what is lacking; return what could not be sent since it is damaged here."""
         urgency = self._urgency_of(study)
         known = {digest: content for one in packed for digest, content in one.contents.items()}
-        wanted = [known[digest] for digest in lacks if digest in known]
+        wanted = [known[digest] for digest in answer.lacks if digest in known]
+        by_recipe = self.by_recipe if answer.recipes else None
+        pictures = {digest: picture for one in packed for digest, picture in one.pictures.items()}
         damaged: set[Digest] = set()
         for parcel in parcels(wanted):
             whole = [one for one in parcel if not await self._is_damaged(study, one, damaged)]
+            if by_recipe is not None and whole:
+                whole = await by_recipe.send(study, upstream, whole, pictures, urgency)
             if whole:
                 await upstream.send(study, whole[0].kind, self._stream(study, whole), urgency)
                 self._metrics.add(FORWARDED_BYTES, sum(one.length for one in whole), kind=whole[0].kind.name.lower())

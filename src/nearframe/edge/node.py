@@ -162,9 +162,10 @@ class Edge:
             told=self.tiering.told,
             pace=pace,
         )
+        self._packer = Packer(kept.catalogue, kept.store)
         self.forwarder = Forwarder(
             kept.outbox,
-            Packer(kept.catalogue, kept.store),
+            self._packer,
             self.upstreams,
             puller,
             urgency_of=self._urgency_of,
@@ -196,9 +197,11 @@ class Edge:
         # With recipes come all codecs and NumPy: what is held is served before they are imported.
         from nearframe.edge.bases import HeldBases
         from nearframe.edge.byrecipe import RecipeFetch
+        from nearframe.edge.recipesup import RecipesUp
 
         kept = self._kept
         bases = HeldBases(kept.store, kept.manifests, indexes, kept.sync, clock, self._others_of)
+        self.forwarder.by_recipe = RecipesUp(self._packer, self.upstreams.line, kept.cpu, kept.metrics)
         fetcher.recipes = RecipeFetch(self.upstreams, indexes, bases, kept.store, maker, kept.cpu, kept.metrics, clock)
 
     async def stop(self) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
+from nearframe.dicom.model import PixelDescription
 from nearframe.edge.outbox import Item
 from nearframe.edge.studyindex import Content
 from nearframe.errors import IntegrityError, NotFound
@@ -14,7 +16,10 @@ from nearframe.storage.ports import Catalogue, ContentKind, ContentStore, Instan
 from nearframe.wire.header import HeaderBlob
 from nearframe.wire.offer import NOT_IN_FILE, OfferedInstance
 
-__all__ = ["Content", "Packed", "Packer"]
+__all__ = ["Content", "Packed", "Packer", "Picture"]
+
+#: Transfer syntax of a frame, and how its pixels are described.
+Picture: TypeAlias = tuple[str, PixelDescription]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +29,7 @@ class Packed:
     item: Item
     offered: OfferedInstance
     contents: Mapping[Digest, Content]
+    pictures: Mapping[Digest, Picture]
 
 
 class Packer:
@@ -56,7 +62,11 @@ class Packer:
         contents |= {pieces[index]: lengths[pieces[index]] for index in sorted(in_file)}
         # The digest of a piece that is made from others counts for nothing: who has those makes it.
         offered = tuple(digest if index in in_file else NOT_IN_FILE for index, digest in enumerate(pieces))
-        return Packed(item, OfferedInstance(item.sop_instance_uid, record.hdr, record.file, offered), contents)
+        pictures: dict[Digest, Picture] = {}
+        if record.pixel is not None:
+            pictures = dict.fromkeys((enc for enc, _ in record.frames), (record.transfer_syntax_uid, record.pixel))
+        instance = OfferedInstance(item.sop_instance_uid, record.hdr, record.file, offered)
+        return Packed(item, instance, contents, pictures)
 
     def is_sound(self, study: StudyRef, content: Content) -> bool:
         """Return whether a content can be read; one that is damaged is marked so by trying."""
@@ -68,6 +78,10 @@ class Packer:
     def stream(self, study: StudyRef, content: Content) -> Iterator[bytes]:
         """Yield the bytes of a content."""
         return self._store.stream(study, content.digest)
+
+    def read(self, study: StudyRef, digest: Digest) -> bytes:
+        """Return a content."""
+        return self._store.read(study, digest)
 
     def _find(self, item: Item) -> InstanceRecord:
         for record in self._catalogue.list_versions(item.tenant, item.sop_instance_uid):

@@ -3,7 +3,8 @@
 ::
 
     POST /api/offers                      instances by digest -> recorded, or what is lacking
-    PUT  /api/studies/{study}/contents    what is lacking, each proved by its digest and kept at once
+    PUT  /api/studies/{study}/contents    what is lacking, each proved by its digest and kept at once;
+                                          with as=recipe frames as in `delta.sent`: those refused are named
     POST /api/offers                      the same again -> recorded
 
 Nothing is remembered between requests: a line that is cut anywhere is mended by offering
@@ -29,7 +30,7 @@ from typing import Final
 
 import zstandard
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from nearframe.context import Context
 from nearframe.dicomweb.ports import StoredInstance
@@ -51,6 +52,7 @@ from nearframe.intake.spool import Spooled
 from nearframe.metrics import OFFERED_INSTANCES, SYNC_TAKEN, SYNC_TAKEN_BYTES
 from nearframe.storage.ports import ContentKind, ContentStore, StudyRef
 from nearframe.sync.asked import json_body, study_of
+from nearframe.sync.recipesin import MAX_SENT_BYTES, follow
 from nearframe.sync.services import SyncServices, TakesIn
 from nearframe.units import KIB
 from nearframe.wire.contentstream import ContentStreamReader, Data, Event, Opened
@@ -94,15 +96,22 @@ async def put_contents(services: SyncServices, context: Context, request: Reques
     kind = _KINDS.get(request.query_params.get("kind", ""))
     if kind is None:
         raise MalformedRequest(f"kind is one of {', '.join(_KINDS)}")
+    by_recipe = request.query_params.get("as") == "recipe"
+    if by_recipe and (kind is not ContentKind.FRAME or services.recipes is None):
+        raise Refused("this node takes no such contents as recipes; send them as they are")
+    refused: list[str] = []
     mark = services.store.mark()
     in_use = takes.ingest.in_use
     await services.workers.run(in_use.begin, study)
     try:
-        kept = await _receive(services, takes, study, kind, request)
+        if by_recipe:
+            kept = await _receive_recipes(services, takes, study, request, refused)
+        else:
+            kept = await _receive(services, takes, study, kind, request)
         await services.workers.run(services.store.sync, mark)
     finally:
         in_use.end(study)
-    return Response(b'{"kept":%d}' % kept, headers={"Cache-Control": "no-store"}, media_type="application/json")
+    return JSONResponse({"kept": kept, "refused": refused}, headers={"Cache-Control": "no-store"})
 
 
 async def _receive(services: SyncServices, takes: TakesIn, study: StudyRef, kind: ContentKind, request: Request) -> int:
@@ -112,6 +121,28 @@ async def _receive(services: SyncServices, takes: TakesIn, study: StudyRef, kind
             if isinstance(event, Opened):
                 await _keep(services, takes, study, kind, event, events)
                 kept += 1
+    return kept
+
+
+async def _receive_recipes(
+    services: SyncServices, takes: TakesIn, study: StudyRef, request: Request, refused: list[str]
+) -> int:
+    """Keep the frames that recipes make; adds the digests of those that make none to `refused`."""
+    kept = 0
+    async with aclosing(_events(request, MAX_SENT_BYTES)) as events:
+        async for event in events:
+            if not isinstance(event, Opened):
+                continue
+            data = b"".join([chunk async for chunk in _bytes_of(events)])
+            made = await follow(services, event.digest, data)
+            if made is None:
+                refused.append(event.digest.hex())
+                continue
+            append = services.store.append
+            await services.workers.run(append, study, ContentKind.FRAME, event.digest, len(made), [made])
+            services.metrics.add(SYNC_TAKEN, kind="frame")
+            services.metrics.add(SYNC_TAKEN_BYTES, len(made), kind="frame")
+            kept += 1
     return kept
 
 
@@ -151,7 +182,7 @@ class _Desk:
             self.services.metrics.add(OFFERED_INSTANCES, answer=answered.stand.value)
         if any(answered.stand is Stand.RECORDED for answered in answers):
             self.takes.freshness.changed(self.study)
-        return OfferAnswer(answers, tuple(lacks))
+        return OfferAnswer(answers, tuple(lacks), recipes=self.services.recipes is not None)
 
     async def _archived(
         self, instances: Sequence[OfferedInstance], answers: Sequence[Answered]

@@ -9,17 +9,20 @@ from typing import Final, TypeAlias
 from nearframe.cache.singleflight import SingleFlight
 from nearframe.cache.sizedlru import SizedLRU
 from nearframe.context import Context
+from nearframe.delta.apply import make
 from nearframe.delta.choose import OPERATIONS, choose
 from nearframe.delta.evidence import Candidate, Evidence, known_frames
 from nearframe.delta.frame import FrameForm
 from nearframe.delta.rates import Rates
-from nearframe.errors import MalformedRequest, NotFound
+from nearframe.delta.sent import decode_sent
+from nearframe.errors import LimitExceeded, MalformedRequest, NotFound
 from nearframe.ids import Digest, sha256
 from nearframe.query.contents import ContentReader
 from nearframe.query.manifests import Manifests
 from nearframe.query.workers import Workers
 from nearframe.storage.ports import ContentStore, StudyRef
 from nearframe.units import MIB
+from nearframe.wire.framerecipe import Operation
 from nearframe.wire.manifest import Manifest
 from nearframe.wire.recipeask import Proposal
 
@@ -93,6 +96,19 @@ class RecipeBook:
         data = chosen.recipe.encode()
         self._kept.put(key, data, len(data))
         return data
+
+    async def follow(self, enc: Digest, sent: bytes) -> tuple[Operation, bytes]:
+        """Return the operation and the frame that `delta.sent` describes, proved.
+
+        Raises
+        ------
+        IntegrityError, RequestError
+            If none with this digest comes out of it.
+        """
+        form, recipe = await self._cpu.run(decode_sent, enc, sent)
+        if form.length > MAX_FRAME_BYTES:
+            raise LimitExceeded("bytes of a frame that is sent as a recipe", MAX_FRAME_BYTES, form.length)
+        return recipe.operation, await self._cpu.run(make, recipe, form, ())
 
     async def _candidate(self, context: Context, proposal: Proposal) -> Candidate | None:
         """Return what is proposed if the receiver may read it, and it is known here."""

@@ -89,10 +89,17 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class OfferAnswer:
-    """One `Answered` for each instance, in order, and the contents that are lacking."""
+    """One `Answered` for each instance, in order, and the contents that are lacking.
+
+    Attributes
+    ----------
+    recipes
+        True if frames may be sent as recipes (`delta.sent`).
+    """
 
     instances: tuple[Answered, ...]
     lacks: tuple[Digest, ...]
+    recipes: bool = False
 
 
 def encode_offer(offer: Offer) -> bytes:
@@ -136,7 +143,7 @@ def encode_answer(answer: OfferAnswer) -> bytes:
         }
         for one in answer.instances
     ]
-    return dump_json({"instances": instances, "lacks": _joined(answer.lacks)})
+    return dump_json({"instances": instances, "lacks": _joined(answer.lacks), "recipes": answer.recipes})
 
 
 def read_answer(document: Mapping[str, Any]) -> OfferAnswer:
@@ -152,7 +159,7 @@ def read_answer(document: Mapping[str, Any]) -> OfferAnswer:
             )
             for one in document["instances"]
         )
-        return OfferAnswer(instances, _parted(document["lacks"]))
+        return OfferAnswer(instances, _parted(document["lacks"]), document.get("recipes") is True)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise MalformedRequest("the answer to an offer cannot be read") from error
 

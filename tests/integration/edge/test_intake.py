@@ -8,6 +8,7 @@ import json
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,20 @@ import pytest
 from nearframe import tasks
 from nearframe.cli import main
 from nearframe.context import Urgency
+from nearframe.delta.frame import FrameForm
+from nearframe.delta.sent import encode_sent
+from nearframe.edge import recipesup
 from nearframe.edge.upstream import Upstream
-from nearframe.metrics import SYNC_TAKEN, SYNC_TAKEN_BYTES
+from nearframe.metrics import (
+    FORWARDED_BYTES,
+    RECIPES_FOLLOWED,
+    RECIPES_REFUSED,
+    RECIPES_SENT,
+    SYNC_TAKEN,
+    SYNC_TAKEN_BYTES,
+)
 from nearframe.storage.ports import StudyRef
+from nearframe.wire.framerecipe import FrameRecipe
 from nearframe.wire.offer import Offer, OfferAnswer
 from tests.archive import sample
 from tests.integration.edge.nodes import Node, edge_node, origin_node, until, until_shows
@@ -311,3 +323,41 @@ def _files(folder: Path) -> list[bytes]:
     """Return the objects in a folder, without the index of a disc (Media Storage Directory Storage)."""
     found = [path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()]
     return [data for data in found if data[128:132] == b"DICM" and b"1.2.840.10008.1.3.10" not in data[:512]]
+
+
+async def test_native_frames_go_up_as_recipes(site: Site) -> None:
+    files = ct_series(3, rows=128)
+    native_bytes = 3 * 128 * 128 * 2
+    async with site.origin() as origin, site.edge() as edge:
+        await edge.store(files)
+        await until_forwarded(edge, 3)
+        await check_same(edge, origin, files)
+        assert edge.metrics.value(RECIPES_SENT, operation="coded") == 3
+        assert edge.metrics.value(FORWARDED_BYTES, kind="frame") < native_bytes / 2
+        assert origin.metrics.value(RECIPES_FOLLOWED, operation="coded") == 3
+        assert origin.metrics.value(SYNC_TAKEN, kind="frame") == 3
+
+
+async def test_a_recipe_that_is_refused_is_sent_as_it_is(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = ct_series(2, rows=128)
+
+    def another(form: FrameForm, recipe: FrameRecipe) -> bytes:
+        return encode_sent(form, replace(recipe, parameters=(*recipe.parameters[:2], 1)))
+
+    monkeypatch.setattr(recipesup, "encode_sent", another)
+    async with site.origin() as origin, site.edge() as edge:
+        await edge.store(files)
+        await until_forwarded(edge, 2)
+        await check_same(edge, origin, files)
+        assert origin.metrics.value(RECIPES_REFUSED, operation="sent", reason="digest") == 2
+        assert edge.metrics.value(RECIPES_SENT, operation="coded") == 0
+
+
+@pytest.mark.parametrize("who", ["origin", "edge"])
+async def test_a_site_without_recipes(site: Site, who: str) -> None:
+    files = ct_series(2, rows=128)
+    async with site.origin(recipes=who != "origin") as origin, site.edge(recipes=who != "edge") as edge:
+        await edge.store(files)
+        await until_forwarded(edge, 2)
+        await check_same(edge, origin, files)
+        assert edge.metrics.value(FORWARDED_BYTES, kind="frame") == 2 * 128 * 128 * 2

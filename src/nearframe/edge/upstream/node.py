@@ -18,7 +18,7 @@ from nearframe.edge.turns import Direction, User
 from nearframe.edge.upstream.exchange import TENANT_HEADER, Exchanges, Opened, raise_for_status
 from nearframe.edge.upstream.feed import FeedAnswer, read_page
 from nearframe.errors import LimitExceeded, MalformedRequest, UpstreamError, UpstreamUnavailable
-from nearframe.ids import Digest
+from nearframe.ids import Digest, parse_digest
 from nearframe.metrics import UPSTREAM_ITEMS
 from nearframe.storage.ports import ContentKind, StudyRef
 from nearframe.sync.directory import Listed, read_listed
@@ -253,20 +253,30 @@ class Upstream(Exchanges):
         except MalformedRequest as error:
             raise UpstreamError("the upstream's answer to an offer cannot be read") from error
 
-    async def send(self, study: StudyRef, kind: ContentKind, stream: AsyncIterator[bytes], urgency: Urgency) -> None:
+    async def send(
+        self,
+        study: StudyRef,
+        kind: ContentKind,
+        stream: AsyncIterator[bytes],
+        urgency: Urgency,
+        *,
+        by_recipe: bool = False,
+    ) -> frozenset[Digest]:
         """Send contents of one kind, framed as in `wire.contentstream`; on return they are durable upstream.
 
-        Headers are compressed on the way: each is much like those before.
+        Headers are compressed on the way: each is much like those before. Returns what was refused
+        of frames that were sent as recipes.
         """
         headers = {TENANT_HEADER: study.tenant, "Content-Type": contentstream.MEDIA_TYPE}
         if kind is ContentKind.HEADER:
             headers["Content-Encoding"] = "zstd"
             stream = _compressed(stream)
-        target = f"{_path(study, 'contents')}?kind={kind.name.lower()}"
+        target = f"{_path(study, 'contents')}?kind={kind.name.lower()}{'&as=recipe' if by_recipe else ''}"
         body = self._in_turns(stream, urgency)
         async with self.exchange("PUT", target, headers=headers, body=body, first_byte_s=None) as sent:
             raise_for_status(sent.status)
-            await self.read(sent, "offer", 0, MAX_DOCUMENT_BYTES)
+            answer = await self.read(sent, "offer", 0, MAX_DOCUMENT_BYTES)
+        return _refused(answer) if by_recipe else frozenset()
 
     async def _in_turns(self, stream: AsyncIterator[bytes], urgency: Urgency) -> AsyncIterator[bytes]:
         """Yield a stream in pieces, each when it is its turn on the line."""
@@ -333,6 +343,13 @@ async def _part(chunks: AsyncIterator[bytes], start: int, stop: int | None) -> A
         at += len(chunk)
         if stop is not None and at >= stop:
             return
+
+
+def _refused(answer: bytes) -> frozenset[Digest]:
+    try:
+        return frozenset(parse_digest(text) for text in load_json(answer)["refused"])
+    except (KeyError, TypeError, ValueError, AttributeError, MalformedRequest) as error:
+        raise UpstreamError("the upstream does not say which recipes it refused") from error
 
 
 async def _compressed(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
