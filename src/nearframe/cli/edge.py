@@ -133,7 +133,9 @@ def run_route(options: argparse.Namespace) -> int:
         print_json(found)
     elif options.explain is None:
         print_table(
-            None, ("rule>", "class", "when"), ((one["rule"] or "-", one["class"], one["when"]) for one in found)
+            None,
+            ("rule>", "class", "recipes", "when"),
+            ((one["rule"] or "-", one["class"], "yes" if one["recipes"] else "no", one["when"]) for one in found),
         )
     else:
         _print_explanation(found)

@@ -7,6 +7,7 @@ that was asked for, or it counts as refused and the frame is asked for as it is.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
@@ -47,6 +48,8 @@ class RecipeFetch:
     ----------
     cpu
         Threads for codecs.
+    allowed
+        Returns whether frames of a study may come as recipes.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class RecipeFetch:
         cpu: Workers,
         metrics: Metrics,
         clock: Clock,
+        allowed: Callable[[StudyRef], Awaitable[bool]],
     ) -> None:
         self._upstream = upstream
         self._indexes = indexes
@@ -68,6 +72,7 @@ class RecipeFetch:
         self._cpu = cpu
         self._metrics = metrics
         self._clock = clock
+        self._allowed = allowed
         self._ask_at = 0.0
 
     async def bring(self, study: StudyRef, content: Content, flight: Flight) -> bytes | None:
@@ -83,7 +88,7 @@ class RecipeFetch:
         form = index.form(content.digest) if twins is None else twins.form
         if form is None or content.length < MIN_BYTES or form.length > MAX_BYTES:
             return None
-        if self._clock.monotonic() < self._ask_at:
+        if self._clock.monotonic() < self._ask_at or not await self._allowed(study):
             return None
         try:
             bases = await self._bases.of(study)

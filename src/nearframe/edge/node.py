@@ -201,8 +201,20 @@ class Edge:
 
         kept = self._kept
         bases = HeldBases(kept.store, kept.manifests, indexes, kept.sync, clock, self._others_of)
-        self.forwarder.by_recipe = RecipesUp(self._packer, self.upstreams.line, kept.cpu, kept.metrics)
-        fetcher.recipes = RecipeFetch(self.upstreams, indexes, bases, kept.store, maker, kept.cpu, kept.metrics, clock)
+        self.forwarder.by_recipe = RecipesUp(
+            self._packer, self.upstreams.line, kept.cpu, kept.metrics, self.tiering.allows_recipes
+        )
+        fetcher.recipes = RecipeFetch(
+            self.upstreams,
+            indexes,
+            bases,
+            kept.store,
+            maker,
+            kept.cpu,
+            kept.metrics,
+            clock,
+            self.tiering.allows_recipes,
+        )
 
     async def stop(self) -> None:
         """Stop following and fetching; what was begun is cut and done again another time."""

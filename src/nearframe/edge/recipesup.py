@@ -8,7 +8,7 @@ came.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
 from nearframe import tasks
@@ -40,13 +40,23 @@ class RecipesUp:
     ----------
     cpu
         Threads for codecs.
+    allowed
+        Returns whether frames of a study may go as recipes.
     """
 
-    def __init__(self, packer: Packer, line: Line, cpu: Workers, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        packer: Packer,
+        line: Line,
+        cpu: Workers,
+        metrics: Metrics,
+        allowed: Callable[[StudyRef], Awaitable[bool]],
+    ) -> None:
         self._packer = packer
         self._line = line
         self._cpu = cpu
         self._metrics = metrics
+        self._allowed = allowed
 
     async def send(
         self,
@@ -63,7 +73,7 @@ class RecipesUp:
             if one.kind is ContentKind.FRAME and one.digest in pictures and MIN_BYTES <= one.length <= MAX_BYTES
         }
         worth = [form for form in forms.values() if form.is_native or jxl.is_jpeg(form)]
-        if not worth:
+        if not worth or not await self._allowed(study):
             return list(parcel)
         sent: dict[Digest, tuple[str, int]] = {}
         stream = self._stream(study, worth, sent)

@@ -12,6 +12,11 @@ conditions hold decides::
     class = "bulk"
     peer = "10.1.9.0/24"          # the research group's exports
 
+    [[route]]
+    class = "routine"
+    institution = "reference lab"
+    recipes = false               # frames of these studies cross the line as they are
+
 Conditions on the study (`STUDY_CONDITIONS`) hold for every request for it, and for what is
 fetched before anybody asks. Those on the request (`REQUEST_CONDITIONS`) only say how urgent
 that one request is. Patterns take ``*`` and ``?``, whatever the case; a list means any of them.
@@ -85,12 +90,21 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One row of the table; `number` counts from one, 0 is what holds where no rule does."""
+    """One row of the table.
+
+    Attributes
+    ----------
+    number
+        Counts from one, 0 is what holds where no rule does.
+    recipes
+        False if frames of the studies that it decides about cross the line as they are.
+    """
 
     number: int
     urgency: Urgency
     conditions: tuple[Condition, ...] = ()
     name: str = ""
+    recipes: bool = True
 
     @property
     def is_of_requests(self) -> bool:
@@ -134,6 +148,8 @@ class RouteTable:
         self._of_studies = tuple(rule for rule in self.rules if not rule.is_of_requests)
         #: False where asking about a request tells no more than asking about its study.
         self.looks_at_requests = len(self._of_studies) < len(self.rules)
+        #: False where no rule says anything about recipes.
+        self.looks_at_recipes = not all(rule.recipes for rule in self._of_studies)
         ages = {condition.age for rule in self._of_studies for condition in rule.conditions}
         self._ages = sorted(age for age in ages if age is not None)
 
@@ -183,9 +199,12 @@ def _rule(number: int, table: Mapping[str, object]) -> Rule:
     name = table.get("name", "")
     if not isinstance(name, str):
         raise ConfigurationError(f"{place}: name is a text")
+    recipes = table.get("recipes", True)
+    if not isinstance(recipes, bool):
+        raise ConfigurationError(f"{place}: recipes is true or false")
     conditions: list[Condition] = []
     for key, value in table.items():
-        if key in ("class", "name"):
+        if key in ("class", "name", "recipes"):
             continue
         if key not in _READERS:
             raise ConfigurationError(f"{place}: no condition is called {key}{_did_you_mean(key)}")
@@ -193,7 +212,10 @@ def _rule(number: int, table: Mapping[str, object]) -> Rule:
             conditions.append(Condition(key, _written(value), _READERS[key](value)))
         except (ValueError, TypeError) as error:
             raise ConfigurationError(f"{place}: {key} cannot be {value!r}: {error}") from error
-    return Rule(number, urgency, tuple(conditions), name)
+    rule = Rule(number, urgency, tuple(conditions), name, recipes)
+    if rule.is_of_requests and not recipes:
+        raise ConfigurationError(f"{place}: recipes = false is of studies, and this rule looks at requests")
+    return rule
 
 
 def _urgency(value: object, place: str) -> Urgency:

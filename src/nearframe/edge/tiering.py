@@ -17,7 +17,7 @@ from nearframe.edge.fetch import Fetcher
 from nearframe.edge.keeper import Keeper
 from nearframe.edge.keptstore import KeptStore
 from nearframe.edge.prefetch import Prefetch, priors_of
-from nearframe.edge.routes import RouteTable
+from nearframe.edge.routes import Asked, RouteTable
 from nearframe.edge.studyindex import StudyIndexes
 from nearframe.edge.tiers import FILE_NAME, Consult, StudyTier, TierFile
 from nearframe.errors import NearframeError, NotFound
@@ -200,6 +200,13 @@ class Tiering:
             "consults": self.keeper.open_consults,
             "prefetching": 0 if self.prefetch is None else len(self.prefetch),
         }
+
+    async def allows_recipes(self, study: StudyRef) -> bool:
+        """Return whether frames of a study may cross the line as recipes; raises `NotFound`."""
+        table = self.keeper.table
+        if not table.looks_at_recipes:
+            return True
+        return table.decide(Asked(await self.keeper.facts(study), self.keeper.local_now)).recipes
 
     def _measure(self) -> None:
         state = self.status()

@@ -361,3 +361,13 @@ async def test_a_site_without_recipes(site: Site, who: str) -> None:
         await until_forwarded(edge, 2)
         await check_same(edge, origin, files)
         assert edge.metrics.value(FORWARDED_BYTES, kind="frame") == 2 * 128 * 128 * 2
+
+
+async def test_a_route_whose_frames_go_as_they_are(site: Site) -> None:
+    files = ct_series(2, rows=128)
+    plain = ({"class": "routine", "modality": "CT", "recipes": False},)
+    async with site.origin() as origin, site.edge(route=plain) as edge:
+        await edge.store(files)
+        await until_forwarded(edge, 2)
+        await check_same(edge, origin, files)
+        assert edge.metrics.value(FORWARDED_BYTES, kind="frame") == 2 * 128 * 128 * 2

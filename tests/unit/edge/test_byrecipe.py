@@ -94,9 +94,21 @@ class Setup:
         manifests = Manifests(edge.catalogue, self.workers, 1_000_000)
         bases = HeldBases(edge.store, manifests, indexes, self.workers, self.clock, lambda _: [STUDY])
         maker = FrameMaker(self.workers, self.metrics)
+        self.is_allowed = True
         self.fetch = RecipeFetch(
-            cast("Upstreams", self.upstream), indexes, bases, edge.store, maker, self.workers, self.metrics, self.clock
+            cast("Upstreams", self.upstream),
+            indexes,
+            bases,
+            edge.store,
+            maker,
+            self.workers,
+            self.metrics,
+            self.clock,
+            self.allowed,
         )
+
+    async def allowed(self, study: StudyRef) -> bool:
+        return self.is_allowed
 
     def _form(self, edge: Shelves, study: StudyRef) -> FrameForm:
         (record,) = edge.catalogue.list_instances(study)
@@ -168,5 +180,11 @@ async def test_a_lost_line_leaves_it_to_the_plain_way(setup: Setup) -> None:
 
 async def test_what_is_short_is_not_asked_for(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(byrecipe, "MIN_BYTES", setup.form.length + 1)
+    assert await setup.bring() is None
+    assert not setup.upstream.asked
+
+
+async def test_a_study_whose_rule_forbids_it_is_not_asked_for(setup: Setup) -> None:
+    setup.is_allowed = False
     assert await setup.bring() is None
     assert not setup.upstream.asked

@@ -110,3 +110,17 @@ def test_any_table_is_read_or_refused(tables: list[dict[str, object]]) -> None:
     except ConfigurationError:
         return
     assert table.decide(Asked(CT, NOW, RequestFacts("::1", "/"))).urgency in Urgency
+
+
+def test_a_rule_of_studies_may_forbid_recipes() -> None:
+    table = RouteTable.parse([{"class": "stat", "modality": "CT", "recipes": False}])
+    assert table.looks_at_recipes
+    assert not table.decide(Asked(CT, NOW)).recipes
+    assert table.decide(Asked(StudyFacts(), NOW)).recipes
+    assert not RouteTable.parse(RULES).looks_at_recipes
+
+
+@pytest.mark.parametrize("bad", [{"recipes": "no"}, {"recipes": False, "peer": "10.0.0.1"}])
+def test_where_recipes_cannot_be_forbidden(bad: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match="recipes"):
+        RouteTable.parse([{"class": "stat", **bad}])
