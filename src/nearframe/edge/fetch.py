@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
@@ -27,6 +27,7 @@ from nearframe.cache.budget import Budget
 from nearframe.cache.flight import Flight, Flights, MemoryShelf, Shelf
 from nearframe.context import Urgency
 from nearframe.edge.line import Transfer
+from nearframe.edge.onitsway import Room, ScratchShelf
 from nearframe.edge.pieces import Pieces
 from nearframe.edge.strands import Wanted
 from nearframe.edge.studyindex import Content
@@ -37,13 +38,12 @@ from nearframe.ids import Digest
 from nearframe.metrics import EDGE_INTEGRITY_FAILURES, EDGE_NOT_KEPT, Metrics
 from nearframe.query.workers import Workers
 from nearframe.storage.ports import Buffer, ContentKind, StudyRef
-from nearframe.storage.scratch import ScratchFile, ScratchFolder
+from nearframe.storage.scratch import ScratchFolder
 from nearframe.units import MIB
 from nearframe.wire.contentstream import Absent, Data, Opened
 
 _Key: TypeAlias = tuple[StudyRef, Digest]
 
-_SCRATCH_CHUNK_BYTES = MIB
 _TRIES = 2  # a content that does not match its digest is asked for once more
 _log = log.logger(__name__)
 
@@ -189,7 +189,7 @@ class Fetcher:
 
     async def _bring(self, flight: Flight, study: StudyRef, content: Content, user: User) -> None:
         """Bring a content home: whole, proved, kept."""
-        room = _Room(self._memory, self.limits)
+        room = Room(self._memory, self.limits.patience_s)
         try:
             if content.length <= self.limits.large_bytes:
                 await room.reserve(content.length)
@@ -209,7 +209,7 @@ class Fetcher:
         finally:
             room.leave()
 
-    async def _fill(self, flight: Flight, wanted: Wanted, room: _Room) -> None:
+    async def _fill(self, flight: Flight, wanted: Wanted, room: Room) -> None:
         """Append all of a content, going on where a lost connection left it."""
 
         async def begin(length: int) -> None:
@@ -228,9 +228,9 @@ class Fetcher:
                     self.line.resumed()
                 await asyncio.sleep(self.limits.pause_s * failures * (0.5 + self._rng.random() / 2))
 
-    async def _shelf(self, length: int, room: _Room) -> Shelf:
+    async def _shelf(self, length: int, room: Room) -> Shelf:
         if length > self.limits.large_bytes:
-            return _ScratchShelf(await self._workers.run(self._scratch.open), self._workers)
+            return ScratchShelf(await self._workers.run(self._scratch.open), self._workers)
         await room.reserve(length)
         return MemoryShelf(room.enter())
 
@@ -262,7 +262,7 @@ class Fetcher:
         return came
 
     async def _begin_small(self, flight: Flight, length: int) -> None:
-        room = _Room(self._memory, self.limits)
+        room = Room(self._memory, self.limits.patience_s)
         try:
             await room.reserve(length)
             flight.begin(length, MemoryShelf(room.enter()))
@@ -304,57 +304,8 @@ class Fetcher:
         match flight.shelf:
             case MemoryShelf(data=data):
                 source: Iterable[Buffer] = [data]
-            case _ScratchShelf() as shelf:
+            case ScratchShelf() as shelf:
                 source = shelf.read_back(flight.written)
             case _:
                 raise AssertionError("a flight that is proved has its bytes somewhere")
         self._store.append(study, content.kind, content.digest, flight.written, source)
-
-
-class _Room:
-    """Memory reserved for one content, given back when the last who needs it leaves."""
-
-    def __init__(self, memory: Budget, limits: FetchLimits) -> None:
-        self._memory = memory
-        self._patience_s = limits.patience_s
-        self._reserved = 0
-        self._users = 1
-
-    async def reserve(self, size_bytes: int) -> None:
-        """Wait until there is room for so much in all; raises `Busy`."""
-        more = size_bytes - self._reserved
-        if more > 0:
-            await self._memory.reserve(more, self._patience_s)
-            self._reserved += more
-
-    def enter(self) -> Callable[[], None]:
-        """Count another user; return what it calls to leave."""
-        self._users += 1
-        return self.leave
-
-    def leave(self) -> None:
-        self._users -= 1
-        if not self._users:
-            self._memory.release(self._reserved)
-
-
-class _ScratchShelf:
-    """The bytes of a large content, encrypted on the disk."""
-
-    def __init__(self, file: ScratchFile, workers: Workers) -> None:
-        self._file = file
-        self._workers = workers
-
-    async def append(self, data: bytes) -> None:
-        await self._workers.run(self._file.write, data)
-
-    async def read(self, start: int, stop: int) -> bytes:
-        return await self._workers.run(self._file.read, start, stop - start)
-
-    def read_back(self, length: int) -> Iterator[bytes]:
-        """Yield everything; for a worker thread."""
-        for at in range(0, length, _SCRATCH_CHUNK_BYTES):
-            yield self._file.read(at, min(_SCRATCH_CHUNK_BYTES, length - at))
-
-    def close(self) -> None:
-        self._file.close()

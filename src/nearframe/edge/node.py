@@ -33,10 +33,11 @@ from nearframe.edge.making import FrameMaker
 from nearframe.edge.outbox import Outbox, State
 from nearframe.edge.packing import Packer
 from nearframe.edge.passthrough import PassStoresOn
-from nearframe.edge.pull import Replica, StudyPuller
+from nearframe.edge.pull import StudyPuller
 from nearframe.edge.readahead import ReadAhead
 from nearframe.edge.reader import EdgeContentReader
 from nearframe.edge.renditions import UpstreamRenditions
+from nearframe.edge.replica import Replica
 from nearframe.edge.studyindex import StudyIndexes
 from nearframe.edge.tiering import Tiering
 from nearframe.edge.upstream import Timeouts, Upstream, Upstreams

@@ -11,7 +11,8 @@ from typing import cast
 import pytest
 
 from nearframe.clock import ManualClock
-from nearframe.edge.pull import Pulled, Replica, StudyPuller, is_behind
+from nearframe.edge.pull import Pulled, StudyPuller, is_behind
+from nearframe.edge.replica import Replica
 from nearframe.edge.upstream import Upstream
 from nearframe.errors import IntegrityError, NotFound, UpstreamError
 from nearframe.ids import Digest
