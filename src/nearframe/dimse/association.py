@@ -213,12 +213,22 @@ class Association:
         most = self.agreement.max_send_bytes if self.agreement else 0
         async with self._sending:
             waiting: list[Buffer] = []
-            async for pdu in data_pdus(context.context_id, command.encode(), data, most):
-                waiting += pdu
-                if sum(map(len, waiting)) >= _LARGEST_WRITE:
-                    await self._write(waiting)
-                    waiting = []
-            await self._write(waiting)
+            is_begun = False
+            try:
+                async for pdu in data_pdus(context.context_id, command.encode(), data, most):
+                    waiting += pdu
+                    if sum(map(len, waiting)) >= _LARGEST_WRITE:
+                        is_begun = True
+                        await self._write(waiting)
+                        waiting = []
+                is_begun = True
+                await self._write(waiting)
+            except BaseException:
+                # The rest of a data set cannot be read, or nobody waits for it any more: the peer
+                # would take the next message for more of it.
+                if is_begun and self.is_open:
+                    self.abort("a message of ours could not be finished")
+                raise
 
     @contextmanager
     def at_work(self) -> Iterator[None]:

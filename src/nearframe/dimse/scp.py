@@ -58,10 +58,11 @@ class Provider:
         under_way: set[asyncio.Task[Any]] = set()
         try:
             while True:
-                await room.acquire()
+                # First read, then wait: what comes may be an answer that the operation under way waits for (C-GET).
                 message = await _next_request(session)
                 if message is None:
                     break
+                await room.acquire()
                 with association.at_work():
                     rest = await self._read(session, message)
                 task = tasks.spawn(_finish(session, message, rest), name="operation")
