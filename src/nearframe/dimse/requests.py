@@ -6,12 +6,18 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import Final
 
 from nearframe.dimse.association import Association, Buffer, Message
-from nearframe.dimse.command import Command, CommandField, Field, Priority, Value
+from nearframe.dimse.command import NO_DATA_SET, Command, CommandField, Field, Priority, Value
 from nearframe.dimse.negotiation import Context
 from nearframe.dimse.status import Status
 from nearframe.errors import AssociationLost, NotAcceptable, UpstreamTimeout
+
+#: Requests about an instance that the peer has; the others name the one that they bring (PS3.7 Tables 10.3-1 to 11).
+_OF_THE_PEERS: Final = frozenset(
+    {CommandField.N_GET_RQ, CommandField.N_SET_RQ, CommandField.N_ACTION_RQ, CommandField.N_DELETE_RQ}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +93,15 @@ class Requests:
         fields: dict[Field, Value],
         data: Buffer | AsyncIterable[Buffer] | None = None,
     ) -> AsyncGenerator[Answer, None]:
-        """Send a request, and yield its answers; the last is the first that is not pending."""
+        """Send a request, and yield its answers; the last is the first that is not pending.
+
+        Who closes this before the last cancels the rest (C-CANCEL); answers on their way are dropped.
+        """
         message_id = self._next_id()
         waiting: asyncio.Queue[Answer | AssociationLost] = asyncio.Queue()
         self._waiting[message_id] = waiting
-        own: dict[Field, Value] = {Field.AFFECTED_SOP_CLASS_UID: context.abstract_syntax}
+        own: dict[Field, Value] = {_class_field(kind): context.abstract_syntax}
+        is_pending = False
         try:
             request = Command.request(kind, message_id, {**own, **fields}, has_data=data is not None)
             await self.association.send(context, request, data)
@@ -102,6 +112,8 @@ class Requests:
                 yield answer
         finally:
             del self._waiting[message_id]
+            if is_pending and self.association.is_open:
+                await self._cancel(context, message_id)
 
     async def take(self, message: Message) -> None:
         """Give an answer to who waits for it; nobody may any more."""
@@ -113,6 +125,14 @@ class Requests:
         """Tell everybody who waits that no answer will come."""
         for waiting in self._waiting.values():
             waiting.put_nowait(over)
+
+    async def _cancel(self, context: Context, message_id: int) -> None:
+        fields: dict[Field, Value] = {
+            Field.COMMAND_FIELD: CommandField.C_CANCEL_RQ,
+            Field.MESSAGE_ID_BEING_RESPONDED_TO: message_id,
+            Field.COMMAND_DATA_SET_TYPE: NO_DATA_SET,
+        }
+        await self.association.send(context, Command(fields))
 
     def _next_id(self) -> int:
         self._last_id = self._last_id % 0xFFFF + 1
@@ -127,3 +147,7 @@ class Requests:
         if isinstance(found, AssociationLost):
             raise found
         return found
+
+
+def _class_field(kind: CommandField) -> Field:
+    return Field.REQUESTED_SOP_CLASS_UID if kind in _OF_THE_PEERS else Field.AFFECTED_SOP_CLASS_UID

@@ -11,12 +11,13 @@ from typing import Final
 
 from nearframe import tasks
 from nearframe.dicom.transfersyntax import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from nearframe.dimse import words
 from nearframe.dimse.association import Association, Buffer
 from nearframe.dimse.channel import Timeouts
 from nearframe.dimse.command import Command, CommandField
-from nearframe.dimse.items import Proposed, Role, UserInformation
+from nearframe.dimse.items import ContextResult, Proposed, Role, UserInformation
 from nearframe.dimse.negotiation import Agreement, Context
-from nearframe.dimse.pdu import AssociateAC, AssociateRJ, AssociateRQ
+from nearframe.dimse.pdu import AssociateAC, AssociateRJ, AssociateRQ, RejectResult
 from nearframe.dimse.requests import Requests
 from nearframe.dimse.scp import Operation, Session
 from nearframe.errors import AssociationLost, Refused, UpstreamTimeout, UpstreamUnavailable
@@ -50,12 +51,17 @@ class User:
 
     Parameters
     ----------
+    proposed
+        The presentation contexts that we asked for.
     on_request
         Serves what the peer asks on this association: C-STORE within C-GET, for one.
     """
 
-    def __init__(self, association: Association, on_request: Operation | None = None) -> None:
+    def __init__(
+        self, association: Association, proposed: Sequence[Proposed] = (), on_request: Operation | None = None
+    ) -> None:
         self.association = association
+        self._proposed = proposed
         self.requests = Requests(association)
         self._session = Session(association, self.requests)
         self._on_request = on_request
@@ -82,6 +88,15 @@ class User:
         """
         context = self.requests.context(sop_class_uid, transfer_syntax_uid)
         return await self.requests.store(context, sop_instance_uid, data)
+
+    def why_not(self, abstract_syntax: str, transfer_syntax: str) -> str:
+        """Return why the peer did not accept a context, in words."""
+        agreement = self.association.agreement
+        results = {one.context_id: one.result for one in agreement.answer.results} if agreement else {}
+        for asked in self._proposed:
+            if asked.abstract_syntax == abstract_syntax and transfer_syntax in asked.transfer_syntaxes:
+                return words.context_result(results.get(asked.context_id, ContextResult.NO_REASON))
+        return "it was not asked whether it does"
 
     async def close(self) -> None:
         """Release the association."""
@@ -127,7 +142,7 @@ async def associate(
     Raises
     ------
     UpstreamUnavailable
-        If the peer cannot be reached.
+        If the peer cannot be reached, or takes no association for now.
     Refused
         If it rejects the association.
     """
@@ -142,11 +157,12 @@ async def associate(
         association.abort()
         raise UpstreamTimeout("the DICOM peer does not answer a request for an association") from None
     if isinstance(answer, AssociateRJ):
-        raise Refused(f"the DICOM peer rejects the association: {answer}")
+        why = f"the DICOM peer rejects the association: {words.rejection(answer)}"
+        raise Refused(why) if answer.result == RejectResult.PERMANENT else UpstreamUnavailable(why)
     assert isinstance(answer, AssociateAC)  # noqa: S101 - a requestor gets nothing else
     association.agreement = _agreement(proposed, answer)
     association.channel.widen()
-    held = User(association, on_request)
+    held = User(association, proposed, on_request)
     try:
         yield held
     except BaseException:

@@ -154,7 +154,7 @@ async def test_a_refused_object_is_skipped_and_the_next_is_served() -> None:
 async def test_an_unknown_title_is_told_why() -> None:
     async with site() as archive:
         peer = Peer(archive.peer.host, archive.peer.port, "NOBODY", "CT")
-        with pytest.raises(Refused, match="called ae title not recognized"):
+        with pytest.raises(Refused, match="called by is not its own"):
             async with associate(peer, CONTEXTS):
                 pass
 
@@ -169,7 +169,7 @@ async def test_a_peer_that_is_not_there() -> None:
 
 async def test_no_more_associations_than_allowed() -> None:
     async with site(limits=ServerLimits(associations=1)) as archive, associate(archive.peer, CONTEXTS) as user:
-        with pytest.raises(Refused, match="temporary congestion, for now"):
+        with pytest.raises(UpstreamUnavailable, match="it is busy: try again"):
             async with associate(archive.peer, CONTEXTS):
                 pass
         assert await user.echo() == Status.SUCCESS

@@ -1,0 +1,107 @@
+"""What a peer says, in words for a person: why an association is rejected, what a status means, and what to do."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from nearframe.dimse.command import Command, Field
+from nearframe.dimse.items import ContextResult
+from nearframe.dimse.pdu import AssociateRJ, Rejection, RejectResult
+from nearframe.dimse.status import Status
+
+_REJECTIONS: Final = {
+    Rejection.NO_REASON: "it gives no reason; often an AE title or an address that it does not know",
+    Rejection.APPLICATION_CONTEXT_NOT_SUPPORTED: "it does not speak DICOM's application context",
+    Rejection.CALLING_AE_TITLE_NOT_RECOGNIZED: (
+        "it does not know our AE title, or not from this address: have it configured there"
+    ),
+    Rejection.CALLED_AE_TITLE_NOT_RECOGNIZED: "the AE title that it was called by is not its own",
+    Rejection.PROTOCOL_VERSION_NOT_SUPPORTED: "it speaks no version 1 of the upper layer",
+    Rejection.TEMPORARY_CONGESTION: "it is busy: try again",
+    Rejection.LOCAL_LIMIT_EXCEEDED: "it has as many associations as it takes: try again",
+}
+_CONTEXTS: Final = {
+    ContextResult.USER_REJECTION: "not from us",
+    ContextResult.NO_REASON: "it does not say why",
+    ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED: "not at all",
+    ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED: "not in this transfer syntax",
+}
+#: PS3.7 Annex C and the tables of PS3.4 Annexes B, C, F and J.
+_STATUSES: Final = {
+    0x0000: "done",
+    0x0001: "done, but optional attributes are not supported",
+    0x0105: "it has no such attribute",
+    0x0106: "a value is not allowed",
+    0x0107: "done, but it does not know every attribute",
+    0x0110: "it failed while it worked on this",
+    0x0111: "it has an instance of this UID already",
+    0x0112: "it has no such instance",
+    0x0113: "it knows no such event",
+    0x0114: "it knows no such argument",
+    0x0115: "an argument is not allowed",
+    0x0116: "done, but a value was out of range",
+    0x0117: "the instance UID is malformed",
+    0x0118: "it knows no such SOP class",
+    0x0119: "the instance is of another SOP class",
+    0x0120: "a required attribute is missing",
+    0x0121: "a required value is missing",
+    0x0122: "it does not support this SOP class",
+    0x0123: "it knows no such action",
+    0x0124: "it does not allow us to do this",
+    0x0210: "the message number is in use",
+    0x0211: "it does not know this operation",
+    0x0212: "the operation was written wrongly",
+    0x0213: "it is short of resources: try again",
+    0xA701: "it could not count the matches: it is short of resources",
+    0xA702: "it could not send what was asked for: the destination refused it, or cannot be reached",
+    0xA801: "it does not know the destination: have that AE title, with host and port, configured there",
+    0xB000: "done, with changes or not for all",
+    0xB006: "stored, but elements were discarded",
+    0xB007: "stored, though it is not what its SOP class says",
+    0xFE00: "cancelled",
+    0xFF00: "going on",
+    0xFF01: "going on, but not every key is supported",
+}
+#: By the high byte, for statuses of which the low one is the peer's own.
+_RANGES: Final = {
+    0xA700: "it is out of resources, usually disk: try again later",
+    0xA900: "it says that the data set does not fit the SOP class",
+    0xAA00: "it failed while it worked on this",
+    0xC000: "it cannot process this",
+}
+
+
+def rejection(answer: AssociateRJ) -> str:
+    """Return why an association is rejected (PS3.8 Table 9-21)."""
+    try:
+        why = _REJECTIONS[Rejection(answer.source << 8 | answer.reason)]
+    except ValueError:
+        why = f"for a reason that the standard does not have (source {answer.source}, reason {answer.reason})"
+    return why if answer.result == RejectResult.PERMANENT or "try again" in why else f"{why}; only for now: try again"
+
+
+def status(code: int) -> str:
+    """Return what a status means."""
+    return _STATUSES.get(code) or _RANGES.get(code & 0xFF00) or _RANGES.get(code & 0xF000) or "an unknown status"
+
+
+def answer(command: Command) -> str:
+    """Return what an answer means, with what the peer itself says about it."""
+    said = "".join(c for c in command.text(Field.ERROR_COMMENT) if c.isprintable())
+    return f"{status(command.status)} [{command.status:04X}]" + (f" ({said})" if said else "")
+
+
+def context_result(result: int) -> str:
+    """Return why a presentation context was not accepted (PS3.8 Table 9-18)."""
+    try:
+        return _CONTEXTS[ContextResult(result)]
+    except (KeyError, ValueError):
+        return "it does not say why"
+
+
+def is_success(code: int) -> bool:
+    """Return whether what was asked is done: warnings are successes too (PS3.7 Annex C)."""
+    return code in (Status.SUCCESS, 0x0001, 0x0107, 0x0116) or code & 0xF000 == _WARNINGS
+
+
+_WARNINGS: Final = 0xB000

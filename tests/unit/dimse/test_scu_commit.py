@@ -1,0 +1,105 @@
+"""Commitment by peers that are ours: on the same association, and on one of their own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from nearframe.dicom.model import DICOMJSON
+from nearframe.dimse.association import Message
+from nearframe.dimse.command import CommandField, Field
+from nearframe.dimse.identifiers import read_identifier, write_identifier
+from nearframe.dimse.items import Role
+from nearframe.dimse.negotiation import Offer
+from nearframe.dimse.requests import Requests
+from nearframe.dimse.scp import Provider, Rest, Session
+from nearframe.dimse.scu import UNCOMPRESSED, Peer, associate
+from nearframe.dimse.scu_commit import STORAGE_COMMITMENT, Committed, commit
+from nearframe.dimse.server import Admission, DimseServer
+from nearframe.dimse.status import Status
+from nearframe.errors import UpstreamError, UpstreamTimeout
+from nearframe.metrics import Metrics
+from nearframe.settingkinds import Address
+
+ASKED = [("1.2.840.10008.5.1.4.1.1.2", "1.2.1"), ("1.2.840.10008.5.1.4.1.1.2", "1.2.2")]
+
+
+class Keeper:
+    """Keeps the first of what it is asked for, and says so: here, or on an association of its own."""
+
+    def __init__(self, status: int = Status.SUCCESS, answer_to: Peer | None = None, *, says: bool = True) -> None:
+        self._status = status
+        self._answer_to = answer_to
+        self._says = says
+
+    async def action(self, session: Session, message: Message) -> Rest:
+        asked = read_identifier(await message.whole(), message.context.transfer_syntax)
+        return self._tell(session, message, asked)
+
+    async def _tell(self, session: Session, message: Message, asked: DICOMJSON) -> None:
+        await session.answer(message, self._status)
+        if self._answer_to is not None:
+            role = Role(STORAGE_COMMITMENT, is_scu=False, is_scp=True)
+            async with associate(self._answer_to, [(STORAGE_COMMITMENT, UNCOMPRESSED)], roles=[role]) as user:
+                await _report(user.requests, asked)
+        elif self._says:
+            await _report(session.requests, asked)
+
+
+async def _report(requests: Requests, asked: DICOMJSON) -> None:
+    kept, lost = asked["00081199"]["Value"]
+    lost["00081197"] = {"vr": "US", "Value": [0x0112]}
+    told = {"00081195": asked["00081195"], "00081198": {"vr": "SQ", "Value": [lost]}}
+    told["00081199"] = {"vr": "SQ", "Value": [kept]}
+    context = requests.context(STORAGE_COMMITMENT)
+    fields: dict[Field, str | int | tuple[int, ...]] = {
+        Field.AFFECTED_SOP_INSTANCE_UID: "1.2.840.10008.1.20.1.1",
+        Field.EVENT_TYPE_ID: 2,
+    }
+    data = write_identifier(dict(sorted(told.items())), context.transfer_syntax)
+    answer = await requests.ask(context, CommandField.N_EVENT_REPORT_RQ, fields, data)
+    assert answer.command.status == Status.SUCCESS
+
+
+@asynccontextmanager
+async def keeping(keeper: Keeper) -> AsyncIterator[Peer]:
+    offer = Offer(lambda proposed: proposed.transfer_syntaxes[0], may_be_scp=lambda uid: True, max_pdu_bytes=4096)
+    provider = Provider({CommandField.N_ACTION_RQ: keeper.action})
+    server = DimseServer(lambda *_: Admission(offer, provider.serve), Metrics(), max_pdu_bytes=4096)
+    await server.start(Address("127.0.0.1", 0))
+    assert server.address is not None
+    try:
+        yield Peer(server.address.host, server.address.port, "ARCHIVE", "CT")
+    finally:
+        await server.stop(grace_s=1)
+
+
+def check(found: Committed) -> None:
+    assert found == Committed(("1.2.1",), (("1.2.2", "it has no such instance"),))
+
+
+async def test_an_answer_on_the_same_association() -> None:
+    async with keeping(Keeper()) as peer:
+        check(await commit(peer, ASKED, wait_s=5))
+
+
+async def test_an_answer_on_an_association_of_the_peers_own(unused_tcp_port: int) -> None:
+    us = Peer("127.0.0.1", unused_tcp_port, "CT", "ARCHIVE")
+    async with keeping(Keeper(answer_to=us)) as peer:
+        check(await commit(peer, ASKED, wait_s=5, listen=Address("127.0.0.1", unused_tcp_port)))
+
+
+async def test_a_refusal() -> None:
+    async with keeping(Keeper(Status.UNRECOGNIZED_OPERATION, says=False)) as peer:
+        with pytest.raises(UpstreamError, match="does not commit"):
+            await commit(peer, ASKED, wait_s=5)
+
+
+async def test_no_answer() -> None:
+    async with keeping(Keeper(says=False)) as peer:
+        async with asyncio.timeout(5):
+            with pytest.raises(UpstreamTimeout, match="--listen"):
+                await commit(peer, ASKED, wait_s=0.01)
