@@ -183,8 +183,16 @@ def local_contents(core: Core) -> LocalContents:
 
 
 @asynccontextmanager
-async def open_origin(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Metrics]]:
-    """Open an origin: the archive. The value is what it answers, and its metrics."""
+async def open_origin(
+    settings: Settings, announce: Callable[[str], None] = lambda what: None
+) -> AsyncIterator[tuple[ASGIApp, Metrics]]:
+    """Open an origin: the archive. The value is what it answers, and its metrics.
+
+    Parameters
+    ----------
+    announce
+        Told what else than HTTP it can be reached by, and where.
+    """
     async with open_core(settings, "origin", PackStore) as core, AsyncExitStack() as stack:
         activity = Activity()
         background = await core.sql.run(_background, core, activity)
@@ -209,7 +217,7 @@ async def open_origin(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Metric
         beside = (*described(), *SYNC_DESCRIBED, *DIRECTORY_DESCRIBED)
         served = services_of(core, frames, store, remove)
         dicomweb = dicomweb_app(served, settings, core.gate, nodes, beside)
-        await stack.enter_async_context(open_dicom(core, served, takes))
+        await stack.enter_async_context(open_dicom(core, served, takes, announce))
         admin = Admin(settings.home, core.packs, core.catalogue, background)
         routes = [
             *api_routes(ApiServices(admin, core.freshness, core.sql, core.cpu), core.gate, Addresses(settings)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from nearframe import log
@@ -19,8 +19,16 @@ _log = log.logger(__name__)
 
 
 @asynccontextmanager
-async def open_dicom(core: Core, services: Services, takes: TakesIn | None) -> AsyncIterator[None]:
-    """Listen for DICOM associations, if the settings say where."""
+async def open_dicom(
+    core: Core, services: Services, takes: TakesIn | None, announce: Callable[[str], None]
+) -> AsyncIterator[None]:
+    """Listen for DICOM associations, if the settings say where.
+
+    Parameters
+    ----------
+    announce
+        Told where, in words, once that is so.
+    """
     settings = core.settings
     if settings.dicom is None:
         yield
@@ -43,6 +51,7 @@ async def open_dicom(core: Core, services: Services, takes: TakesIn | None) -> A
     server = open_service(settings, served, core.metrics, lambda session: local_admin(settings.tenant))
     await server.start(settings.dicom)
     _log.info("dicom_listening", address=str(server.address), ae_title=settings.ae_title)
+    announce(f"DICOM at {server.address} as {settings.ae_title}")
     try:
         yield
     finally:

@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "edge": "run an edge: follows its upstream, serves what it holds",
     "import": "send DICOM files to a server",
     "study": "look at the studies of a node",
+    "dicom": "talk to a DICOM peer: echo, send, find, get, move, worklist, commit",
     "sync": "bring a study into a folder, as files",
     "conflicts": "see and settle instances that came with other pixels",
     "report": "see what an archive holds",

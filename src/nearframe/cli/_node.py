@@ -20,8 +20,8 @@ from nearframe.listener import serve, tune_allocator
 from nearframe.listener.server import require_insecure_loopback
 from nearframe.metrics import Metrics
 
-#: Opens a node: what it answers, and its metrics.
-Opener = Callable[[Settings], AbstractAsyncContextManager[tuple[ASGIApp, Metrics]]]
+#: Opens a node: what it answers, and its metrics. It says what else of it can be reached where.
+Opener = Callable[[Settings, Callable[[str], None]], AbstractAsyncContextManager[tuple[ASGIApp, Metrics]]]
 
 
 def add_node_parser(
@@ -50,12 +50,31 @@ async def _serve(role: str, settings: Settings, opener: Opener) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    async with opener(settings) as (app, metrics):
+    announcement = _Announcement(role)
+    async with opener(settings, announcement.add) as (app, metrics):
         # What stays anyway is left out of every collection. Collecting first would find some forty
         # objects, and take 30 ms of the time to the first frame.
         gc.freeze()
-        await serve(app, settings, metrics, ready=lambda url: _announce(role, url), stop=stop)
+        await serve(app, settings, metrics, ready=announcement.ready, stop=stop)
 
 
-def _announce(role: str, url: str) -> None:
-    print(f"nearframe {role} answers at {url}/ (DICOMweb below {url}/dicomweb)", flush=True)
+class _Announcement:
+    """The line that says where a node answers; what is ready later has one of its own."""
+
+    def __init__(self, role: str) -> None:
+        self._role = role
+        self._others = ""
+        self._is_ready = False
+
+    def add(self, what: str) -> None:
+        if self._is_ready:
+            print(f"nearframe {self._role}: {what}", flush=True)
+        else:
+            self._others += f", {what}"
+
+    def ready(self, url: str) -> None:
+        self._is_ready = True
+        print(
+            f"nearframe {self._role} answers at {url}/ (DICOMweb below {url}/dicomweb){self._others}",
+            flush=True,
+        )

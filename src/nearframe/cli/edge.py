@@ -49,7 +49,7 @@ def add_subparser(subparsers: Subparsers, what: str) -> None:
     add_outbox(commands)
 
 
-def _open(settings: Settings) -> AbstractAsyncContextManager[tuple[ASGIApp, Metrics]]:
+def _open(settings: Settings, _announce: Callable[[str], None]) -> AbstractAsyncContextManager[tuple[ASGIApp, Metrics]]:
     # Who looks after an edge that runs needs neither, and one edge only one of them.
     if settings.upstream_kind == "dicomweb":
         from nearframe.pacsapp import open_pacs_edge

@@ -23,6 +23,7 @@ class Running(NamedTuple):
     url: str
     home: Path
     process: subprocess.Popen[str]
+    line: str
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +44,7 @@ def start(root: Path) -> Iterator[Callable[..., Running]]:
         line = process.stdout.readline()
         found = re.search(r"https?://[^/]+", line)
         assert found, f"{role} did not start: {line!r}"
-        return Running(found[0], home, process)
+        return Running(found[0], home, process, line)
 
     yield start
     for process in started:

@@ -1,0 +1,102 @@
+"""``nearframe dicom`` against a node as a user starts it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+
+from nearframe.cli import main
+from tests.integration.cli.conftest import Running
+
+
+@pytest.fixture(scope="module")
+def peer(start: Callable[..., Running], tmp_path_factory: pytest.TempPathFactory) -> str:
+    node = start("origin", tmp_path_factory.mktemp("dicom"), "--dicom", "127.0.0.1:0", "--ae-title", "ARCHIVE")
+    found = re.search(r"DICOM at (\S+) as ARCHIVE", node.line)
+    assert found
+    return f"ARCHIVE@{found[1]}"
+
+
+@pytest.fixture(scope="module")
+def sent(peer: str, samples: list[Path]) -> list[pydicom.Dataset]:
+    assert main(["dicom", "send", peer, str(samples[0].parent)]) == 0
+    return [pydicom.dcmread(path) for path in samples]
+
+
+def said(capsys: pytest.CaptureFixture[str], *command: str, code: int = 0) -> Any:
+    capsys.readouterr()
+    assert main(["dicom", *command, "--json"]) == code
+    return json.loads(capsys.readouterr().out)
+
+
+def test_echo(peer: str, capsys: pytest.CaptureFixture[str]) -> None:
+    found = said(capsys, "echo", peer)
+    assert (found["status"], found["implementation_version"]) == (0, "NEARFRAME")
+    assert main(["dicom", "echo", peer]) == 0
+    assert "done [0000]" in capsys.readouterr().out
+
+
+def test_a_wrong_title_is_explained(peer: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["dicom", "echo", peer.replace("ARCHIVE", "NOBODY")]) == 2
+    assert "the AE title that it was called by is not its own" in capsys.readouterr().err
+
+
+def test_nobody_there(capsys: pytest.CaptureFixture[str], unused_tcp_port: int) -> None:
+    assert main(["dicom", "echo", f"ARCHIVE@127.0.0.1:{unused_tcp_port}"]) == 3
+    assert "cannot be reached" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("peer", ["ARCHIVE", "ARCHIVE@host", "@host:1", "A-TITLE-TOO-LONG-FOR-DICOM@host:1"])
+def test_no_peer(peer: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["dicom", "echo", peer]) == 2
+    assert "expected TITLE@HOST:PORT" in capsys.readouterr().err
+
+
+def test_a_peer_of_the_settings(peer: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    title, _, place = peer.partition("@")
+    host, _, port = place.rpartition(":")
+    settings = tmp_path / "nearframe.toml"
+    settings.write_text(f'[[peers]]\nae_title = "{title}"\nhost = "{host}"\nport = {port}\n')
+    assert said(capsys, "echo", title, "--config", str(settings))["status"] == 0
+
+
+def test_find(peer: str, sent: list[pydicom.Dataset], capsys: pytest.CaptureFixture[str]) -> None:
+    uid = sent[0].StudyInstanceUID
+    (study,) = said(capsys, "find", peer, f"StudyInstanceUID={uid}", "--level", "study")
+    assert study["PatientID"] == sent[0].PatientID
+    assert said(capsys, "find", peer, f"StudyInstanceUID={uid}")[0]["SeriesInstanceUID"] == sent[0].SeriesInstanceUID
+    assert said(capsys, "find", peer, "PatientID=nobody") == []
+    assert main(["dicom", "find", peer, "PatientNmae=x"]) == 2
+
+
+def test_get_brings_the_data_sets_as_they_were_sent(
+    peer: str, sent: list[pydicom.Dataset], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uid = sent[0].StudyInstanceUID
+    found = said(capsys, "get", peer, uid, "--into", str(tmp_path / "got"))
+    wanted = {one.SOPInstanceUID: one for one in sent if one.StudyInstanceUID == uid}
+    assert (found["status"], found["files"]) == (0, len(wanted))
+    for path in (tmp_path / "got").iterdir():
+        got = pydicom.dcmread(path)
+        assert got == wanted[got.SOPInstanceUID]
+        assert got.file_meta.TransferSyntaxUID == wanted[got.SOPInstanceUID].file_meta.TransferSyntaxUID
+
+
+def test_a_destination_that_the_peer_does_not_know(
+    peer: str, sent: list[pydicom.Dataset], capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = said(capsys, "move", peer, sent[0].StudyInstanceUID, "--to", "NOBODY", code=1)
+    assert found["status"] == 0xA801
+    assert "does not know the destination" in found["meaning"]
+
+
+def test_what_is_no_dicom_is_told(peer: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "letter.txt").write_text("Dear colleague")
+    found = said(capsys, "send", peer, str(tmp_path), code=1)
+    assert (found["found"], found["not_dicom"]) == (0, 1)
