@@ -130,6 +130,11 @@ class Forwarder:
         """Stop; what was not forwarded is after the next start."""
         await tasks.cancel([*([self._runner] if self._runner else []), *self._active.values()])
 
+    def raised(self, study: StudyRef) -> None:
+        """Say that a study has become more urgent: if anything of it waits, it may be its turn."""
+        if self._outbox.is_waiting(study):
+            self.wake()
+
     def wake(self) -> None:
         """Say that something was taken in, or may be tried again. On the event loop."""
         self._news.set()

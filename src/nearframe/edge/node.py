@@ -126,7 +126,7 @@ class Edge:
         self.upstreams = _upstreams(settings, node_name, kept.metrics, clock, timeouts)
         itself = _as_clients_see(settings, node_name)
         self._announcer = Announcer(self.upstreams.ranked, directory, itself, settings.tenant)
-        indexes = StudyIndexes(kept.catalogue, kept.freshness, kept.sql)
+        indexes = self._indexes = StudyIndexes(kept.catalogue, kept.freshness, kept.sql)
         self.tiering = Tiering(
             settings, kept.store, kept.catalogue, kept.manifests,
             sql=kept.sql, disk=kept.disk, metrics=kept.metrics, clock=clock,
@@ -177,7 +177,7 @@ class Edge:
             taken_in=self.tiering.changed,
             pace=forward_pace,
         )
-        self.tiering.on_raise = self.forwarder.wake
+        self.tiering.on_raise = self.forwarder.raised
         kept.metrics.before_exposition(self._measure_outbox)
 
     async def open(self) -> None:
@@ -356,6 +356,9 @@ class Edge:
             return
         study = StudyRef(self._settings.tenant, found[1])
         tier = self.tiering.keeper.find(study)
+        if "/frames" in path and (tier is None or not tier.is_whole) and self._indexes.known(study) is None:
+            # It is wanted once the frame is known not to be here: it is built while that is found out.
+            tasks.spawn(self._indexes.of(study), name="study index")
         # A study that is here as it is stored is served so: another encoding would cross the line in vain.
         if (tier is None or not tier.is_whole) and self._renditions.is_due(study):
             refresh = tasks.spawn(self._renditions.refresh(study), name="renditions")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import dataclass
 
 from nearframe.cache.absences import Absences
 from nearframe.context import Context, Urgency
@@ -27,6 +28,14 @@ from nearframe.storage.ports import ContentKind, ContentStore, StudyRef
 
 _AWAY = "not held at this edge, and the upstream is away: try again when the line is back; what is held is served"
 _LATE = "not held at this edge, and the upstream did not answer in time: try again"
+
+
+@dataclass(frozen=True, slots=True)
+class _Here:
+    """What is here of a frame: itself, or its other form."""
+
+    is_held: bool
+    is_twin_held: bool
 
 
 class EdgeContentReader:
@@ -111,17 +120,31 @@ class EdgeContentReader:
     async def stream(
         self, context: Context, study: StudyRef, digest: Digest, start: int = 0, stop: int | None = None
     ) -> AsyncGenerator[bytes, None]:
-        if await self._workers.run(self._store.size_of, study, digest) is None and not await self._adopted(
-            study, digest
-        ):
-            async with aclosing(self._from_afar(context, study, digest, start, stop)) as chunks:
-                async for chunk in chunks:
-                    yield chunk
+        # One look for all that decides: each costs a turn in a thread, which on a busy edge are milliseconds.
+        index = self._indexes.known(study)
+        here = await self._workers.run(self._look, study, digest, index)
+        if not here.is_held and index is None:
+            index = await self._indexes.of(study)
+            here = await self._workers.run(self._look, study, digest, index)
+        if here.is_held:
+            self._hits += 1
+            async for chunk in self._local.stream(context, study, digest, start, stop):
+                self._hit_bytes += len(chunk)
+                yield chunk
             return
-        self._hits += 1
-        async for chunk in self._local.stream(context, study, digest, start, stop):
-            self._hit_bytes += len(chunk)
-            yield chunk
+        chunks = self._from_afar(context, study, digest, start, stop, is_twin_here=here.is_twin_held)
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                yield chunk
+
+    def _look(self, study: StudyRef, digest: Digest, index: StudyIndex | None) -> _Here:
+        """Say what is here of a content; what the tenant holds is taken, if the study is known to consist of it."""
+        content = None if index is None else index.find(digest)
+        is_held = self._store.size_of(study, digest) is not None
+        if not is_held and content is not None:
+            is_held = not self._store.adopt(study, [digest])
+        twin = None if content is None else content.twin
+        return _Here(is_held, twin is not None and self._store.size_of(study, twin) is not None)
 
     async def _adopted(self, study: StudyRef, digest: Digest) -> bool:
         """Take what the tenant holds for another study, if this study is known to consist of it."""
@@ -129,10 +152,23 @@ class EdgeContentReader:
         return content is not None and not await self._workers.run(self._store.adopt, study, [digest])
 
     async def _from_afar(
-        self, context: Context, study: StudyRef, digest: Digest, start: int, stop: int | None
+        self,
+        context: Context,
+        study: StudyRef,
+        digest: Digest,
+        start: int,
+        stop: int | None,
+        *,
+        is_twin_here: bool = True,
     ) -> AsyncGenerator[bytes, None]:
-        """Yield a content that is not held: made from its twin, or as it comes over the line."""
-        made = await self._made(context, study, digest)
+        """Yield a content that is not held: made from its twin, or as it comes over the line.
+
+        Parameters
+        ----------
+        is_twin_here
+            False if it is known that the frame's other form is not held.
+        """
+        made = await self._made(context, study, digest, is_twin_here=is_twin_here)
         if made is not None:
             yield made[start:stop]
             return
@@ -140,7 +176,7 @@ class EdgeContentReader:
             async for chunk in chunks:
                 yield chunk
 
-    async def _made(self, context: Context, study: StudyRef, digest: Digest) -> bytes | None:
+    async def _made(self, context: Context, study: StudyRef, digest: Digest, *, is_twin_here: bool) -> bytes | None:
         """Return a frame made from its twin, or None if it is to be fetched as it is.
 
         A native frame is made from its rendition, wherever that is; a rendition from a native frame that is here.
@@ -155,6 +191,8 @@ class EdgeContentReader:
         try:
             if digest == twins.stored.digest:
                 twin = await self.read(context, study, twins.rendition.digest)
+            elif not is_twin_here:
+                return None
             else:
                 twin = await self._local.read(context, study, twins.stored.digest)
         except (NotFound, IntegrityError):

@@ -176,12 +176,17 @@ class StudyIndexes:
         self._kept: SizedLRU[StudyRef, tuple[Stamp, StudyIndex]] = SizedLRU(_FRAMES_KEPT)
         self._builds: SingleFlight[tuple[StudyRef, Stamp], StudyIndex] = SingleFlight("study index")
 
+    def known(self, study: StudyRef) -> StudyIndex | None:
+        """Return the index of a study as it is now, if it was built."""
+        kept = self._kept.get(study)
+        return kept[1] if kept is not None and kept[0].valid else None
+
     async def of(self, study: StudyRef) -> StudyIndex:
         """Return the index of a study as it is now; empty if there is no such study."""
+        known = self.known(study)
+        if known is not None:
+            return known
         stamp = self._freshness.stamp(study)
-        kept = self._kept.get(study)
-        if kept is not None and kept[0].valid:
-            return kept[1]
         index = await self._builds.run((study, stamp), lambda: self._workers.run(self._build, study))
         self._kept.put(study, (stamp, index), max(len(index), _FRAMES_KEPT // _STUDIES_KEPT // 10))
         return index

@@ -82,7 +82,7 @@ class Tiering:
         self.prefetch: Prefetch | None = None
         self.keeper.on_open = self._opened
         #: Told when a study may have become more urgent.
-        self.on_raise: Callable[[], None] = lambda: None
+        self.on_raise: Callable[[StudyRef], None] = lambda study: None
         store.on_growth = self.evictor.grew
         metrics.before_reading(self._measure, EDGE_BUDGET_BYTES, EDGE_CONSULTS, EDGE_STUDIES)
         #: What the upstream said of studies that are not here yet.
@@ -148,7 +148,7 @@ class Tiering:
         if (given := self._said.get(study)) is not None:
             await self._take_over(study, given)
         if tier.urgency < Urgency.ROUTINE:  # which is what it was taken for until now
-            self.on_raise()
+            self.on_raise(study)
         facts = await self.keeper.facts(study)
         push = self._settings.push
         is_due = push == "all" or (push == "today" and facts.is_of_today(self.keeper.local_now))
@@ -157,7 +157,7 @@ class Tiering:
 
     def _opened(self, tier: StudyTier) -> None:
         """A study is begun to be read, or was raised: its priors are wanted next."""
-        self.on_raise()
+        self.on_raise(tier.study)
         if self.prefetch is None or not self._settings.prefetch:
             return
         if tier.is_held or tier.urgency <= Urgency.ACTIVE:

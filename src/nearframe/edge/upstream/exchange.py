@@ -34,8 +34,10 @@ from nearframe.wire.via import with_via
 
 TENANT_HEADER: Final = "Nearframe-Tenant"
 MAX_CONNECTIONS: Final = 40  # what may be open on the line at once, the feed, and stores that pass through
-#: What a picture that somebody waits for is divided among (`strands`).
-READY_CONNECTIONS: Final = 8
+#: What a picture that somebody waits for is divided among (`strands`), and as many that what is fetched ahead
+#: or exported has in use: fewer strands would be longer ones, which a connection just opened carries in two
+#: round trips instead of one.
+READY_CONNECTIONS: Final = 16
 READY_S: Final = 1.0  # between two looks whether they are there still
 
 #: ``Via`` of the request on whose behalf this one is made, so that a loop is found wherever it closes.
