@@ -17,6 +17,7 @@ from nearframe.config import SETTINGS  # noqa: E402
 from nearframe.dicom import notes  # noqa: E402
 from nearframe.dicom.limits import bounds  # noqa: E402
 from nearframe.dicomweb.endpoint import prose_of  # noqa: E402
+from nearframe.dimse import worklist_http  # noqa: E402
 from nearframe.edge import api as edge_api  # noqa: E402
 from nearframe.edge import outbox_http, segments  # noqa: E402
 from nearframe.metrics import METRICS  # noqa: E402
@@ -91,6 +92,8 @@ def http_api_page() -> Iterator[str]:
     yield from ("", "## Every node", "", *_route_table(_NODE_ROUTES))
     yield from ("", "## Looking after an archive", "", "At an origin; of these an edge answers `/api/status` only.", "")
     yield from _route_table((one.method, f"/api{one.path}", one.prose) for one in endpoints())
+    yield from ("", "## The worklist", "", "At an origin and at an edge, for the scanners that associate with it.", "")
+    yield from _route_table((one.method, one.path, one.prose) for one in worklist_http.DESCRIBED)
     yield from ("", "## Urgency at an edge", "", "[Urgency](../guide/urgency.md) says what it means.", "")
     yield from _route_table((one.method, one.path, prose_of(one.handler)) for one in edge_api.ROUTES)
     yield from ("", "## The outbox of an edge", "")

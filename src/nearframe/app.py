@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from nearframe.clock import SystemClock
 from nearframe.config import Settings
 from nearframe.core import Core, directory_of, frames_of, open_core
-from nearframe.dicomnode import open_dicom
+from nearframe.dicomnode import open_dicom, open_workflow
 from nearframe.dicomweb.address import Addresses, is_dicomweb
 from nearframe.dicomweb.app import dicomweb_app
 from nearframe.dicomweb.boundary import unknown
@@ -27,6 +27,8 @@ from nearframe.dicomweb.frameservices import FrameServices
 from nearframe.dicomweb.ports import RemoveService, StoreService
 from nearframe.dicomweb.problems import problem
 from nearframe.dicomweb.services import Services, services
+from nearframe.dimse.worklist_http import DESCRIBED as WORKLIST_DESCRIBED
+from nearframe.dimse.worklist_http import worklist_routes
 from nearframe.intake.ingest import Ingest
 from nearframe.intake.inuse import StudiesInUse
 from nearframe.intake.spool import Spool, SpoolLimits
@@ -39,6 +41,7 @@ from nearframe.origin.background import Background, Consumer
 from nearframe.origin.perceptual_hashes import PerceptualHashes
 from nearframe.origin.pixel_digests import PixelDigests
 from nearframe.origin.renditions import Renditions
+from nearframe.query.commitment import CommitmentService
 from nearframe.query.contents import ContentReader, LocalContents
 from nearframe.query.deltas import Deltas
 from nearframe.query.feedwatch import FeedWatch
@@ -61,7 +64,11 @@ from nearframe.web.pages import Pages
 
 
 def services_of(
-    core: Core, frames: FrameServices, store: StoreService | None, remove: RemoveService | None
+    core: Core,
+    frames: FrameServices,
+    store: StoreService | None,
+    remove: RemoveService | None,
+    commitment: CommitmentService | None = None,
 ) -> Services:
     """Put the services together that DICOMweb serves, given those of frames."""
     return services(
@@ -74,6 +81,7 @@ def services_of(
         cpu=core.cpu,
         store=store,
         remove=remove,
+        commitment=commitment,
     )
 
 
@@ -199,10 +207,12 @@ async def open_origin(
         stack.push_async_callback(core.disk.run, background.close)
         feed = FeedWatch(core.catalogue, core.sql)
         stack.push_async_callback(feed.close)
+        workflow = await stack.enter_async_context(open_workflow(core))
         loop = asyncio.get_running_loop()
 
         def committed() -> None:
             background.wake()
+            workflow.series.wake()
             loop.call_soon_threadsafe(feed.nudge)
 
         takes = await stack.enter_async_context(taking_in(core, committed))
@@ -214,13 +224,14 @@ async def open_origin(
         directory = directory_of(core)
         listing = await stack.enter_async_context(open_listing(core, "origin", directory))
         nodes = directory.web_origins
-        beside = (*described(), *SYNC_DESCRIBED, *DIRECTORY_DESCRIBED)
-        served = services_of(core, frames, store, remove)
+        beside = (*described(), *WORKLIST_DESCRIBED, *SYNC_DESCRIBED, *DIRECTORY_DESCRIBED)
+        served = services_of(core, frames, store, remove, workflow.commitment)
         dicomweb = dicomweb_app(served, settings, core.gate, nodes, beside)
-        await stack.enter_async_context(open_dicom(core, served, takes, announce))
+        await stack.enter_async_context(open_dicom(core, served, takes, workflow, announce))
         admin = Admin(settings.home, core.packs, core.catalogue, background)
         routes = [
             *api_routes(ApiServices(admin, core.freshness, core.sql, core.cpu), core.gate, Addresses(settings)),
+            *worklist_routes(workflow.steps, core.sql, core.gate, Addresses(settings)),
             *sync_routes(replace(sync_services(core, contents, feed, takes), making=partial(_making, core)), core.gate),
             *directory_routes(listing, core.gate),
             *node_routes(core, "origin"),

@@ -4,23 +4,58 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
-from nearframe import log
+from nearframe import log, tasks
+from nearframe.clock import SystemClock
 from nearframe.context import local_admin
 from nearframe.core import Core
 from nearframe.dicomweb.services import Services
 from nearframe.dimse.service import Served, open_service
 from nearframe.errors import ConfigurationError
+from nearframe.intake.serieswatch import CONSUMER, SeriesWatch
 from nearframe.listener.address import is_loopback
+from nearframe.query.commitment import CommitmentService
+from nearframe.query.listings import Listings
 from nearframe.query.search import SearchService
+from nearframe.query.steps import StepService
+from nearframe.storage.catalogue.commitments import Commitments
+from nearframe.storage.catalogue.steps import Steps
 from nearframe.sync.services import TakesIn
 
 _log = log.logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Workflow:
+    """What scanners are told, and tell, besides objects; and what is made of it."""
+
+    series: SeriesWatch
+    commitment: CommitmentService
+    steps: StepService
+
+
+@asynccontextmanager
+async def open_workflow(core: Core) -> AsyncIterator[Workflow]:
+    """Open it; while it is open, the ends of series are watched."""
+    commitments, steps = Commitments(core.catalogue.database), Steps(core.catalogue.database)
+    # Made known before anything is taken in: events that every known consumer has passed go.
+    await core.sql.run(core.catalogue.outbox, CONSUMER, 0)
+    series = SeriesWatch(core.catalogue, Listings(commitments, steps), core.sql, SystemClock(), core.metrics)
+    watching = tasks.spawn(series.run(), name="watch series")
+    try:
+        yield Workflow(
+            series,
+            CommitmentService(core.catalogue, commitments, on_ask=series.wake),
+            StepService(core.catalogue, steps, on_completed=series.wake),
+        )
+    finally:
+        await tasks.cancel([watching])
+
+
 @asynccontextmanager
 async def open_dicom(
-    core: Core, services: Services, takes: TakesIn | None, announce: Callable[[str], None]
+    core: Core, services: Services, takes: TakesIn | None, workflow: Workflow, announce: Callable[[str], None]
 ) -> AsyncIterator[None]:
     """Listen for DICOM associations, if the settings say where.
 
@@ -39,20 +74,23 @@ async def open_dicom(
             "use 127.0.0.1, [::1] or localhost"
         )
     served = Served(
-        SearchService(core.catalogue, settings.search_limit),
-        services.records,
-        services.instances,
-        core.sql,
-        core.freshness,
-        takes.spool if takes else None,
-        takes.ingest if takes else None,
+        search=SearchService(core.catalogue, settings.search_limit),
+        records=services.records,
+        instances=services.instances,
+        workers=core.sql,
+        freshness=core.freshness,
+        spool=takes.spool if takes else None,
+        ingest=takes.ingest if takes else None,
+        series=workflow.series,
+        commitment=workflow.commitment,
+        steps=workflow.steps,
     )
     # Until custody lands: whoever associates is a process of this machine.
-    server = open_service(settings, served, core.metrics, lambda session: local_admin(settings.tenant))
-    await server.start(settings.dicom)
-    _log.info("dicom_listening", address=str(server.address), ae_title=settings.ae_title)
-    announce(f"DICOM at {server.address} as {settings.ae_title}")
+    service = open_service(settings, served, core.metrics, lambda session: local_admin(settings.tenant))
+    await service.start(settings.dicom)
+    _log.info("dicom_listening", address=str(service.server.address), ae_title=settings.ae_title)
+    announce(f"DICOM at {service.server.address} as {settings.ae_title}")
     try:
         yield
     finally:
-        await server.stop()
+        await service.stop()

@@ -94,6 +94,7 @@ INGEST_COMMITS = _counter("ingest_commits", "groups", "Groups of instances made 
 BACKGROUND_INSTANCES = _counter(
     "background_instances", "instances", "Instances worked on in the background: done or failed.", "consumer", "result"
 )
+SERIES_ENDS = _counter("series_ends", "series", "Series that were told to have ended, by what ended them.", "reason")
 INGEST_SECONDS = _latency("ingest", "From the last byte of an instance to its being durable.")
 
 SYNC_SENT = _counter(

@@ -22,7 +22,7 @@ from nearframe.units import counted, format_duration, format_size
 if TYPE_CHECKING:
     from nearframe.cli._asking import Node
 
-_GROUPS = ("node", "network", "edge", "storage", "limits", "work", "search", "caches")
+_GROUPS = ("node", "network", "dicom", "edge", "storage", "limits", "work", "search", "caches")
 _CLASSES = tuple(urgency.name.lower() for urgency in Urgency)
 
 Run: TypeAlias = Callable[[argparse.Namespace], int]
@@ -49,7 +49,7 @@ def add_subparser(subparsers: Subparsers, what: str) -> None:
     add_outbox(commands)
 
 
-def _open(settings: Settings, _announce: Callable[[str], None]) -> AbstractAsyncContextManager[tuple[ASGIApp, Metrics]]:
+def _open(settings: Settings, announce: Callable[[str], None]) -> AbstractAsyncContextManager[tuple[ASGIApp, Metrics]]:
     # Who looks after an edge that runs needs neither, and one edge only one of them.
     if settings.upstream_kind == "dicomweb":
         from nearframe.pacsapp import open_pacs_edge
@@ -57,7 +57,7 @@ def _open(settings: Settings, _announce: Callable[[str], None]) -> AbstractAsync
         return open_pacs_edge(settings)
     from nearframe.edgeapp import open_edge
 
-    return open_edge(settings)
+    return open_edge(settings, announce)
 
 
 def _add(commands: Subparsers, name: str, what: str, run: Run, *, study: bool = False) -> argparse.ArgumentParser:

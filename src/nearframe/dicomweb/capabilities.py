@@ -27,6 +27,8 @@ _PROSE: Final = {
     "instance": "SOP Instance UID",
     "frames": "Frame numbers, counted from 1, joined by commas",
     "conflict": "Number of the conflict",
+    "transaction": "Transaction UID of a request for storage commitment",
+    "step": "Scheduled Procedure Step ID",
     "digest": "SHA-256 of the content in hex",
     "path": "Where in the instance the value is, as its BulkDataURI says",
 }

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from nearframe.dicomweb.bulkdata import retrieve_bulkdata
+from nearframe.dicomweb.commitment import check_commitment, request_commitment
 from nearframe.dicomweb.endpoint import Endpoint, Parameter
 from nearframe.dicomweb.frames import JSON, retrieve_frame_table, retrieve_frames
 from nearframe.dicomweb.instances import retrieve_instances
@@ -59,8 +60,21 @@ def endpoints() -> Iterator[Endpoint[Services]]:
              f"multipart/related; type={DICOM_XML}"),
             standard="10.5",
         )  # fmt: skip
+    yield from _commitments()
     for level, path in _LEVELS:
         yield Endpoint(f"remove_{level}", "DELETE", path, remove, f"Remove the {level} from view, where policy allows.")
+
+
+def _commitments() -> Iterator[Endpoint[Services]]:
+    path, answers = "/commitment-requests/{transaction}", (DICOM_JSON, DICOM_XML)
+    yield Endpoint(
+        "request_commitment", "POST", path, request_commitment,
+        "Ask which objects are kept safe here; answered at once.", answers, (DICOM_JSON,), standard="13.4",
+    )  # fmt: skip
+    yield Endpoint(
+        "check_commitment", "GET", path, check_commitment,
+        "The answer to a request made before, as things are now.", answers, standard="13.5",
+    )  # fmt: skip
 
 
 def _searches() -> Iterator[Endpoint[Services]]:

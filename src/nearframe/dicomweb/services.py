@@ -12,6 +12,7 @@ from nearframe.dicomweb.address import instance_path
 from nearframe.dicomweb.frameservices import FrameServices
 from nearframe.dicomweb.frametable import FrameTables
 from nearframe.dicomweb.ports import RemoveService, StoreService
+from nearframe.query.commitment import CommitmentService
 from nearframe.query.freshness import Freshness
 from nearframe.query.retrieve_bulkdata import BulkDataService
 from nearframe.query.retrieve_instances import InstanceService
@@ -31,7 +32,9 @@ class Services(FrameServices):
     ----------
     cpu
         For work of the routes themselves: XML.
-    store, remove
+    sql
+        For the catalogue.
+    store, remove, commitment
         None on a node that only reads.
     dictionaries
         Whether metadata is offered as compression dictionary.
@@ -45,8 +48,10 @@ class Services(FrameServices):
     bulkdata: BulkDataService
     rendered: RenderedService
     cpu: Workers
+    sql: Workers
     store: StoreService | None = None
     remove: RemoveService | None = None
+    commitment: CommitmentService | None = None
     dictionaries: bool = False
 
 
@@ -61,6 +66,7 @@ def services(
     cpu: Workers,
     store: StoreService | None = None,
     remove: RemoveService | None = None,
+    commitment: CommitmentService | None = None,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> Services:
     """Put the services of a node together.
@@ -89,7 +95,9 @@ def services(
         bulkdata=bulkdata,
         rendered=RenderedService(catalogue, contents, bulkdata, sql, cpu, cache_bytes=picture_bytes),
         cpu=cpu,
+        sql=sql,
         store=store,
         remove=remove,
+        commitment=commitment,
         dictionaries=settings.dictionaries,
     )

@@ -21,6 +21,9 @@ _SPECIFIC_CHARACTER_SET: Final = "00080005"
 #: Of the protocol, not of what is searched.
 _NOT_KEYS: Final = frozenset({QUERY_RETRIEVE_LEVEL, RETRIEVE_AE_TITLE, _SPECIFIC_CHARACTER_SET})
 _LIMITS: Final = Limits(max_instance_bytes=2 * MIB, max_elements=10_000, max_parse_seconds=2.0)
+#: Of a list of instances: 20 000 of them, each with its class.
+MAX_LIST_BYTES: Final = 4 * MIB
+_LIST_LIMITS: Final = Limits(max_instance_bytes=5 * MIB, max_elements=100_000, max_parse_seconds=5.0)
 
 
 def read_identifier(data: bytes, transfer_syntax_uid: str) -> DICOMJSON:
@@ -33,8 +36,12 @@ def read_identifier(data: bytes, transfer_syntax_uid: str) -> DICOMJSON:
     LimitExceeded
         If it is larger or deeper than a query can be.
     """
-    source = BytesSource(file_meta("", "", transfer_syntax_uid) + data)
-    return to_json(parse(source, _LIMITS).dataset, set())
+    return _read(data, transfer_syntax_uid, _LIMITS)
+
+
+def read_list(data: bytes, transfer_syntax_uid: str) -> DICOMJSON:
+    """Read a data set that may name thousands of instances; raises as `read_identifier`. Takes time."""
+    return _read(data, transfer_syntax_uid, _LIST_LIMITS)
 
 
 def write_identifier(document: DICOMJSON, transfer_syntax_uid: str) -> bytes:
@@ -59,6 +66,11 @@ def text_of(identifier: DICOMJSON, tag: str) -> str:
     """Return the first value of an element as text, empty if there is none."""
     values = identifier.get(tag, {}).get("Value") or [""]
     return str(values[0])
+
+
+def _read(data: bytes, transfer_syntax_uid: str, limits: Limits) -> DICOMJSON:
+    source = BytesSource(file_meta("", "", transfer_syntax_uid) + data)
+    return to_json(parse(source, limits).dataset, set())
 
 
 def _keys(path: str, element: dict[str, Any]) -> Iterator[tuple[str, str]]:

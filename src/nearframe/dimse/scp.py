@@ -57,11 +57,8 @@ class Provider:
         room = asyncio.Semaphore(agreement.window[0] if agreement else 1)
         under_way: set[asyncio.Task[Any]] = set()
         try:
-            while True:
-                # First read, then wait: what comes may be an answer that the operation under way waits for (C-GET).
-                message = await _next_request(session)
-                if message is None:
-                    break
+            # First read, then wait: what comes may be an answer that the operation under way waits for (C-GET).
+            while (message := await _next_request(session)) is not None:
                 await room.acquire()
                 with association.at_work():
                     rest = await self._read(session, message)
@@ -69,6 +66,7 @@ class Provider:
                 under_way.add(task)
                 task.add_done_callback(under_way.discard)
                 task.add_done_callback(lambda _: room.release())
+            session.requests.give_up(AssociationLost("the DICOM peer released the association"))
             if under_way:
                 await asyncio.wait(under_way)
             association.agree_to_release()

@@ -16,6 +16,7 @@ from nearframe.dimse.association import Association, Message
 from nearframe.dimse.scp import Rest, Session
 from nearframe.dimse.status import Status, status_of
 from nearframe.intake.ingest import Expected, Ingest, NotTaken
+from nearframe.intake.serieswatch import SeriesWatch
 from nearframe.intake.spool import Spool, Spooled
 from nearframe.query.freshness import Freshness
 from nearframe.storage.ports import StudyRef
@@ -37,15 +38,23 @@ class Storage:
         Told of each study that has changed.
     context_of
         Says for whom an association stores.
+    series
+        Told which association sends what.
     """
 
     def __init__(
-        self, spool: Spool, ingest: Ingest, freshness: Freshness, context_of: Callable[[Session], Context]
+        self,
+        spool: Spool,
+        ingest: Ingest,
+        freshness: Freshness,
+        context_of: Callable[[Session], Context],
+        series: SeriesWatch,
     ) -> None:
         self._spool = spool
         self._ingest = ingest
         self._freshness = freshness
         self._context_of = context_of
+        self._series = series
 
     async def store(self, session: Session, message: Message) -> Rest:
         """Receive an object; the rest stores it and answers."""
@@ -61,9 +70,15 @@ class Storage:
             await session.answer(message, status_of(outcome.error), str(outcome.error))
         else:
             self._freshness.changed(StudyRef(context.tenant, outcome.identity.study_instance_uid))
+            self._series.sending(sender_of(session.association), context.tenant, outcome.identity)
             # Also where the pixels are not those that are held under this UID: the object is kept beside
             # them and told of as a conflict. Many senders take a warning for a failure, and send for ever.
             await session.answer(message, Status.SUCCESS)
+
+
+def sender_of(association: Association) -> str:
+    """Return what stands for an association while it lasts."""
+    return f"association {id(association):x}"
 
 
 async def _file(association: Association, message: Message) -> AsyncIterator[bytes]:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from nearframe.config import Settings
 from nearframe.context import Context
 from nearframe.dicom.transfersyntax import BY_UID, ImplicitVRLittleEndian
+from nearframe.dimse.association import Association, Message
 from nearframe.dimse.command import CommandField
 from nearframe.dimse.items import ContextResult, Proposed
 from nearframe.dimse.negotiation import Offer
 from nearframe.dimse.pdu import AssociateRJ, AssociateRQ, Rejection
 from nearframe.dimse.peers import KnownPeer, read_peers
-from nearframe.dimse.scp import Operation, Provider, Session
+from nearframe.dimse.scp import Operation, Provider, Rest, Session
+from nearframe.dimse.scp_commitment import STORAGE_COMMITMENT_PUSH, Committer
 from nearframe.dimse.scp_find import PATIENT_ROOT_FIND, STUDY_ROOT_FIND, Finder
 from nearframe.dimse.scp_retrieve import (
     PATIENT_ROOT_GET,
@@ -24,17 +27,23 @@ from nearframe.dimse.scp_retrieve import (
     STUDY_ROOT_MOVE,
     Retriever,
 )
-from nearframe.dimse.scp_storage import Storage, echo
-from nearframe.dimse.scu import VERIFICATION
+from nearframe.dimse.scp_step import PERFORMED_STEP, StepReporter
+from nearframe.dimse.scp_storage import Storage, echo, sender_of
+from nearframe.dimse.scp_worklist import MODALITY_WORKLIST_FIND, WorklistFinder
+from nearframe.dimse.scu import VERIFICATION, Peer
 from nearframe.dimse.server import Admission, DimseServer
 from nearframe.intake.ingest import Ingest
+from nearframe.intake.serieswatch import SeriesWatch
 from nearframe.intake.spool import Spool
 from nearframe.metrics import Metrics
+from nearframe.query.commitment import CommitmentService
 from nearframe.query.freshness import Freshness
 from nearframe.query.records import InstanceRecords
 from nearframe.query.retrieve_instances import InstanceService
 from nearframe.query.search import SearchService
+from nearframe.query.steps import StepService
 from nearframe.query.workers import Workers
+from nearframe.settingkinds import Address
 from nearframe.units import KIB
 
 #: Composite objects (PS3.6 Annex A): every Storage SOP Class begins with this, those to come and retired ones too.
@@ -46,6 +55,9 @@ _OTHER_STORAGE: Final = frozenset(
 _RIGHT_FOR: Final = {
     PATIENT_ROOT_FIND: "query",
     STUDY_ROOT_FIND: "query",
+    MODALITY_WORKLIST_FIND: "query",
+    PERFORMED_STEP: "store",
+    STORAGE_COMMITMENT_PUSH: "store",
     PATIENT_ROOT_MOVE: "retrieve",
     STUDY_ROOT_MOVE: "retrieve",
     PATIENT_ROOT_GET: "retrieve",
@@ -53,6 +65,9 @@ _RIGHT_FOR: Final = {
 }
 _RIGHT_TO: Final = {
     CommandField.C_STORE_RQ: "store",
+    CommandField.N_ACTION_RQ: "store",
+    CommandField.N_CREATE_RQ: "store",
+    CommandField.N_SET_RQ: "store",
     CommandField.C_FIND_RQ: "query",
     CommandField.C_GET_RQ: "retrieve",
     CommandField.C_MOVE_RQ: "retrieve",
@@ -80,6 +95,9 @@ class Served:
     freshness: Freshness
     spool: Spool | None
     ingest: Ingest | None
+    series: SeriesWatch
+    commitment: CommitmentService
+    steps: StepService
 
 
 class Doorkeeper:
@@ -95,11 +113,13 @@ class Doorkeeper:
         peers: Mapping[str, KnownPeer],
         private_classes: frozenset[str],
         operations: Mapping[CommandField, Operation],
+        on_end: Callable[[Association, bool], None],
     ) -> None:
         self._ae_title = ae_title
         self._peers = peers
         self._private_classes = private_classes
         self._operations = operations
+        self._on_end = on_end
 
     def __call__(self, request: AssociateRQ, address: str, tls: ssl.SSLObject | None) -> Admission | AssociateRJ:
         """Return what a peer may do, or why it may not associate."""
@@ -115,7 +135,15 @@ class Doorkeeper:
             max_window=_MAX_WINDOW,
         )
         allowed = {kind: run for kind, run in self._operations.items() if _RIGHT_TO.get(kind) in (None, *peer.may)}
-        return Admission(offer, Provider(allowed).serve)
+        return Admission(offer, partial(self._serve, Provider(allowed)))
+
+    async def _serve(self, provider: Provider, association: Association) -> None:
+        is_released = False
+        try:
+            await provider.serve(association)
+            is_released = True
+        finally:
+            self._on_end(association, is_released)
 
     def _peer(self, title: str) -> KnownPeer | None:
         if self._peers:
@@ -137,9 +165,27 @@ class Doorkeeper:
         return _first(proposed, _UNCOMPRESSED) if right in may else ContextResult.USER_REJECTION
 
 
+class DicomService:
+    """DICOM's own protocol as a node offers it: a server, and what reports by associations of its own."""
+
+    def __init__(self, server: DimseServer, committer: Committer) -> None:
+        self.server = server
+        self._committer = committer
+
+    async def start(self, address: Address) -> None:
+        """Begin to accept; raises as `DimseServer.start`."""
+        await self.server.start(address)
+        self._committer.start()
+
+    async def stop(self) -> None:
+        """End what is under way, then stop."""
+        await self.server.stop()
+        await self._committer.stop()
+
+
 def open_service(
     settings: Settings, served: Served, metrics: Metrics, context_of: Callable[[Session], Context]
-) -> DimseServer:
+) -> DicomService:
     """Put the service together; it listens once it is started.
 
     Raises
@@ -149,19 +195,46 @@ def open_service(
     """
     known = read_peers(settings.peers)
     called = {title: peer.as_called_by(settings.ae_title) for title, peer in known.items() if peer.host}
-    finder = Finder(served.search, served.workers, settings.ae_title, context_of)
+    committer = Committer(served.commitment, served.workers, called, settings.ae_title, context_of)
+    private = frozenset(settings.private_sop_classes)
+    operations = _operations(settings, served, called, committer, context_of)
+    doorkeeper = Doorkeeper(settings.ae_title, known, private, operations, partial(_ended, served.series))
+    return DicomService(DimseServer(doorkeeper, metrics, max_pdu_bytes=_MAX_PDU_BYTES), committer)
+
+
+def _operations(
+    settings: Settings,
+    served: Served,
+    called: Mapping[str, Peer],
+    committer: Committer,
+    context_of: Callable[[Session], Context],
+) -> dict[CommandField, Operation]:
+    studies = Finder(served.search, served.workers, settings.ae_title, context_of)
+    worklist = WorklistFinder(served.steps, served.workers, context_of)
     retriever = Retriever(served.search, served.records, served.instances, served.workers, called, context_of)
+    steps = StepReporter(served.steps, served.workers, context_of)
+
+    async def find(session: Session, message: Message) -> Rest:
+        is_worklist = message.context.abstract_syntax == MODALITY_WORKLIST_FIND
+        return await (worklist.find if is_worklist else studies.find)(session, message)
+
     operations: dict[CommandField, Operation] = {
         CommandField.C_ECHO_RQ: echo,
-        CommandField.C_FIND_RQ: finder.find,
+        CommandField.C_FIND_RQ: find,
         CommandField.C_MOVE_RQ: retriever.move,
         CommandField.C_GET_RQ: retriever.get,
+        CommandField.N_CREATE_RQ: steps.create,
+        CommandField.N_SET_RQ: steps.set,
+        CommandField.N_ACTION_RQ: committer.act,
     }
     if served.spool is not None and served.ingest is not None:
-        operations[CommandField.C_STORE_RQ] = Storage(served.spool, served.ingest, served.freshness, context_of).store
-    private = frozenset(settings.private_sop_classes)
-    doorkeeper = Doorkeeper(settings.ae_title, known, private, operations)
-    return DimseServer(doorkeeper, metrics, max_pdu_bytes=_MAX_PDU_BYTES)
+        storage = Storage(served.spool, served.ingest, served.freshness, context_of, served.series)
+        operations[CommandField.C_STORE_RQ] = storage.store
+    return operations
+
+
+def _ended(series: SeriesWatch, association: Association, is_released: bool) -> None:
+    series.left(sender_of(association), is_released=is_released)
 
 
 def _first(proposed: Proposed, served: tuple[str, ...]) -> str | ContextResult:

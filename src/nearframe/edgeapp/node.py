@@ -37,8 +37,16 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def open_edge(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Metrics]]:
-    """Open an edge: it follows its upstream, and serves what it holds when that is away."""
+async def open_edge(
+    settings: Settings, announce: Callable[[str], None] = lambda what: None
+) -> AsyncIterator[tuple[ASGIApp, Metrics]]:
+    """Open an edge: it follows its upstream, and serves what it holds when that is away.
+
+    Parameters
+    ----------
+    announce
+        Told what else than HTTP it can be reached by, and where.
+    """
     async with open_core(settings, "edge", KeptStore) as core, AsyncExitStack() as stack:
         feed = FeedWatch(core.catalogue, core.sql)
         outbox = await core.sql.run(Outbox, settings.home, core.catalogue, SystemClock(), core.metrics)
@@ -56,7 +64,7 @@ async def open_edge(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Metrics]
         frames = frames_of(core, edge.contents)
         gate = edge.gate(core.gate)
         await edge.open()
-        opened = Opened(core, edge, gate, frames, directory, feed, outbox, in_use)
+        opened = Opened(core, edge, gate, frames, directory, feed, outbox, in_use, announce)
         completing = tasks.spawn(_complete(opened, stack), name="complete edge")
         dicomweb = _Awaited(completing, lambda routes: routes.dicomweb)
         others = _Awaited(completing, lambda routes: routes.others)
@@ -104,6 +112,7 @@ class Opened(NamedTuple):
     feed: FeedWatch
     outbox: Outbox
     in_use: StudiesInUse
+    announce: Callable[[str], None]
 
 
 async def _complete(opened: Opened, stack: AsyncExitStack) -> EdgeRoutes:

@@ -16,7 +16,11 @@ from nearframe.app import node_routes, not_at_an_edge, open_listing, others_app,
 from nearframe.cache.segments import Segments
 from nearframe.clock import SystemClock
 from nearframe.core import Core
+from nearframe.dicomnode import Workflow, open_dicom, open_workflow
+from nearframe.dicomweb.address import Addresses
 from nearframe.dicomweb.app import dicomweb_router
+from nearframe.dimse.worklist_http import DESCRIBED as WORKLIST_DESCRIBED
+from nearframe.dimse.worklist_http import worklist_routes
 from nearframe.edge.api import DESCRIBED as EDGE_DESCRIBED
 from nearframe.edge.api import edge_routes
 from nearframe.edge.node import Edge
@@ -34,7 +38,7 @@ from nearframe.sync.directory_http import DESCRIBED as DIRECTORY_DESCRIBED
 from nearframe.sync.directory_http import directory_routes
 from nearframe.sync.services import TakesIn
 
-_BESIDE: Final = (*EDGE_DESCRIBED, *OUTBOX_DESCRIBED, *SYNC_DESCRIBED, *DIRECTORY_DESCRIBED)
+_BESIDE: Final = (*EDGE_DESCRIBED, *OUTBOX_DESCRIBED, *WORKLIST_DESCRIBED, *SYNC_DESCRIBED, *DIRECTORY_DESCRIBED)
 
 
 class EdgeRoutes(NamedTuple):
@@ -48,7 +52,8 @@ async def open_routes(opened: Opened, stack: AsyncExitStack) -> EdgeRoutes:
     """Open what else an edge answers; `stack` closes it."""
     core, edge, outbox = opened.core, opened.edge, opened.outbox
     settings, gate = core.settings, opened.gate
-    takes = await _taking_in(opened, stack) if settings.stores == "local" else None
+    workflow = await stack.enter_async_context(open_workflow(core))
+    takes = await _taking_in(opened, stack, workflow) if settings.stores == "local" else None
     store = None if takes is None else Store(takes.ingest, takes.spool, core.limits, settings.max_rejected_parts)
     sync = replace(
         sync_services(core, edge.contents, opened.feed, takes), opened=edge.study_opened, archived=edge.archived
@@ -62,12 +67,14 @@ async def open_routes(opened: Opened, stack: AsyncExitStack) -> EdgeRoutes:
         edge_status(core, edge, outbox),
         *edge_routes(edge.tiering, core.gate),
         *outbox_routes(outbox, core.sql, gate, edge.forwarder.try_now),
+        *worklist_routes(workflow.steps, core.sql, gate, Addresses(settings)),
         *segment_routes(Segments(SystemClock()), core.gate),
         *sync_routes(sync, gate),
         *directory_routes(listing, core.gate),
         *node_routes(core, "edge", checks),
     ]
-    served = services_of(core, opened.frames, store, None)
+    served = services_of(core, opened.frames, store, None, workflow.commitment)
+    await stack.enter_async_context(open_dicom(core, served, takes, workflow, opened.announce))
     edge.renew = served.metadata.renew
     return EdgeRoutes(
         dicomweb_router(served, settings, gate, _BESIDE),
@@ -75,10 +82,11 @@ async def open_routes(opened: Opened, stack: AsyncExitStack) -> EdgeRoutes:
     )
 
 
-async def _taking_in(opened: Opened, stack: AsyncExitStack) -> TakesIn:
+async def _taking_in(opened: Opened, stack: AsyncExitStack, workflow: Workflow) -> TakesIn:
     loop = asyncio.get_running_loop()
 
     def committed() -> None:
+        workflow.series.wake()
         loop.call_soon_threadsafe(opened.edge.forwarder.wake)
         loop.call_soon_threadsafe(opened.feed.nudge)
 

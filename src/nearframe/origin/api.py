@@ -17,7 +17,8 @@ from nearframe.dicomweb.boundary import Answerer, routes_of
 from nearframe.dicomweb.call import Call, Gate
 from nearframe.dicomweb.capabilities import openapi
 from nearframe.dicomweb.endpoint import Beside, Endpoint, Parameter
-from nearframe.errors import AccessError, MalformedRequest, UnsupportedMedia
+from nearframe.dicomweb.jsonbody import json_body
+from nearframe.errors import AccessError, MalformedRequest
 from nearframe.origin.admin import Admin, version_json
 from nearframe.query.freshness import Freshness
 from nearframe.query.urgency import given_json, read_given
@@ -186,18 +187,7 @@ def _answer(value: Any) -> Response:
 
 
 async def _json_body(request: Request) -> dict[str, Any]:
-    # A page of any site may post text or a form here without the browser asking us first; JSON it may not.
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _JSON:
-        raise UnsupportedMedia("a request here is application/json")
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _MAX_BODY_BYTES:
-            raise MalformedRequest(f"a request here has at most {_MAX_BODY_BYTES} bytes")
-    try:
-        read = json.loads(bytes(body))
-    except (ValueError, RecursionError) as error:
-        raise MalformedRequest("the request's body is not JSON") from error
+    read = await json_body(request, (_JSON,), _MAX_BODY_BYTES)
     if not isinstance(read, dict):
         raise MalformedRequest("the request's body is not a JSON object")
     return read

@@ -320,8 +320,9 @@ class OutboxEvent:
     """A fact that consumers act on, written in the transaction that stored it.
 
     `kind` is ``durable`` (a version was stored; `detail` has its ``outcome``, ``source`` and, unless it was
-    taken over from an upstream, ``file``), ``received`` (it was held already) or ``series_end``;
-    `detail` is small JSON.
+    taken over from an upstream, ``file``, and its `dicom.place.Place`), ``received`` (it was held already),
+    ``series_end`` (see `intake.serieswatch`), ``procedure_step`` or ``commitment`` (somebody listed what there
+    is to be, see `intake.serieswatch.Lists`); `detail` is small JSON.
     """
 
     id: int
@@ -591,8 +592,14 @@ class Catalogue(Protocol):
         """Write an event that is not the storing of an instance; returns its id."""
         ...
 
-    def outbox(self, consumer: str, limit: int) -> list[OutboxEvent]:
-        """Return events the consumer has not acknowledged, oldest first; its first call makes it known."""
+    def outbox(self, consumer: str, limit: int, after: int = 0) -> list[OutboxEvent]:
+        """Return events the consumer has not acknowledged, oldest first; its first call makes it known.
+
+        Parameters
+        ----------
+        after
+            The last event that it has read already, where it reads ahead of its cursor.
+        """
         ...
 
     def lag(self, consumer: str) -> int:

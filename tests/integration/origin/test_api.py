@@ -97,7 +97,7 @@ async def test_a_conflict_is_shown_and_resolved(client: httpx.AsyncClient) -> No
         ("/api/conflicts/1", b'{"keep": 1}', 400),
         ("/api/conflicts/1", b"[]", 400),
         ("/api/conflicts/1", b"{", 400),
-        ("/api/conflicts/1", b" " * 100_000, 400),
+        ("/api/conflicts/1", b" " * 100_000, 413),
     ],
 )
 async def test_bad_resolutions(client: httpx.AsyncClient, path: str, body: bytes, status: int) -> None:

@@ -301,13 +301,13 @@ class SQLCatalogue:
             changes.write()
         return event_id
 
-    def outbox(self, consumer: str, limit: int) -> list[OutboxEvent]:
+    def outbox(self, consumer: str, limit: int, after: int = 0) -> list[OutboxEvent]:
         with self.database.read() as connection:
             if feed.is_known(connection, consumer):
-                return feed.outbox(connection, consumer, limit)
+                return feed.outbox(connection, consumer, limit, after)
         with self.database.write() as connection:
             feed.enrol(connection, consumer)
-            return feed.outbox(connection, consumer, limit)
+            return feed.outbox(connection, consumer, limit, after)
 
     def lag(self, consumer: str) -> int:
         with self.database.read() as connection:

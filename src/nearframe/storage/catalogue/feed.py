@@ -132,9 +132,10 @@ def enrol(connection: sa.Connection, consumer: str) -> None:
         connection.execute(sa.insert(schema.consumer).values(name=consumer, event_id=0))
 
 
-def outbox(connection: sa.Connection, consumer: str, limit: int) -> list[OutboxEvent]:
-    """Return the events after a consumer's cursor, oldest first."""
-    statement = sa.select(schema.outbox).where(_is_after(consumer)).order_by(_outbox.id).limit(limit)
+def outbox(connection: sa.Connection, consumer: str, limit: int, after: int = 0) -> list[OutboxEvent]:
+    """Return the events after a consumer's cursor, and after `after`, oldest first."""
+    chosen = sa.and_(_is_after(consumer), _outbox.id > after)
+    statement = sa.select(schema.outbox).where(chosen).order_by(_outbox.id).limit(limit)
     return [_event(row) for row in connection.execute(statement)]
 
 

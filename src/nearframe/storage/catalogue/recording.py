@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nearframe.dicom.model import DICOMJSON
+from nearframe.dicom.place import Place
 from nearframe.storage.catalogue.changes import Changes
 from nearframe.storage.catalogue.columns import version_columns
 from nearframe.storage.catalogue.outcome import Pixels, compare_pixels
@@ -18,6 +19,7 @@ class Draft:
     def __init__(self, new: NewVersion) -> None:
         self.new = new
         self.columns = version_columns(new)
+        self.place = Place.of(new.metadata).as_json()
 
 
 def load_for(changes: Changes, batch: Sequence[NewVersion]) -> None:
@@ -76,7 +78,7 @@ def _record(
         seq = 0
     else:
         seq = changes.make_current(instance, version, new.attributes)
-    detail = _detail(outcome, new)
+    detail = _detail(outcome, new) | {"place": draft.place}
     changes.event("durable", new.tenant, identity, version.number, detail)
     return Recorded(outcome, version.number, seq)
 

@@ -9,6 +9,8 @@
     version   everything ever stored of an instance; written once
     term      inverted index of names, fragments, modalities -> study
 
+Beside them stand what scanners are told and tell: scheduled and performed steps, commitments.
+
 Studies, series and instances that were removed stay as rows that are not listed: the feed
 still has to report them, and an older state of a study can still be rebuilt.
 
@@ -280,4 +282,53 @@ perceptual = Table(
     Column("length", BigInteger, nullable=False),
     PrimaryKeyConstraint("version_id", "frame_index"),
     sqlite_with_rowid=False,
+)
+
+# Since schema 3. What somebody asked to be kept safe (PS3.4 Annex J), and what became of it.
+commitment = Table(
+    "commitment",
+    metadata,
+    Column("tenant", _TEXT, nullable=False),
+    # Application entity title of who asked; empty by DICOMweb.
+    Column("requestor", _TEXT, nullable=False),
+    Column("transaction_uid", _TEXT, nullable=False),
+    Column("asked_at", BigInteger, nullable=False),
+    # When to report next; None once that is done, or given up.
+    Column("due_at", BigInteger),
+    Column("attempts", Integer, nullable=False),
+    # [[SOP Class UID, SOP Instance UID], …], JSON
+    Column("asked", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("tenant", "requestor", "transaction_uid"),
+    Index("commitment_by_due", "due_at"),
+)
+
+# Since schema 3. Modality Performed Procedure Steps (PS3.4 Annex F).
+performed_step = Table(
+    "performed_step",
+    metadata,
+    Column("tenant", _TEXT, nullable=False),
+    Column("sop_instance_uid", _TEXT, nullable=False),
+    Column("state", _TEXT, nullable=False),
+    # Application entity title of who reported it.
+    Column("reported_by", _TEXT, nullable=False),
+    Column("changed_at", BigInteger, nullable=False),
+    Column("attributes", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("tenant", "sop_instance_uid"),
+)
+
+# Since schema 3. What is to be done: the items of the Modality Worklist (PS3.4 Annex K).
+scheduled_step = Table(
+    "scheduled_step",
+    metadata,
+    Column("tenant", _TEXT, nullable=False),
+    # Scheduled Procedure Step ID
+    Column("step_id", _TEXT, nullable=False),
+    Column("start_date", _TEXT, nullable=False),
+    Column("start_time", _TEXT, nullable=False),
+    # Of a performed step that answers it; empty before there is one.
+    Column("state", _TEXT, nullable=False),
+    Column("changed_at", BigInteger, nullable=False),
+    Column("attributes", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("tenant", "step_id"),
+    Index("scheduled_step_by_start", "tenant", "start_date", "start_time"),
 )

@@ -40,12 +40,23 @@ def test_an_older_schema_is_brought_forward_step_by_step(
     catalogue: SQLCatalogue, open_again: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken: list[int] = []
-    steps = {number: lambda _, number=number: taken.append(number) for number in range(1, 5)}
-    monkeypatch.setattr(migrations, "LATEST", 4)
+    latest = migrations.LATEST + 2
+    steps = {number: lambda _, number=number: taken.append(number) for number in range(1, latest + 1)}
+    monkeypatch.setattr(migrations, "LATEST", latest)
     monkeypatch.setattr(migrations, "STEPS", steps)
+    set_version(catalogue, latest - 2)
+    assert found_version(open_again()) == latest
+    assert taken == [latest - 1, latest]
+
+
+def test_a_database_of_the_release_before_gets_the_tables_it_lacks(catalogue: SQLCatalogue, open_again: Open) -> None:
+    with catalogue.database.write() as connection:
+        for table in (schema.commitment, schema.performed_step, schema.scheduled_step):
+            table.drop(connection)
     set_version(catalogue, 2)
-    assert found_version(open_again()) == 4
-    assert taken == [3, 4]
+    brought = open_again()
+    with brought.database.read() as connection:
+        assert connection.execute(sa.select(sa.func.count()).select_from(schema.scheduled_step)).scalar_one() == 0
 
 
 def test_a_step_that_fails_leaves_everything_as_it_was(
@@ -55,9 +66,10 @@ def test_a_step_that_fails_leaves_everything_as_it_was(
         connection.execute(sa.delete(schema.head))
         raise ZeroDivisionError
 
-    monkeypatch.setattr(migrations, "LATEST", 3)
-    monkeypatch.setattr(migrations, "STEPS", {3: fail})
+    before = migrations.LATEST
+    monkeypatch.setattr(migrations, "LATEST", before + 1)
+    monkeypatch.setattr(migrations, "STEPS", {before + 1: fail})
     with pytest.raises(ZeroDivisionError):
         open_again()
-    assert found_version(catalogue) == 2
+    assert found_version(catalogue) == before
     assert catalogue.head().seq == 0
