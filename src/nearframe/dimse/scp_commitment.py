@@ -42,6 +42,7 @@ _FIRST_RETRY_S: Final = 10.0
 _LONGEST_RETRY_S: Final = 3600.0
 _GIVE_UP: Final = timedelta(days=3)
 _KEPT: Final = timedelta(days=30)
+_BETWEEN_FORGETTING: Final = timedelta(hours=1)
 _BATCH: Final = 20
 _LOOK_AGAIN_S: Final = 60.0
 
@@ -80,6 +81,7 @@ class Committer:
         self._reporting: set[asyncio.Task[None]] = set()
         self._on_their_way: set[tuple[str, str]] = set()
         self._news = asyncio.Event()
+        self._forget_at = service.clock.now()
         self._courier: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -140,7 +142,9 @@ class Committer:
 
     async def _deliver_due(self) -> None:
         now = self._service.clock.now()
-        await self._workers.run(self._service.table.forget, now - _KEPT)
+        if now >= self._forget_at:
+            await self._workers.run(self._service.table.forget, now - _KEPT)
+            self._forget_at = now + _BETWEEN_FORGETTING
         for commitment in await self._workers.run(self._service.table.due, now, _BATCH):
             key = commitment.key
             if (key.requestor, key.transaction_uid) in self._on_their_way:

@@ -50,18 +50,24 @@ def first_item(document: DICOMJSON, tag: str) -> DICOMJSON:
 
 def items_of(document: DICOMJSON, tag: str) -> list[DICOMJSON]:
     """Return the items of a sequence."""
-    element = document.get(tag) or {}
-    return [item for item in element.get("Value") or [] if isinstance(item, dict)] if element.get("vr") == "SQ" else []
+    element = document.get(tag)
+    if not isinstance(element, dict) or element.get("vr") != "SQ":
+        return []
+    return [item for item in _values(element) if isinstance(item, dict)]
 
 
 def text_at(document: DICOMJSON, tag: str) -> str:
     """Return the first value of an attribute as text, empty if there is none."""
-    return next(iter(_texts(document.get(tag) or {})), "")
+    return next(iter(_texts(document.get(tag))), "")
 
 
-def _texts(element: DICOMJSON) -> list[str]:
-    values = element.get("Value")
-    return [_text(value) for value in values] if isinstance(values, list) else []
+def _texts(element: object) -> list[str]:
+    return [_text(value) for value in _values(element)]
+
+
+def _values(element: object) -> list[Any]:
+    values = element.get("Value") if isinstance(element, dict) else None
+    return values if isinstance(values, list) else []
 
 
 def _text(value: Any) -> str:

@@ -9,6 +9,7 @@ from typing import Final
 
 from nearframe.clock import Clock, SystemClock
 from nearframe.context import Context
+from nearframe.dicom.build import build_data_set
 from nearframe.dicom.model import DICOMJSON
 from nearframe.errors import Conflict, LimitExceeded, MalformedRequest, MissingIdentifier, NotFound, Refused
 from nearframe.query.keys import criteria_of, first_item, items_of, shown, text_at
@@ -131,7 +132,7 @@ class StepService:
         ------
         MissingIdentifier
             If a scanner could not work with one.
-        MalformedRequest
+        MalformedRequest, MalformedDICOM
             If one is no data set.
         """
         if len(orders) > _MOST_ORDERS:
@@ -202,6 +203,7 @@ def _steps_of(order: object) -> Iterator[ScheduledStep]:
         if len(step_id) > _MOST_ID_CHARS:
             raise MalformedRequest(f"ScheduledProcedureStepID has at most {_MOST_ID_CHARS} characters")
         attributes = {**order, **study, _SCHEDULED: {"vr": "SQ", "Value": [item]}}
+        build_data_set(attributes, implicit_vr=False)  # what cannot be told to a scanner is refused, not kept
         yield ScheduledStep(step_id, text_at(item, _START_DATE), text_at(item, _START_TIME), attributes)
 
 

@@ -24,7 +24,7 @@ from nearframe.dimse.negotiation import Offer
 from nearframe.dimse.pdu import AssociateRJ, AssociateRQ
 from nearframe.dimse.requests import Answer
 from nearframe.dimse.scp import Provider, Rest, Session
-from nearframe.dimse.scp_commitment import COMMITMENT_INSTANCE, STORAGE_COMMITMENT_PUSH
+from nearframe.dimse.scp_commitment import COMMITMENT_INSTANCE, STORAGE_COMMITMENT_PUSH, retry_after_s
 from nearframe.dimse.scp_step import PERFORMED_STEP
 from nearframe.dimse.scp_worklist import MODALITY_WORKLIST_FIND
 from nearframe.dimse.scu import UNCOMPRESSED, Peer, User, associate
@@ -33,6 +33,8 @@ from nearframe.dimse.status import Status
 from nearframe.edgeapp import open_edge
 from nearframe.metrics import SERIES_ENDS, Metrics
 from nearframe.settingkinds import Address
+from nearframe.storage.catalogue import open_catalogue
+from nearframe.storage.catalogue.commitments import CommitmentKey, Commitments
 from tests.integration.edge.nodes import origin_node, until
 from tests.integration.origin.test_ingest import packaged
 
@@ -319,3 +321,21 @@ async def _listening(port: int) -> None:
             else:
                 writer.close()
                 return
+
+
+async def test_a_report_that_cannot_be_delivered_is_due_again(tmp_path: Path) -> None:
+    peer = {"ae_title": "CT1", "host": "127.0.0.1", "port": free_port()}
+    async with archive(tmp_path / "home", peers=(peer,)) as site:
+        async with Scanner().connected(site.port) as user:
+            await ask_commitment(user, commitment_of("2.25.1", CT_UID))
+        catalogue = open_catalogue(tmp_path / "home" / "catalogue.sqlite")
+        table = Commitments(catalogue.database)
+
+        def attempts() -> int:
+            found = table.find(CommitmentKey("main", "CT1", "2.25.1"))
+            return 0 if found is None else found.attempts
+
+        await until(lambda: attempts() == 1)
+        assert table.next_due() is not None
+        catalogue.close()
+    assert [retry_after_s(attempt) for attempt in (0, 1, 2, 1000)] == [10, 20, 40, 3600]
