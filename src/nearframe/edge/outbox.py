@@ -35,9 +35,9 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from nearframe.clock import Clock
-from nearframe.edge.ownfile import open_own, rows_of
 from nearframe.ids import Digest
 from nearframe.metrics import Metrics
+from nearframe.storage.ownfile import open_own, rows_of
 from nearframe.storage.ports import UPSTREAM, Catalogue, OutboxEvent, Settled, StudyRef, TakenIn
 
 CONSUMER: Final = "forward"

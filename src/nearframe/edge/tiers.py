@@ -21,8 +21,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from nearframe.context import Urgency
-from nearframe.edge.ownfile import open_own, rows_of
 from nearframe.metrics import Metrics
+from nearframe.storage.ownfile import open_own, rows_of
 from nearframe.storage.ports import StudyRef
 
 FILE_NAME: Final = "tiers.sqlite"

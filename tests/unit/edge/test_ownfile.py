@@ -14,12 +14,12 @@ import sqlalchemy as sa
 from nearframe.clock import ManualClock
 from nearframe.context import Urgency
 from nearframe.edge.outbox import CONSUMER, Outbox
-from nearframe.edge.ownfile import open_own, rows_of
 from nearframe.edge.pacs.ledger import Ledger
 from nearframe.edge.tiers import Consult, StudyTier, TierFile
 from nearframe.errors import BackendFailed, ConfigurationError
 from nearframe.ids import Digest
 from nearframe.metrics import EDGE_FILES_SET_ASIDE, Metrics
+from nearframe.storage.ownfile import open_own, rows_of
 from nearframe.storage.ports import StudyRef
 from tests.syncing import STUDY_UID, Shelves, ct_series, shelves
 

@@ -9,9 +9,9 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from nearframe.edge.ownfile import open_own, rows_of
 from nearframe.ids import Digest
 from nearframe.metrics import Metrics
+from nearframe.storage.ownfile import open_own, rows_of
 from nearframe.storage.ports import StudyRef
 
 SCHEMA: Final = 1

@@ -1,6 +1,6 @@
-"""The SQLite files that an edge keeps for itself: opened, proved, and begun anew where they are damaged.
+"""The SQLite files that a node keeps beside its catalogue: opened, proved, and begun anew where they are damaged.
 
-None holds anything that is nowhere else, so an edge never stays down for one. What cannot be
+None holds anything that is nowhere else, so a node never stays down for one. What cannot be
 proved sound is set aside under a new name, for whoever wants to look into it; it is counted,
 and its owner fills the new file from what else it knows.
 """
