@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from nearframe.clock import SystemClock
 from nearframe.config import Settings
 from nearframe.core import Core, directory_of, frames_of, open_core
-from nearframe.dicomnode import open_dicom, open_workflow
+from nearframe.dicomnode import open_dicom, open_forwarding, open_workflow
 from nearframe.dicomweb.address import Addresses, is_dicomweb
 from nearframe.dicomweb.app import dicomweb_app
 from nearframe.dicomweb.boundary import unknown
@@ -209,11 +209,12 @@ async def open_origin(
         stack.push_async_callback(feed.close)
         workflow = await stack.enter_async_context(open_workflow(core))
         loop = asyncio.get_running_loop()
+        wakes: list[Callable[[], object]] = [background.wake, workflow.series.wake]
+        wakes.append(lambda: loop.call_soon_threadsafe(feed.nudge))
 
         def committed() -> None:
-            background.wake()
-            workflow.series.wake()
-            loop.call_soon_threadsafe(feed.nudge)
+            for wake in wakes:
+                wake()
 
         takes = await stack.enter_async_context(taking_in(core, committed))
         store = Store(takes.ingest, takes.spool, core.limits, settings.max_rejected_parts)
@@ -227,6 +228,8 @@ async def open_origin(
         beside = (*described(), *WORKLIST_DESCRIBED, *SYNC_DESCRIBED, *DIRECTORY_DESCRIBED)
         served = services_of(core, frames, store, remove, workflow.commitment)
         dicomweb = dicomweb_app(served, settings, core.gate, nodes, beside)
+        forwarding = await stack.enter_async_context(open_forwarding(core, served))
+        wakes.append(forwarding.wake)
         await stack.enter_async_context(open_dicom(core, served, takes, workflow, announce))
         admin = Admin(settings.home, core.packs, core.catalogue, background)
         routes = [
@@ -234,7 +237,7 @@ async def open_origin(
             *worklist_routes(workflow.steps, core.sql, core.gate, Addresses(settings)),
             *sync_routes(replace(sync_services(core, contents, feed, takes), making=partial(_making, core)), core.gate),
             *directory_routes(listing, core.gate),
-            *node_routes(core, "origin"),
+            *node_routes(core, "origin", forwarding.checks),
         ]
         yield NodeApp(activity.watch(dicomweb), routes, nodes), core.metrics
 

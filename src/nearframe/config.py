@@ -159,6 +159,20 @@ class Settings:
         "DICOM peers: [[peers]] tables with ae_title, host, port, networks and may (store, query, retrieve). "
         "Where there are some, no other is accepted, and C-MOVE sends to these only.",
     )
+    forward: Tables = _setting(
+        TABLES,
+        (),
+        "dicom",
+        "What goes on to which peer: [[forward]] tables with to (the ae_title of a peer) and conditions by keyword, "
+        "such as Modality.",
+    )
+    forward_patience_s: float = _setting(
+        NUMBER,
+        900.0,
+        "dicom",
+        "Age of the oldest object that waits for a peer, from which health is degraded.",
+        unit="s",
+    )
     private_sop_classes: tuple[str, ...] = _setting(
         LIST, (), "dicom", "UIDs of private Storage SOP Classes that are taken by C-STORE too."
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -11,11 +11,17 @@ from nearframe.clock import SystemClock
 from nearframe.context import local_admin
 from nearframe.core import Core
 from nearframe.dicomweb.services import Services
+from nearframe.dimse import forward_box
+from nearframe.dimse.forward_box import ForwardBox
+from nearframe.dimse.forward_rules import read_rules
+from nearframe.dimse.forwarder import DICOMForwarder, forward_check
+from nearframe.dimse.peers import read_peers
 from nearframe.dimse.service import Served, open_service
 from nearframe.errors import ConfigurationError
 from nearframe.intake.serieswatch import CONSUMER, SeriesWatch
 from nearframe.listener.address import is_loopback
 from nearframe.query.commitment import CommitmentService
+from nearframe.query.health import Check
 from nearframe.query.listings import Listings
 from nearframe.query.search import SearchService
 from nearframe.query.steps import StepService
@@ -94,3 +100,42 @@ async def open_dicom(
         yield
     finally:
         await service.stop()
+
+
+@dataclass(frozen=True, slots=True)
+class Forwarding:
+    """What goes on to DICOM peers by rules.
+
+    Attributes
+    ----------
+    wake
+        To be called, from any thread, once something was recorded.
+    checks
+        Of its health.
+    """
+
+    wake: Callable[[], None]
+    checks: Mapping[str, Check]
+
+
+@asynccontextmanager
+async def open_forwarding(core: Core, services: Services) -> AsyncIterator[Forwarding]:
+    """Forward what the settings' rules name. Rules that were taken away let what waits go on."""
+    settings, catalogue = core.settings, core.catalogue
+    known = read_peers(settings.peers)
+    rules = read_rules(settings.forward, known)
+    if not rules and not await core.sql.run(catalogue.passed, forward_box.CONSUMER):
+        yield Forwarding(lambda: None, {})
+        return
+    clock = SystemClock()
+    box = await core.sql.run(ForwardBox, settings.home, catalogue, rules, clock, core.metrics)
+    called = {title: peer.as_called_by(settings.ae_title) for title, peer in known.items() if peer.host}
+    forwarder = DICOMForwarder(
+        box, catalogue, services.instances, called, workers=core.sql, metrics=core.metrics, clock=clock
+    )
+    forwarder.start()
+    try:
+        yield Forwarding(forwarder.wake, {"forward": forward_check(box, core.sql, settings.forward_patience_s)})
+    finally:
+        await forwarder.stop()
+        await core.sql.run(box.close)

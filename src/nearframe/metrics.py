@@ -199,6 +199,9 @@ FORWARDED_INSTANCES = _counter(
     "Instances taken in here that the upstream recorded, by what became of them, or that cannot be forwarded.",
     "result",
 )
+DICOM_FORWARDED = _counter(
+    "dicom_forwarded_instances", "instances", "Instances sent to DICOM peers by rules, and refusals.", "result"
+)
 FORWARDED_BYTES = _counter("forwarded_bytes", "bytes", "Contents sent to the upstream for that.", "kind")
 OUTBOX_INSTANCES = _gauge(
     "outbox_instances",

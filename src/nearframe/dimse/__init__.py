@@ -8,4 +8,7 @@
     commands                command, status   pure
     a connection            channel           the only module that touches a socket
     an association          association       messages in and out, with back-pressure
+    what we answer          scp, scp_*        behind the same services as DICOMweb
+    what we ask             scu, scu_*        for the command line, and for forwarding
+    what goes on by rules   forward_*         durable until each peer has it
 """

@@ -1,8 +1,6 @@
 """Retrieval (PS3.4 sections C.4.2 and C.4.3): C-MOVE to a peer that is configured, C-GET back on the same association.
 
-Both send the instances by C-STORE, one after the other, and count. An instance goes out as
-it is stored where the receiver takes that, byte for byte; else decoded, for one that takes
-only Little Endian. Nothing lossy is ever encoded another time.
+Both send the instances by C-STORE (`sending`), one after the other, and count.
 """
 
 from __future__ import annotations
@@ -17,19 +15,18 @@ from nearframe import log
 from nearframe.context import Context
 from nearframe.dicom.levels import Level
 from nearframe.dicom.model import DICOMJSON
-from nearframe.dimse import negotiation
 from nearframe.dimse.association import Message
 from nearframe.dimse.command import Field, Value
 from nearframe.dimse.identifiers import QUERY_RETRIEVE_LEVEL, keys_of, read_identifier, text_of, write_identifier
 from nearframe.dimse.requests import Requests
 from nearframe.dimse.scp import Rest, Session
-from nearframe.dimse.scu import UNCOMPRESSED, Peer, associate
+from nearframe.dimse.scu import Peer, associate
+from nearframe.dimse.sending import proposals, send_stored
 from nearframe.dimse.status import Status
 from nearframe.errors import (
     AssociationLost,
     MalformedRequest,
     NearframeError,
-    NotAcceptable,
     NotFound,
     UpstreamError,
 )
@@ -122,7 +119,7 @@ class Retriever:
 
         @asynccontextmanager
         async def way(records: Sequence[InstanceRecord]) -> AsyncIterator[Requests]:
-            async with associate(destination, _proposals(records)) as user:
+            async with associate(destination, proposals(records)) as user:
                 yield user.requests
 
         return self._retrieve(session, message, identifier, way, origin)
@@ -183,9 +180,7 @@ class Retriever:
     ) -> None:
         uid = record.identity.sop_instance_uid
         try:
-            accepted = self._context_for(record, requests)
-            body = await self._instances.data_set(context, record, accepted.transfer_syntax)
-            status = (await requests.store(accepted, uid, body.open(), others)).status
+            status = (await send_stored(requests, self._instances, context, record, others)).status
         except AssociationLost:
             raise
         except NearframeError as error:
@@ -198,14 +193,6 @@ class Retriever:
             count.warnings += 1
         else:
             count.failed.append(uid)
-
-    def _context_for(self, record: InstanceRecord, requests: Requests) -> negotiation.Context:
-        """Return the context in which an instance goes out: as stored if the receiver takes that."""
-        contexts = {c.transfer_syntax: c for c in requests.association.contexts_for(record.identity.sop_class_uid)}
-        for syntax in (record.transfer_syntax_uid, *self._instances.makeable_for_peers(record)):
-            if syntax in contexts:
-                return contexts[syntax]
-        raise NotAcceptable("the receiver takes no such object, or in no transfer syntax that it can be given in")
 
     async def _named(self, context: Context, identifier: DICOMJSON, model: str) -> list[InstanceRecord]:
         """Return the instances that an identifier names by the unique keys of its level (PS3.4 section C.4.2.2.1)."""
@@ -255,12 +242,3 @@ _WARNINGS: Final = 0xB000
 
 def _values(identifier: DICOMJSON, tag: str) -> list[str]:
     return [str(value) for value in identifier.get(tag, {}).get("Value") or [] if value]
-
-
-def _proposals(records: Sequence[InstanceRecord]) -> list[tuple[str, tuple[str, ...]]]:
-    """Return contexts for sending: each kind of object as it is stored, and each uncompressed."""
-    wanted: dict[tuple[str, tuple[str, ...]], None] = {}
-    for record in records:
-        for syntax in (record.transfer_syntax_uid, *UNCOMPRESSED):
-            wanted[record.identity.sop_class_uid, (syntax,)] = None
-    return list(wanted)[: negotiation.MAX_CONTEXTS]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pydicom
 import pytest
+from pydicom.uid import UID
 
 from nearframe.cli import main
 from tests.integration.cli.conftest import Running
@@ -94,6 +96,32 @@ def test_a_destination_that_the_peer_does_not_know(
     found = said(capsys, "move", peer, sent[0].StudyInstanceUID, "--to", "NOBODY", code=1)
     assert found["status"] == 0xA801
     assert "does not know the destination" in found["meaning"]
+
+
+def test_rules_forward_what_comes(
+    peer: str,
+    start: Callable[..., Running],
+    samples: list[Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    title, _, place = peer.partition("@")
+    host, _, port = place.rpartition(":")
+    settings = tmp_path / "nearframe.toml"
+    settings.write_text(
+        f'[[peers]]\nae_title = "{title}"\nhost = "{host}"\nport = {port}\n'
+        f'[[forward]]\nto = "{title}"\nModality = "CT"\nPatientID = "forward*"\n'
+    )
+    node = start("origin", tmp_path / "home", "--config", str(settings))
+    wanted = pydicom.dcmread(samples[0])
+    wanted.StudyInstanceUID, wanted.PatientID = f"{wanted.StudyInstanceUID}.7", "forwarded"
+    wanted.SOPInstanceUID = wanted.file_meta.MediaStorageSOPInstanceUID = UID(f"{wanted.SOPInstanceUID}.7")
+    wanted.save_as(tmp_path / "wanted.dcm")
+    assert main(["import", str(tmp_path / "wanted.dcm"), str(samples[0]), "--to", node.url, "--quiet"]) == 0
+    deadline = time.monotonic() + 20
+    while not (found := said(capsys, "find", peer, "PatientID=forwarded")):
+        assert time.monotonic() < deadline
+    assert [one["StudyInstanceUID"] for one in found] == [wanted.StudyInstanceUID]
 
 
 def test_what_is_no_dicom_is_told(peer: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
