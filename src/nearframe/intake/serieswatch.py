@@ -73,6 +73,8 @@ class SeriesWatch:
         self._ends = SeriesEnds()
         self._senders: dict[str, set[SeriesKey]] = {}
         self._left: list[_Left] = []
+        #: Ended, and not told yet.
+        self._found: list[SeriesEnd] = []
         self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()
         self._read_to = 0
@@ -112,9 +114,10 @@ class SeriesWatch:
     async def look(self) -> list[SeriesEnd]:
         """Take note of what is new, and tell of the series that have ended by now."""
         self._news.clear()
-        gone, self._left = self._left, []
+        gone = list(self._left)
         await self._read()
-        # Whoever has left had its instances stored before: their events are read by now.
+        del self._left[: len(gone)]
+        # Whoever had left by then had its instances stored before: their events are read by now.
         for one in gone:
             for key in one.series:
                 self._ends.sending(key, one.sender)
@@ -122,12 +125,15 @@ class SeriesWatch:
         for sender, series in self._senders.items():
             for key in series:
                 self._ends.sending(key, sender)
-        found = self._ends.due(self._clock.monotonic())
-        for end in found:
+        self._found += self._ends.due(self._clock.monotonic())
+        told: list[SeriesEnd] = []
+        while self._found:
+            end = self._found[0]
             await self._workers.run(self._catalogue.announce, "series_end", end.key.tenant, None, _detail(end))
             self._metrics.add(SERIES_ENDS, reason=end.reason.value)
+            told.append(self._found.pop(0))
         await self._move_cursor()
-        return found
+        return told
 
     async def _wait(self) -> None:
         await asyncio.sleep(_BETWEEN_S)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from nearframe.clock import ManualClock
+from nearframe.errors import Busy
 from nearframe.intake.seriesend import LONGEST_IDLE_S, Reason
 from nearframe.intake.serieswatch import CONSUMER, SeriesWatch
 from nearframe.metrics import SERIES_ENDS, Metrics
@@ -125,3 +126,25 @@ async def test_what_an_upstream_has_opens_no_series(catalogue: SQLCatalogue) -> 
         catalogue.replicate([(version(), 1, True)], [])
         await this.look()
         assert await this.look(LONGEST_IDLE_S) == []
+
+
+async def test_what_the_catalogue_could_not_take_is_told_later(
+    catalogue: SQLCatalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> int:
+        raise Busy("another time")
+
+    async with scene(catalogue) as this:
+        this.store(1, 2)
+        this.watch.sending("association", "main", identity(1, 1, 1))
+        this.watch.left("association", is_released=True)
+        with monkeypatch.context() as patched:
+            patched.setattr(catalogue, "outbox", fail)
+            with pytest.raises(Busy):
+                await this.look()
+        with monkeypatch.context() as patched:
+            patched.setattr(catalogue, "announce", fail)
+            with pytest.raises(Busy):
+                await this.look()
+        assert await this.look() == [(Reason.RELEASE, 2, 1)]
+        assert len(this.announced()) == 1
