@@ -120,12 +120,7 @@ class EdgeContentReader:
     async def stream(
         self, context: Context, study: StudyRef, digest: Digest, start: int = 0, stop: int | None = None
     ) -> AsyncGenerator[bytes, None]:
-        # One look for all that decides: each costs a turn in a thread, which on a busy edge are milliseconds.
-        index = self._indexes.known(study)
-        here = await self._workers.run(self._look, study, digest, index)
-        if not here.is_held and index is None:
-            index = await self._indexes.of(study)
-            here = await self._workers.run(self._look, study, digest, index)
+        here = await self._here(study, digest)
         if here.is_held:
             self._hits += 1
             async for chunk in self._local.stream(context, study, digest, start, stop):
@@ -136,6 +131,18 @@ class EdgeContentReader:
         async with aclosing(chunks):
             async for chunk in chunks:
                 yield chunk
+
+    async def _here(self, study: StudyRef, digest: Digest) -> _Here:
+        """Say what is here of a content that is to be streamed."""
+        if self._fetcher.is_under_way(study, digest):
+            return _Here(is_held=False, is_twin_held=False)  # it is joined; by the time of a look it may have landed
+        # One look for all that decides: each costs a turn in a thread, which on a busy edge are milliseconds.
+        index = self._indexes.known(study)
+        here = await self._workers.run(self._look, study, digest, index)
+        if not here.is_held and index is None:
+            index = await self._indexes.of(study)
+            here = await self._workers.run(self._look, study, digest, index)
+        return here
 
     def _look(self, study: StudyRef, digest: Digest, index: StudyIndex | None) -> _Here:
         """Say what is here of a content; what the tenant holds is taken, if the study is known to consist of it."""
