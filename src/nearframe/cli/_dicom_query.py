@@ -14,8 +14,9 @@ from nearframe.cli._dicom_peer import add_peer_options, peer_of, timeouts_of
 from nearframe.cli._output import Subparsers, add_parser, print_json, print_table
 from nearframe.dicom.model import DICOMJSON
 from nearframe.dimse.channel import Timeouts
+from nearframe.dimse.scp_worklist import MODALITY_WORKLIST_FIND
 from nearframe.dimse.scu import UNCOMPRESSED, Peer, associate
-from nearframe.dimse.scu_query import MODALITY_WORKLIST_FIND, Level, find, identifier_of
+from nearframe.dimse.scu_query import Level, find, identifier_of
 from nearframe.errors import ConfigurationError
 
 _DEFAULT_LIMIT: Final = 200

@@ -48,7 +48,7 @@ class Requests:
         for context in self.association.contexts_for(abstract_syntax):
             if transfer_syntax in (None, context.transfer_syntax):
                 return context
-        raise NotAcceptable("the DICOM peer does not take this kind of object, or not in this transfer syntax")
+        raise NotAcceptable("the DICOM peer does not offer this service, or does not take this kind of object")
 
     async def store(
         self,

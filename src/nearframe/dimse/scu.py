@@ -91,6 +91,9 @@ class User:
 
     def why_not(self, abstract_syntax: str, transfer_syntax: str) -> str:
         """Return why the peer did not accept a context, in words."""
+        if any(self.association.contexts_for(abstract_syntax)):
+            # DCMTK says that it does not support the class at all where it means this syntax of it.
+            return words.context_result(ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED)
         agreement = self.association.agreement
         results = {one.context_id: one.result for one in agreement.answer.results} if agreement else {}
         for asked in self._proposed:
@@ -117,7 +120,8 @@ class User:
             self.association.agree_to_release()
         except AssociationLost as error:
             over = error
-        self.requests.give_up(over)
+        finally:
+            self.requests.give_up(over)
 
 
 @asynccontextmanager

@@ -23,6 +23,7 @@ from nearframe.dimse.items import ContextResult, Proposed
 from nearframe.dimse.negotiation import Offer
 from nearframe.dimse.pdu import AssociateRJ, AssociateRQ, Rejection
 from nearframe.dimse.scp import Provider, Rest, Session
+from nearframe.dimse.scp_commitment import COMMITMENT_INSTANCE, STORAGE_COMMITMENT_PUSH
 from nearframe.dimse.scp_storage import echo
 from nearframe.dimse.scu import UNCOMPRESSED, VERIFICATION, Peer, associate
 from nearframe.dimse.server import Admission, DimseServer
@@ -32,8 +33,6 @@ from nearframe.metrics import Metrics
 from nearframe.settingkinds import Address
 from nearframe.units import KIB, MIB
 
-STORAGE_COMMITMENT: Final = "1.2.840.10008.1.20.1"
-_WELL_KNOWN_INSTANCE: Final = "1.2.840.10008.1.20.1.1"
 _REQUEST_COMMITMENT: Final = 1
 #: An event lists every instance of the request.
 _MAX_EVENT_BYTES: Final = 16 * MIB
@@ -86,11 +85,11 @@ async def commit(
             server = DimseServer(_Door(peer, answered), Metrics(), max_pdu_bytes=_MAX_PDU_BYTES)
             await server.start(listen)
             stack.push_async_callback(server.stop)
-        contexts = [(STORAGE_COMMITMENT, UNCOMPRESSED)]
+        contexts = [(STORAGE_COMMITMENT_PUSH, UNCOMPRESSED)]
         user = await stack.enter_async_context(associate(peer, contexts, on_request=answered.event))
-        context = user.requests.context(STORAGE_COMMITMENT)
+        context = user.requests.context(STORAGE_COMMITMENT_PUSH)
         fields: dict[Field, Value] = {
-            Field.REQUESTED_SOP_INSTANCE_UID: _WELL_KNOWN_INSTANCE,
+            Field.REQUESTED_SOP_INSTANCE_UID: COMMITMENT_INSTANCE,
             Field.ACTION_TYPE_ID: _REQUEST_COMMITMENT,
         }
         data = write_identifier(_request(transaction, references), context.transfer_syntax)
@@ -133,7 +132,7 @@ class _Door:
         self._provider = Provider(operations)
         self._offer = Offer(
             choose=_choose,
-            may_be_scp=lambda uid: uid == STORAGE_COMMITMENT,
+            may_be_scp=lambda uid: uid == STORAGE_COMMITMENT_PUSH,
             max_pdu_bytes=_MAX_PDU_BYTES,
         )
 
@@ -146,7 +145,7 @@ class _Door:
 
 
 def _choose(proposed: Proposed) -> str | ContextResult:
-    if proposed.abstract_syntax not in (STORAGE_COMMITMENT, VERIFICATION):
+    if proposed.abstract_syntax not in (STORAGE_COMMITMENT_PUSH, VERIFICATION):
         return ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED
     return next(
         (uid for uid in UNCOMPRESSED if uid in proposed.transfer_syntaxes),

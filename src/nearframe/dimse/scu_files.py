@@ -16,6 +16,7 @@ from nearframe import tasks
 from nearframe.dicom.limits import Limits
 from nearframe.dicom.part10 import parse
 from nearframe.dicom.source import CHUNK_BYTES
+from nearframe.dicom.transfersyntax import transfer_syntax
 from nearframe.dimse import words
 from nearframe.dimse.channel import Timeouts
 from nearframe.dimse.negotiation import MAX_CONTEXTS
@@ -169,7 +170,9 @@ async def _store(user: User, file: Outgoing) -> Sent | UpstreamError:
     try:
         answer = await user.store(file.sop_class_uid, file.sop_instance_uid, file.transfer_syntax_uid, _data_set(file))
     except NotAcceptable:
-        return Sent(file, None, f"the peer does not take this kind of object: {user.why_not(*file.kind)}")
+        syntax = transfer_syntax(file.transfer_syntax_uid).keyword or file.transfer_syntax_uid
+        kind = f"{file.sop_class_uid} in {syntax}"
+        return Sent(file, None, f"the peer does not take this kind of object ({kind}): {user.why_not(*file.kind)}")
     except OSError as error:
         return Sent(file, None, f"it cannot be read any more: {error.strerror or error}")
     except UpstreamError as error:

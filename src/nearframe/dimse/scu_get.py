@@ -10,7 +10,6 @@ from typing import BinaryIO, Final
 
 from nearframe.dicom.filemeta import file_meta
 from nearframe.dicom.model import DICOMJSON
-from nearframe.dicom.transfersyntax import BY_UID
 from nearframe.dimse.association import Message
 from nearframe.dimse.channel import Timeouts
 from nearframe.dimse.command import CommandField
@@ -30,13 +29,13 @@ _USUAL: Final = (
     "77.1.2", "77.1.4", "77.1.4.1", "77.1.5.1", "77.1.5.4", "77.1.6", "88.11", "88.22", "88.33", "88.59", "88.67",
     "104.1", "104.2", "104.3", "128", "128.1", "130", "481.1", "481.2", "481.3", "481.5",
 )  # fmt: skip
-#: In which objects come where the peer says what there is: one context for each, so that each comes as it is stored.
-_SYNTAXES: Final = (
-    *UNCOMPRESSED,
+#: Not all that we can name: DCMTK gives the association up over a context with more than fifty.
+_COMPRESSED: Final = (
     *(f"1.2.840.10008.1.2.4.{suffix}" for suffix in (50, 51, 57, 70, 80, 81, 90, 91, 201, 202, 203)),
     "1.2.840.10008.1.2.5",
 )
-_COMPRESSED: Final = tuple(uid for uid in BY_UID if uid not in UNCOMPRESSED)
+#: In which objects come where the peer says what there is: one context for each, so that each comes as it is stored.
+_SYNTAXES: Final = (*UNCOMPRESSED, *_COMPRESSED)
 
 
 class Folder:
@@ -53,19 +52,20 @@ class Folder:
         command = message.command
         if command.kind is not CommandField.C_STORE_RQ:
             return session.answer(message, Status.UNRECOGNIZED_OPERATION)
-        place, out = self._begin()
+        place = None
         try:
+            place, out = self._begin()
             with out:
                 out.write(file_meta(command.sop_class_uid, command.sop_instance_uid, message.context.transfer_syntax))
                 async for part in message.data():
                     out.write(part)
+            place = place.rename(place.with_suffix(".dcm"))
         except OSError as error:
-            place.unlink(missing_ok=True)
+            _drop(place)
             return session.answer(message, Status.OUT_OF_RESOURCES, error.strerror or "it cannot be written")
         except BaseException:
-            place.unlink(missing_ok=True)
+            _drop(place)
             raise
-        place.rename(place.with_suffix(".dcm"))
         self.files += 1
         return session.answer(message, Status.SUCCESS)
 
@@ -92,7 +92,7 @@ async def get(
     sop_classes
         Of what is to come, if that is known.
     """
-    storage = _contexts(sop_classes)
+    storage = contexts_for(sop_classes)
     contexts = [(level.get_model, UNCOMPRESSED), *storage]
     roles = [Role(uid, is_scu=False, is_scp=True) for uid in dict.fromkeys(uid for uid, _ in storage)]
     async with (
@@ -103,9 +103,15 @@ async def get(
             yield step
 
 
-def _contexts(sop_classes: Iterable[str]) -> list[tuple[str, tuple[str, ...]]]:
+def contexts_for(sop_classes: Iterable[str]) -> list[tuple[str, tuple[str, ...]]]:
+    """Return contexts in which objects of these classes can come, or the usual ones; one is left for C-GET."""
     known = list(dict.fromkeys(sop_classes))
     if known and len(known) * len(_SYNTAXES) < MAX_CONTEXTS:
         return [(uid, (syntax,)) for uid in known for syntax in _SYNTAXES]
     wanted = (known or [f"1.2.840.10008.5.1.4.1.1.{suffix}" for suffix in _USUAL])[: (MAX_CONTEXTS - 1) // 2]
     return [(uid, syntaxes) for uid in wanted for syntaxes in (UNCOMPRESSED, _COMPRESSED)]
+
+
+def _drop(place: Path | None) -> None:
+    if place is not None:
+        place.unlink(missing_ok=True)

@@ -20,8 +20,6 @@ from nearframe.dimse.scp_retrieve import PATIENT_ROOT_GET, PATIENT_ROOT_MOVE, ST
 from nearframe.dimse.status import Status
 from nearframe.errors import MalformedRequest, UpstreamError
 
-MODALITY_WORKLIST_FIND: Final = "1.2.840.10008.5.1.4.31"
-
 _FAILED_LIST: Final = "00080058"
 
 

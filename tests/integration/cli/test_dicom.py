@@ -98,6 +98,22 @@ def test_a_destination_that_the_peer_does_not_know(
     assert "does not know the destination" in found["meaning"]
 
 
+def test_commitment_to_what_is_held(
+    peer: str, sent: list[pydicom.Dataset], samples: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = said(capsys, "commit", peer, *map(str, samples), "--timeout", "10")
+    assert (found["kept"], found["failed"]) == (len(sent), [])
+    unknown = pydicom.dcmread(samples[0])
+    unknown.SOPInstanceUID = unknown.file_meta.MediaStorageSOPInstanceUID = UID("1.2.3.4")
+    unknown.save_as(tmp_path / "unknown.dcm")
+    found = said(capsys, "commit", peer, str(tmp_path), "--timeout", "10", code=1)
+    assert found["failed"] == [{"sop_instance_uid": "1.2.3.4", "reason": "it has no such instance"}]
+
+
+def test_a_worklist_without_orders(peer: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert said(capsys, "worklist", peer, "--date", "20261122", "--modality", "CT") == []
+
+
 def test_rules_forward_what_comes(
     peer: str,
     start: Callable[..., Running],

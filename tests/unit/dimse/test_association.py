@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -79,12 +79,15 @@ class Site:
 
 @asynccontextmanager
 async def site(
-    timeouts: Timeouts = PATIENT, limits: ServerLimits | None = None, window: int = 4
+    timeouts: Timeouts = PATIENT,
+    limits: ServerLimits | None = None,
+    window: int = 4,
+    choosing: Callable[[Proposed], str | ContextResult] = choose,
 ) -> AsyncIterator[Site]:
     archive = Archive()
     archive.may_answer.set()
     provider = Provider({CommandField.C_ECHO_RQ: archive.echo, CommandField.C_STORE_RQ: archive.store})
-    offer = Offer(choose, may_be_scp=lambda uid: False, max_pdu_bytes=4096, max_window=window)
+    offer = Offer(choosing, may_be_scp=lambda uid: False, max_pdu_bytes=4096, max_window=window)
 
     def doorkeeper(request: AssociateRQ, address: str, tls: object) -> Admission | AssociateRJ:
         if request.called_ae_title != "ARCHIVE":

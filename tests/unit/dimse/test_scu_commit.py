@@ -16,8 +16,9 @@ from nearframe.dimse.items import Role
 from nearframe.dimse.negotiation import Offer
 from nearframe.dimse.requests import Requests
 from nearframe.dimse.scp import Provider, Rest, Session
+from nearframe.dimse.scp_commitment import STORAGE_COMMITMENT_PUSH
 from nearframe.dimse.scu import UNCOMPRESSED, Peer, associate
-from nearframe.dimse.scu_commit import STORAGE_COMMITMENT, Committed, commit
+from nearframe.dimse.scu_commit import Committed, commit
 from nearframe.dimse.server import Admission, DimseServer
 from nearframe.dimse.status import Status
 from nearframe.errors import UpstreamError, UpstreamTimeout
@@ -42,8 +43,8 @@ class Keeper:
     async def _tell(self, session: Session, message: Message, asked: DICOMJSON) -> None:
         await session.answer(message, self._status)
         if self._answer_to is not None:
-            role = Role(STORAGE_COMMITMENT, is_scu=False, is_scp=True)
-            async with associate(self._answer_to, [(STORAGE_COMMITMENT, UNCOMPRESSED)], roles=[role]) as user:
+            role = Role(STORAGE_COMMITMENT_PUSH, is_scu=False, is_scp=True)
+            async with associate(self._answer_to, [(STORAGE_COMMITMENT_PUSH, UNCOMPRESSED)], roles=[role]) as user:
                 await _report(user.requests, asked)
         elif self._says:
             await _report(session.requests, asked)
@@ -54,7 +55,7 @@ async def _report(requests: Requests, asked: DICOMJSON) -> None:
     lost["00081197"] = {"vr": "US", "Value": [0x0112]}
     told = {"00081195": asked["00081195"], "00081198": {"vr": "SQ", "Value": [lost]}}
     told["00081199"] = {"vr": "SQ", "Value": [kept]}
-    context = requests.context(STORAGE_COMMITMENT)
+    context = requests.context(STORAGE_COMMITMENT_PUSH)
     fields: dict[Field, str | int | tuple[int, ...]] = {
         Field.AFFECTED_SOP_INSTANCE_UID: "1.2.840.10008.1.20.1.1",
         Field.EVENT_TYPE_ID: 2,

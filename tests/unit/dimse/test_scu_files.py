@@ -12,6 +12,7 @@ from typing import BinaryIO
 import pytest
 
 from nearframe.dicom.filemeta import file_meta
+from nearframe.dimse.items import ContextResult, Proposed
 from nearframe.dimse.scu import UNCOMPRESSED
 from nearframe.dimse.scu_files import Outgoing, Sent, batches, outgoing, send
 from nearframe.dimse.status import Status
@@ -81,7 +82,20 @@ async def test_what_the_peer_does_not_take() -> None:
     async with site() as archive:
         first, second = await send_all(archive, [other, held("1.2.3")])
     assert (first.status, first.is_stored) == (None, False)
-    assert first.said.endswith("object: not at all")
+    assert first.said.endswith(f"({OTHER} in ExplicitVRLittleEndian): not at all")
+    assert second.is_stored
+
+
+async def test_what_the_peer_takes_in_another_transfer_syntax() -> None:
+    rle = Outgoing(Held(b""), CT, "1.2.9", "1.2.840.10008.1.2.5", 0)
+
+    def refuses_rle(proposed: Proposed) -> str | ContextResult:
+        taken = proposed.transfer_syntaxes[0] == UNCOMPRESSED[0]
+        return UNCOMPRESSED[0] if taken else ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED  # as DCMTK does
+
+    async with site(choosing=refuses_rle) as archive:
+        first, second = await send_all(archive, [rle, held("1.2.3")])
+    assert first.said.endswith("in RLELossless): not in this transfer syntax")
     assert second.is_stored
 
 
