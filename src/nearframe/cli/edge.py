@@ -50,6 +50,10 @@ def add_subparser(subparsers: Subparsers, what: str) -> None:
 
 
 def _open(settings: Settings, announce: Callable[[str], None]) -> AbstractAsyncContextManager[tuple[ASGIApp, Metrics]]:
+    if settings.forward:
+        raise ConfigurationError(
+            "[[forward]]: an edge forwards to its upstream alone; the rules belong to the settings of the origin"
+        )
     # Who looks after an edge that runs needs neither, and one edge only one of them.
     if settings.upstream_kind == "dicomweb":
         from nearframe.pacsapp import open_pacs_edge

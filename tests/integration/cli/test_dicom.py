@@ -140,6 +140,14 @@ def test_rules_forward_what_comes(
     assert [one["StudyInstanceUID"] for one in found] == [wanted.StudyInstanceUID]
 
 
+def test_an_edge_has_no_rules(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = tmp_path / "nearframe.toml"
+    settings.write_text('[[peers]]\nae_title = "PACS"\nhost = "pacs"\nport = 104\n[[forward]]\nto = "PACS"\n')
+    options = ["--home", str(tmp_path / "home"), "--insecure", "--upstream", "http://127.0.0.1:9"]
+    assert main(["edge", "--config", str(settings), *options]) == 2
+    assert "the rules belong to the settings of the origin" in capsys.readouterr().err
+
+
 def test_what_is_no_dicom_is_told(peer: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "letter.txt").write_text("Dear colleague")
     found = said(capsys, "send", peer, str(tmp_path), code=1)
