@@ -273,7 +273,9 @@ class Association:
         if self.is_open:
             self._on(Event.RELEASE_REQUEST)
         try:
-            await asyncio.wait_for(self.closed.wait(), self.timeouts.answer_s)
+            # Not `wait_for`: in Python 3.11 that loses a cancellation which comes with what it waits for.
+            async with asyncio.timeout(self.timeouts.answer_s):
+                await self.closed.wait()
         except TimeoutError:
             self.channel.cut()
             raise UpstreamTimeout("the DICOM peer does not answer the request to release the association") from None

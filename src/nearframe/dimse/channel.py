@@ -132,7 +132,8 @@ class Channel(asyncio.BufferedProtocol):
             If it takes longer than `patience_s`.
         """
         if not self._writable.is_set():
-            await asyncio.wait_for(self._writable.wait(), patience_s)
+            async with asyncio.timeout(patience_s):
+                await self._writable.wait()
         if self._transport is None or self._transport.is_closing():
             raise AssociationLost
 

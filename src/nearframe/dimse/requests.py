@@ -140,7 +140,8 @@ class Requests:
 
     async def _answer(self, waiting: asyncio.Queue[Answer | AssociationLost]) -> Answer:
         try:
-            found = await asyncio.wait_for(waiting.get(), self.association.timeouts.answer_s)
+            async with asyncio.timeout(self.association.timeouts.answer_s):
+                found = await waiting.get()
         except TimeoutError:
             self.association.abort("no answer came in time")
             raise UpstreamTimeout("the DICOM peer does not answer") from None

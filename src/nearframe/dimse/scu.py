@@ -156,7 +156,8 @@ async def associate(
     user = UserInformation(_MAX_PDU_BYTES, window=None if window == 1 else (window, 1), roles=tuple(roles))
     association.ask(AssociateRQ(peer.ae_title, peer.our_ae_title, user, contexts=proposed))
     try:
-        answer = await asyncio.wait_for(association.opened, association.timeouts.answer_s)
+        async with asyncio.timeout(association.timeouts.answer_s):
+            answer = await association.opened
     except TimeoutError:
         association.abort()
         raise UpstreamTimeout("the DICOM peer does not answer a request for an association") from None
@@ -188,7 +189,8 @@ async def _connect(association: Association, peer: Peer) -> None:
         ssl_handshake_timeout=association.timeouts.connect_s if peer.tls else None,
     )
     try:
-        await asyncio.wait_for(opening, association.timeouts.connect_s)
+        async with asyncio.timeout(association.timeouts.connect_s):
+            await opening
     except TimeoutError:
         raise UpstreamTimeout(f"{peer.host}:{peer.port} does not answer") from None
     except OSError as error:

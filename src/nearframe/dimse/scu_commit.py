@@ -97,7 +97,8 @@ async def commit(
         if not words.is_success(answer.status):
             raise UpstreamError(f"the peer does not commit: {words.answer(answer)}")
         try:
-            return await asyncio.wait_for(answered.outcome, wait_s)
+            async with asyncio.timeout(wait_s):
+                return await answered.outcome
         except TimeoutError:
             raise UpstreamTimeout(
                 "the request was taken, and no answer came in time; many peers answer on an association of "

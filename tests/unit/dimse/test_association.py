@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from nearframe.dimse.association import Message
+from nearframe.dimse.association import Association, Message
 from nearframe.dimse.channel import Timeouts
 from nearframe.dimse.command import Command, CommandField, Field
 from nearframe.dimse.items import ContextResult, Proposed, UserInformation
@@ -318,3 +318,16 @@ async def test_a_flood_of_bytes_that_nobody_reads_is_held_back() -> None:
         assert sent < 32 << 20  # what the kernels hold, and half a megabyte of ours
         writer.transport.abort()
         archive.archive.may_answer.set()
+
+
+@pytest.mark.parametrize("steps", range(5))
+async def test_a_release_that_is_cancelled_as_it_succeeds(steps: int) -> None:
+    association = Association(4096, Timeouts(), is_requestor=True)
+    releasing = asyncio.ensure_future(association.release())
+    await asyncio.sleep(0)
+    association.closed.set()
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    was_cancelled = releasing.cancel()
+    await asyncio.wait([releasing])
+    assert releasing.cancelled() is was_cancelled
