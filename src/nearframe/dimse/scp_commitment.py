@@ -121,7 +121,8 @@ class Committer:
         """Report on the association that asked; if that is over, the courier does it."""
         try:
             with suppress(TimeoutError):
-                await asyncio.wait_for(session.association.closed.wait(), _GRACE_S)
+                async with asyncio.timeout(_GRACE_S):
+                    await session.association.closed.wait()
             if session.association.is_open:
                 await self._try(commitment, partial(self._report, session.requests, context, commitment))
         finally:
@@ -137,8 +138,10 @@ class Committer:
             except NearframeError as error:  # of the catalogue
                 _log.warning("commitment_reports_wait", error=error)
                 timeout_s = _LOOK_AGAIN_S
+            # Not `wait_for`: in Python 3.11 that loses a cancellation which comes with what it waits for.
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), timeout_s)
+                async with asyncio.timeout(timeout_s):
+                    await self._news.wait()
 
     async def _deliver_due(self) -> None:
         now = self._service.clock.now()

@@ -142,7 +142,8 @@ class SeriesWatch:
         if timeout_s is None and self._cursor < self._read_to:
             timeout_s = _CURSOR_S
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._news.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):  # `wait_for` of Python 3.11 may lose a cancellation
+                await self._news.wait()
 
     async def _read(self) -> None:
         while events := await self._workers.run(self._catalogue.outbox, CONSUMER, _EVENTS, self._read_to):

@@ -135,7 +135,8 @@ class Upkeep:
                 await self._guarded("compaction", self._compact)
                 compact_at = self._clock.monotonic() + COMPACT_EVERY_S
             try:
-                await asyncio.wait_for(self._asked.wait(), LOOK_EVERY_S)
+                async with asyncio.timeout(LOOK_EVERY_S):  # `wait_for` of Python 3.11 may lose a cancellation
+                    await self._asked.wait()
             except TimeoutError:
                 continue
 
