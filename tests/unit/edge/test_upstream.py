@@ -70,9 +70,6 @@ class Answering:
     def have_at_hand(self, count: int) -> None:
         self.at_hand = count
 
-    async def until_at_hand(self, count: int) -> None:
-        self.have_at_hand(count)
-
     async def close(self) -> None:
         return
 
