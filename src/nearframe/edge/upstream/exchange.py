@@ -38,6 +38,8 @@ MAX_CONNECTIONS: Final = 40  # what may be open on the line at once, the feed, a
 #: or exported has in use: fewer strands would be longer ones, which a connection just opened carries in two
 #: round trips instead of one.
 READY_CONNECTIONS: Final = 16
+#: Answers that break off at once tell of one cut of the line: a picture comes over eight connections.
+TOGETHER_S: Final = 0.05
 READY_S: Final = 1.0  # between two looks whether they are there still
 
 #: ``Via`` of the request on whose behalf this one is made, so that a loop is found wherever it closes.
@@ -117,6 +119,7 @@ class Exchanges:
         self._metrics = metrics
         self._contact: float | None = None
         self._ready_until = 0.0
+        self._broke_at = float("-inf")
         self._requester = requester or Client(
             url, connect_s=self.timeouts.connect_s, max_connections=MAX_CONNECTIONS, ca=ca
         )
@@ -218,14 +221,17 @@ class Exchanges:
             raise self._failed(UpstreamTimeout("the upstream did not answer in time")) from error
 
     @contextmanager
-    def _broken_line(self) -> Iterator[None]:
+    def _broken_line(self, *, in_body: bool = False) -> Iterator[None]:
         try:
             yield
         except TimeoutError:
             raise
         except OSError as error:
-            words = "the upstream cannot be reached, or went away in the middle"
-            raise self._failed(UpstreamUnavailable(words)) from error
+            unavailable = UpstreamUnavailable("the upstream cannot be reached, or went away in the middle")
+            was_counted = in_body and self._clock.monotonic() - self._broke_at < TOGETHER_S
+            if in_body:
+                self._broke_at = self._clock.monotonic()
+            raise (unavailable if was_counted else self._failed(unavailable)) from error
 
     def _failed(self, error: NearframeError) -> NearframeError:
         self.breaker.failed()
@@ -241,7 +247,7 @@ class Exchanges:
         async with aclosing(answer.response.chunks()) as chunks:
             while True:
                 async with asyncio.timeout(self.timeouts.stall_s):
-                    with self._broken_line():
+                    with self._broken_line(in_body=True):
                         chunk = await anext(chunks, None)
                 if chunk is None:
                     return
