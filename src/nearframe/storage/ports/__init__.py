@@ -1,0 +1,54 @@
+"""What the services need of storage: sealed contents by digest, and the catalogue.
+
+Two ports, because their guarantees differ. Contents are immutable, addressed by digest
+and may be read without any database. The catalogue is the only place where something
+changes, in transactions.
+"""
+
+from nearframe.storage.ports.catalogue import Catalogue, nothing
+from nearframe.storage.ports.contents import Buffer, ContentKind, ContentStore, StudyRef
+from nearframe.storage.ports.records import (
+    UPSTREAM,
+    BulkEntry,
+    ConflictRecord,
+    FeedCursor,
+    FeedEntry,
+    GivenUrgency,
+    InstanceRecord,
+    NewVersion,
+    OutboxEvent,
+    Outcome,
+    PerceptualRow,
+    Recorded,
+    Rendition,
+    Settled,
+    TakenIn,
+    Totals,
+    Undecided,
+)
+
+__all__ = [
+    "Buffer",
+    "BulkEntry",
+    "Catalogue",
+    "ConflictRecord",
+    "ContentKind",
+    "ContentStore",
+    "FeedCursor",
+    "FeedEntry",
+    "GivenUrgency",
+    "InstanceRecord",
+    "NewVersion",
+    "OutboxEvent",
+    "Outcome",
+    "PerceptualRow",
+    "Recorded",
+    "Rendition",
+    "Settled",
+    "StudyRef",
+    "TakenIn",
+    "Totals",
+    "UPSTREAM",
+    "Undecided",
+    "nothing",
+]
