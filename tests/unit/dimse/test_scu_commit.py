@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 
@@ -13,17 +11,15 @@ from nearframe.dimse.association import Message
 from nearframe.dimse.command import CommandField, Field
 from nearframe.dimse.identifiers import read_identifier, write_identifier
 from nearframe.dimse.items import Role
-from nearframe.dimse.negotiation import Offer
 from nearframe.dimse.requests import Requests
-from nearframe.dimse.scp import Provider, Rest, Session
+from nearframe.dimse.scp import Rest, Session
 from nearframe.dimse.scp_commitment import STORAGE_COMMITMENT_PUSH
 from nearframe.dimse.scu import UNCOMPRESSED, Peer, associate
 from nearframe.dimse.scu_commit import Committed, commit
-from nearframe.dimse.server import Admission, DimseServer
 from nearframe.dimse.status import Status
 from nearframe.errors import UpstreamError, UpstreamTimeout
-from nearframe.metrics import Metrics
 from nearframe.settingkinds import Address
+from tests.unit.dimse.serving import serving
 
 ASKED = [("1.2.840.10008.5.1.4.1.1.2", "1.2.1"), ("1.2.840.10008.5.1.4.1.1.2", "1.2.2")]
 
@@ -65,42 +61,29 @@ async def _report(requests: Requests, asked: DICOMJSON) -> None:
     assert answer.command.status == Status.SUCCESS
 
 
-@asynccontextmanager
-async def keeping(keeper: Keeper) -> AsyncIterator[Peer]:
-    offer = Offer(lambda proposed: proposed.transfer_syntaxes[0], may_be_scp=lambda uid: True, max_pdu_bytes=4096)
-    provider = Provider({CommandField.N_ACTION_RQ: keeper.action})
-    server = DimseServer(lambda *_: Admission(offer, provider.serve), Metrics(), max_pdu_bytes=4096)
-    await server.start(Address("127.0.0.1", 0))
-    assert server.address is not None
-    try:
-        yield Peer(server.address.host, server.address.port, "ARCHIVE", "CT")
-    finally:
-        await server.stop(grace_s=1)
-
-
 def check(found: Committed) -> None:
     assert found == Committed(("1.2.1",), (("1.2.2", "it has no such instance"),))
 
 
 async def test_an_answer_on_the_same_association() -> None:
-    async with keeping(Keeper()) as peer:
+    async with serving(CommandField.N_ACTION_RQ, Keeper().action) as peer:
         check(await commit(peer, ASKED, wait_s=5))
 
 
 async def test_an_answer_on_an_association_of_the_peers_own(unused_tcp_port: int) -> None:
     us = Peer("127.0.0.1", unused_tcp_port, "CT", "ARCHIVE")
-    async with keeping(Keeper(answer_to=us)) as peer:
+    async with serving(CommandField.N_ACTION_RQ, Keeper(answer_to=us).action) as peer:
         check(await commit(peer, ASKED, wait_s=5, listen=Address("127.0.0.1", unused_tcp_port)))
 
 
 async def test_a_refusal() -> None:
-    async with keeping(Keeper(Status.UNRECOGNIZED_OPERATION, says=False)) as peer:
+    async with serving(CommandField.N_ACTION_RQ, Keeper(Status.UNRECOGNIZED_OPERATION, says=False).action) as peer:
         with pytest.raises(UpstreamError, match="does not commit"):
             await commit(peer, ASKED, wait_s=5)
 
 
 async def test_no_answer() -> None:
-    async with keeping(Keeper(says=False)) as peer:
+    async with serving(CommandField.N_ACTION_RQ, Keeper(says=False).action) as peer:
         async with asyncio.timeout(5):
             with pytest.raises(UpstreamTimeout, match="--listen"):
                 await commit(peer, ASKED, wait_s=0.01)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from pathlib import Path
 
 import pydicom
@@ -11,15 +10,13 @@ import pytest
 
 from nearframe.dimse.association import Message
 from nearframe.dimse.command import CommandField, Field
-from nearframe.dimse.negotiation import MAX_CONTEXTS, Offer
-from nearframe.dimse.scp import Provider, Rest, Session
+from nearframe.dimse.negotiation import MAX_CONTEXTS
+from nearframe.dimse.scp import Rest, Session
 from nearframe.dimse.scu import UNCOMPRESSED, Peer
 from nearframe.dimse.scu_get import Folder, contexts_for, get
 from nearframe.dimse.scu_query import Level, Retrieved, identifier_of
-from nearframe.dimse.server import Admission, DimseServer
 from nearframe.dimse.status import Status
-from nearframe.metrics import Metrics
-from nearframe.settingkinds import Address
+from tests.unit.dimse.serving import serving
 from tests.unit.dimse.test_association import CT
 from tests.unit.dimse.test_scu_files import data_set
 
@@ -54,19 +51,6 @@ class Sender:
         await session.association.send(message.context, message.command.answer(Status.SUCCESS, completed))
 
 
-@asynccontextmanager
-async def sending(sender: Sender) -> AsyncIterator[Peer]:
-    offer = Offer(lambda proposed: proposed.transfer_syntaxes[0], may_be_scp=lambda uid: True, max_pdu_bytes=4096)
-    provider = Provider({CommandField.C_GET_RQ: sender.get})
-    server = DimseServer(lambda *_: Admission(offer, provider.serve), Metrics(), max_pdu_bytes=4096)
-    await server.start(Address("127.0.0.1", 0))
-    assert server.address is not None
-    try:
-        yield Peer(server.address.host, server.address.port, "ARCHIVE", "CT")
-    finally:
-        await server.stop(grace_s=1)
-
-
 async def steps_of(peer: Peer, folder: Folder) -> list[Retrieved]:
     async with aclosing(get(peer, Level.STUDY, STUDY, folder, [CT])) as steps:
         return [step async for step in steps]
@@ -74,7 +58,7 @@ async def steps_of(peer: Peer, folder: Folder) -> list[Retrieved]:
 
 async def test_objects_become_numbered_files(tmp_path: Path) -> None:
     (tmp_path / "00001.dcm").write_bytes(b"of an earlier run")
-    async with sending(Sender()) as peer:
+    async with serving(CommandField.C_GET_RQ, Sender().get) as peer:
         folder = Folder(tmp_path)
         *_, last = await steps_of(peer, folder)
     assert (last.is_over, last.status, last.completed, folder.files) == (True, Status.SUCCESS, 2, 2)
@@ -87,7 +71,7 @@ async def test_objects_become_numbered_files(tmp_path: Path) -> None:
 
 async def test_a_folder_that_cannot_be_written_is_told_to_the_peer(tmp_path: Path) -> None:
     sender = Sender()
-    async with sending(sender) as peer:
+    async with serving(CommandField.C_GET_RQ, sender.get) as peer:
         folder = Folder(tmp_path / "gone")
         (tmp_path / "gone").rmdir()
         await steps_of(peer, folder)
