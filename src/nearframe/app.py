@@ -207,7 +207,7 @@ async def open_origin(
         stack.push_async_callback(core.disk.run, background.close)
         feed = FeedWatch(core.catalogue, core.sql)
         stack.push_async_callback(feed.close)
-        workflow = await stack.enter_async_context(open_workflow(core))
+        workflow = await stack.enter_async_context(open_workflow(core, background.wake))
         loop = asyncio.get_running_loop()
         wakes: list[Callable[[], object]] = [background.wake, workflow.series.wake]
         wakes.append(lambda: loop.call_soon_threadsafe(feed.nudge))

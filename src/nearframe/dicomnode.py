@@ -42,18 +42,30 @@ class Workflow:
 
 
 @asynccontextmanager
-async def open_workflow(core: Core) -> AsyncIterator[Workflow]:
-    """Open it; while it is open, the ends of series are watched."""
+async def open_workflow(core: Core, on_event: Callable[[], object] = lambda: None) -> AsyncIterator[Workflow]:
+    """Open it; while it is open, the ends of series are watched.
+
+    Parameters
+    ----------
+    on_event
+        Called from any thread when the outbox has an event that no commit told of.
+    """
     commitments, steps = Commitments(core.catalogue.database), Steps(core.catalogue.database)
     # Made known before anything is taken in: events that every known consumer has passed go.
     await core.sql.run(core.catalogue.outbox, CONSUMER, 0)
-    series = SeriesWatch(core.catalogue, Listings(commitments, steps), core.sql, SystemClock(), core.metrics)
+    lists = Listings(commitments, steps)
+    series = SeriesWatch(core.catalogue, lists, core.sql, SystemClock(), core.metrics, on_event)
+
+    def told() -> None:
+        series.wake()
+        on_event()
+
     watching = tasks.spawn(series.run(), name="watch series")
     try:
         yield Workflow(
             series,
-            CommitmentService(core.catalogue, commitments, on_ask=series.wake),
-            StepService(core.catalogue, steps, on_completed=series.wake),
+            CommitmentService(core.catalogue, commitments, on_ask=told),
+            StepService(core.catalogue, steps, on_completed=told),
         )
     finally:
         await tasks.cancel([watching])

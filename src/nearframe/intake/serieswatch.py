@@ -12,7 +12,7 @@ A ``series_end`` has no identity; its detail has ``study``, ``series``, ``reason
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -62,14 +62,25 @@ class SeriesWatch:
     ----------
     workers
         Threads for the catalogue.
+    on_told
+        Called when ends were told of: who follows the outbox has events to pass.
     """
 
-    def __init__(self, catalogue: Catalogue, lists: Lists, workers: Workers, clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        lists: Lists,
+        workers: Workers,
+        clock: Clock,
+        metrics: Metrics,
+        on_told: Callable[[], object] = lambda: None,
+    ) -> None:
         self._catalogue = catalogue
         self._lists = lists
         self._workers = workers
         self._clock = clock
         self._metrics = metrics
+        self._on_told = on_told
         self._ends = SeriesEnds()
         self._senders: dict[str, set[SeriesKey]] = {}
         self._left: list[_Left] = []
@@ -132,6 +143,8 @@ class SeriesWatch:
             await self._workers.run(self._catalogue.announce, "series_end", end.key.tenant, None, _detail(end))
             self._metrics.add(SERIES_ENDS, reason=end.reason.value)
             told.append(self._found.pop(0))
+        if told:
+            self._on_told()
         await self._move_cursor()
         return told
 

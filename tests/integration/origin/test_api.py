@@ -70,6 +70,15 @@ async def test_status_counts(client: httpx.AsyncClient) -> None:
     assert state["store"]["reused_bytes"] >= 128 * 128 * 2, "the corrected copy brought no new pixels"
 
 
+async def test_background_work_passes_the_end_of_a_series(client: httpx.AsyncClient) -> None:
+    await store(client, CT)
+    await background_done(client)
+    async with asyncio.timeout(30):
+        while 'nearframe_series_ends_total{reason="idle"} 1.0' not in (await client.get("/metrics")).text:
+            await asyncio.sleep(0.01)
+        await background_done(client)
+
+
 async def test_a_conflict_is_shown_and_resolved(client: httpx.AsyncClient) -> None:
     await store(client, MR)
     answer = await store(client, repainted(MR))

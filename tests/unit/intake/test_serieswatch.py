@@ -35,7 +35,11 @@ class Scene:
         self.clock = ManualClock()
         self.told = Told()
         self.metrics = Metrics()
-        self.watch = SeriesWatch(catalogue, self.told, workers, self.clock, self.metrics)
+        self.tellings = 0
+        self.watch = SeriesWatch(catalogue, self.told, workers, self.clock, self.metrics, self._tell)
+
+    def _tell(self) -> None:
+        self.tellings += 1
 
     def store(self, *numbers: int) -> None:
         self.catalogue.record([version(identity(1, 1, number)) for number in numbers])
@@ -69,7 +73,9 @@ async def test_an_end_is_an_event(catalogue: SQLCatalogue) -> None:
     async with scene(catalogue) as this:
         this.store(1, 2)
         assert await this.look() == []
+        assert this.tellings == 0
         assert await this.look(LONGEST_IDLE_S) == [(Reason.IDLE, 2, 1)]
+        assert this.tellings == 1
         [event] = this.announced()
         assert event.identity is None
         assert event.detail == {
