@@ -79,6 +79,10 @@ class Requester(Protocol):
         """Connect, so that so many requests can be sent at once before long."""
         ...
 
+    async def until_at_hand(self, count: int) -> None:
+        """Connect, and return when so many requests can be sent at once, or no more connections can be had."""
+        ...
+
     async def close(self) -> None: ...
 
 
@@ -148,6 +152,9 @@ class Client:
 
     def have_at_hand(self, count: int) -> None:
         self._standby.fill(count)
+
+    async def until_at_hand(self, count: int) -> None:
+        await self._standby.filled(count)
 
     async def close(self) -> None:
         """Close the connections that idle; the others close with their answers."""

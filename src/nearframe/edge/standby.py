@@ -66,6 +66,12 @@ class Standby(Generic[C]):
             self._opening.add(task)
             task.add_done_callback(self._opening.discard)
 
+    async def filled(self, count: int) -> None:
+        """See to it that so many are here, and return when they are, or when no more can be opened."""
+        self.fill(count)
+        while len(self._idle) < count and self._opening:
+            await asyncio.wait(self._opening, return_when=asyncio.FIRST_COMPLETED)
+
     async def close(self) -> None:
         """Close what idles, and open no more."""
         await tasks.cancel(list(self._opening))

@@ -32,6 +32,8 @@ STRAND_BYTES: Final = 14_000
 #: More take an upstream longer to answer than they gain.
 MOST_STRANDS: Final = 8
 _ITEMS_HELD: Final = 16
+#: Strands so many times as long as they should be take two round trips more.
+_FEW: Final = 3
 
 #: The length of the whole content, and some bytes of it.
 Chunk: TypeAlias = tuple[int, bytes]
@@ -82,6 +84,10 @@ async def chunks_of(
     upstream: Upstreams, wanted: Wanted, transfer: Transfer, start: int, stop: int | None
 ) -> AsyncGenerator[Chunk, None]:
     """Yield bytes ``start:stop`` of a content in order, over as many connections as are at hand and worth it."""
+    worth = _worth((stop or wanted.length) - start)
+    if wanted.user is User.READER and upstream.at_hand * _FEW < worth:
+        # Connections are opened in two round trips, all at once; over a few the content takes more than that.
+        await upstream.connected(worth)
     places = _divided(upstream, wanted, start, stop)
     carry = _strand if len(places) == 1 else _lasting
     strands = [carry(upstream, wanted, transfer, *place) for place in places]
@@ -100,11 +106,16 @@ async def chunks_of(
 def _divided(upstream: Upstreams, wanted: Wanted, start: int, stop: int | None) -> list[tuple[int, int | None]]:
     """Return the beginning and end of each strand."""
     size = (stop or wanted.length) - start
-    count = min(MOST_STRANDS, upstream.at_hand, -(-size // STRAND_BYTES))
+    count = min(_worth(size), upstream.at_hand)
     if wanted.user is not User.READER or count < 2:
         return [(start, stop)]
     starts = [start + size * number // count for number in range(count)]
     return list(zip(starts, [*starts[1:], stop], strict=True))
+
+
+def _worth(size: int) -> int:
+    """Return how many strands carry so much in one round trip, within bounds."""
+    return max(1, min(MOST_STRANDS, -(-size // STRAND_BYTES)))
 
 
 async def _strand(

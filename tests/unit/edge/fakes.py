@@ -43,7 +43,12 @@ class FakeUpstream:
         self.is_away = False
         self.url = "http://origin"
         self.at_hand = 0
+        #: Connections that can be opened.
+        self.can_open = 0
         self.rank = 0
+
+    async def connected(self, count: int) -> None:
+        self.at_hand = max(self.at_hand, min(count, self.can_open))
 
     @asynccontextmanager
     async def content(

@@ -88,3 +88,13 @@ async def test_closing_ends_what_is_being_opened() -> None:
     await settle()
     assert idle.is_cut
     assert (len(standby), lines.made) == (0, [])
+
+
+async def test_who_waits_for_connections_gets_them_or_learns_that_there_are_none() -> None:
+    lines = Lines()
+    standby = Standby(lines.connect)
+    await asyncio.wait_for(standby.filled(3), 5)
+    assert len(standby) == 3
+    lines.refuses = True
+    await asyncio.wait_for(standby.filled(5), 5)
+    assert len(standby) == 3

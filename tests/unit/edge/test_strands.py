@@ -50,6 +50,13 @@ async def test_divided_among_the_connections_at_hand(at_hand: int, strands: int)
     assert ends[-1] is None
 
 
+async def test_connections_are_opened_together_if_none_is_at_hand() -> None:
+    made = upstream(0)
+    made.can_open = 40
+    assert await taken(made, 0, 3 * STRAND_BYTES) == PICTURE[: 3 * STRAND_BYTES]
+    assert len(made.ranges) == made.at_hand == 3, "as many as are worth it"
+
+
 async def test_a_range_is_divided_as_far_as_it_is_worth_it() -> None:
     made = upstream(8)
     assert await taken(made, 500, 500 + 2 * STRAND_BYTES) == PICTURE[500 : 500 + 2 * STRAND_BYTES]

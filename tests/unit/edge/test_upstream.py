@@ -70,6 +70,9 @@ class Answering:
     def have_at_hand(self, count: int) -> None:
         self.at_hand = count
 
+    async def until_at_hand(self, count: int) -> None:
+        self.have_at_hand(count)
+
     async def close(self) -> None:
         return
 

@@ -154,6 +154,11 @@ class Exchanges:
             self._ready_until = now + READY_S
             self._requester.have_at_hand(READY_CONNECTIONS)
 
+    async def connected(self, count: int) -> None:
+        """Return when so many connections stand open, or no more can be had; the next request says why."""
+        if not self.breaker.is_open:
+            await self._requester.until_at_hand(count)
+
     @asynccontextmanager
     async def asked(
         self,

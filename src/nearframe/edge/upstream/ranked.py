@@ -121,6 +121,10 @@ class Upstreams:
         """How many connections to the one in use stand open that are not in use."""
         return self.current.at_hand
 
+    async def connected(self, count: int) -> None:
+        """Return when so many connections to the upstream in use stand open, or no more can be had."""
+        await self.current.connected(count)
+
     def make_ready(self) -> None:
         """Have connections to the one in use at hand."""
         self.current.make_ready()
