@@ -230,7 +230,7 @@ async def open_origin(
         dicomweb = dicomweb_app(served, settings, core.gate, nodes, beside)
         forwarding = await stack.enter_async_context(open_forwarding(core, served))
         wakes.append(forwarding.wake)
-        await stack.enter_async_context(open_dicom(core, served, takes, workflow, announce))
+        await stack.enter_async_context(open_dicom(core, served, takes, workflow, announce, activity.answering))
         admin = Admin(settings.home, core.packs, core.catalogue, background)
         routes = [
             *api_routes(ApiServices(admin, core.freshness, core.sql, core.cpu), core.gate, Addresses(settings)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 
 from nearframe import log, tasks
@@ -73,7 +73,12 @@ async def open_workflow(core: Core, on_event: Callable[[], object] = lambda: Non
 
 @asynccontextmanager
 async def open_dicom(
-    core: Core, services: Services, takes: TakesIn | None, workflow: Workflow, announce: Callable[[str], None]
+    core: Core,
+    services: Services,
+    takes: TakesIn | None,
+    workflow: Workflow,
+    announce: Callable[[str], None],
+    answering: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> AsyncIterator[None]:
     """Listen for DICOM associations, if the settings say where.
 
@@ -81,6 +86,8 @@ async def open_dicom(
     ----------
     announce
         Told where, in words, once that is so.
+    answering
+        Held while a peer is being answered.
     """
     settings = core.settings
     if settings.dicom is None:
@@ -102,6 +109,7 @@ async def open_dicom(
         series=workflow.series,
         commitment=workflow.commitment,
         steps=workflow.steps,
+        answering=answering,
     )
     # Until custody lands: whoever associates is a process of this machine.
     service = open_service(settings, served, core.metrics, lambda session: local_admin(settings.tenant))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -45,10 +45,21 @@ class Session:
 
 
 class Provider:
-    """Serves associations with a table of operations."""
+    """Serves associations with a table of operations.
 
-    def __init__(self, operations: Mapping[CommandField, Operation]) -> None:
+    Parameters
+    ----------
+    answering
+        Held while an operation is under way.
+    """
+
+    def __init__(
+        self,
+        operations: Mapping[CommandField, Operation],
+        answering: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         self._operations = operations
+        self._answering = answering
 
     async def serve(self, association: Association) -> None:
         """Serve one association until it is released, or ends otherwise."""
@@ -60,9 +71,9 @@ class Provider:
             # First read, then wait: what comes may be an answer that the operation under way waits for (C-GET).
             while (message := await _next_request(session)) is not None:
                 await room.acquire()
-                with association.at_work():
+                with association.at_work(), self._answering():
                     rest = await self._read(session, message)
-                task = tasks.spawn(_finish(session, message, rest), name="operation")
+                task = tasks.spawn(self._finish(session, message, rest), name="operation")
                 under_way.add(task)
                 task.add_done_callback(under_way.discard)
                 task.add_done_callback(lambda _: room.release())
@@ -90,20 +101,19 @@ class Provider:
         except NearframeError as error:
             return session.answer(message, status_of(error), str(error))
 
+    async def _finish(self, session: Session, message: Message, rest: Rest) -> None:
+        with session.association.at_work(), self._answering():
+            try:
+                await rest
+            except AssociationLost:
+                _log.info("answer_not_delivered")
+            except NearframeError as error:
+                with suppress(AssociationLost):
+                    await session.answer(message, status_of(error), str(error))
+
 
 async def _next_request(session: Session) -> Message | None:
     """Return what the peer asks next; answers on the way go to who asked."""
     while (message := await session.association.receive()) is not None and message.command.is_answer:
         await session.requests.take(message)
     return message
-
-
-async def _finish(session: Session, message: Message, rest: Rest) -> None:
-    with session.association.at_work():
-        try:
-            await rest
-        except AssociationLost:
-            _log.info("answer_not_delivered")
-        except NearframeError as error:
-            with suppress(AssociationLost):
-                await session.answer(message, status_of(error), str(error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -86,6 +87,8 @@ class Served:
     ----------
     spool, ingest
         None where nothing is taken in.
+    answering
+        Held while an operation is under way.
     """
 
     search: SearchService
@@ -98,6 +101,7 @@ class Served:
     series: SeriesWatch
     commitment: CommitmentService
     steps: StepService
+    answering: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
 class Doorkeeper:
@@ -114,12 +118,14 @@ class Doorkeeper:
         private_classes: frozenset[str],
         operations: Mapping[CommandField, Operation],
         on_end: Callable[[Association, bool], None],
+        answering: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self._ae_title = ae_title
         self._peers = peers
         self._private_classes = private_classes
         self._operations = operations
         self._on_end = on_end
+        self._answering = answering
 
     def __call__(self, request: AssociateRQ, address: str, tls: ssl.SSLObject | None) -> Admission | AssociateRJ:
         """Return what a peer may do, or why it may not associate."""
@@ -135,7 +141,7 @@ class Doorkeeper:
             max_window=_MAX_WINDOW,
         )
         allowed = {kind: run for kind, run in self._operations.items() if _RIGHT_TO.get(kind) in (None, *peer.may)}
-        return Admission(offer, partial(self._serve, Provider(allowed)))
+        return Admission(offer, partial(self._serve, Provider(allowed, self._answering)))
 
     async def _serve(self, provider: Provider, association: Association) -> None:
         is_released = False
@@ -198,7 +204,9 @@ def open_service(
     committer = Committer(served.commitment, served.workers, called, settings.ae_title, context_of)
     private = frozenset(settings.private_sop_classes)
     operations = _operations(settings, served, called, committer, context_of)
-    doorkeeper = Doorkeeper(settings.ae_title, known, private, operations, partial(_ended, served.series))
+    doorkeeper = Doorkeeper(
+        settings.ae_title, known, private, operations, partial(_ended, served.series), served.answering
+    )
     return DicomService(DimseServer(doorkeeper, metrics, max_pdu_bytes=_MAX_PDU_BYTES), committer)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 import pytest
@@ -43,6 +43,15 @@ class Archive:
     waiting: int = 0
     most_waiting: int = 0
     is_full: bool = False
+    answering: int = 0
+
+    @contextmanager
+    def answers(self) -> Iterator[None]:
+        self.answering += 1
+        try:
+            yield
+        finally:
+            self.answering -= 1
 
     async def echo(self, session: Session, message: Message) -> Rest:
         return session.answer(message, Status.SUCCESS)
@@ -86,7 +95,8 @@ async def site(
 ) -> AsyncIterator[Site]:
     archive = Archive()
     archive.may_answer.set()
-    provider = Provider({CommandField.C_ECHO_RQ: archive.echo, CommandField.C_STORE_RQ: archive.store})
+    operations = {CommandField.C_ECHO_RQ: archive.echo, CommandField.C_STORE_RQ: archive.store}
+    provider = Provider(operations, archive.answers)
     offer = Offer(choosing, may_be_scp=lambda uid: False, max_pdu_bytes=4096, max_window=window)
 
     def doorkeeper(request: AssociateRQ, address: str, tls: object) -> Admission | AssociateRJ:
@@ -134,6 +144,19 @@ async def test_as_many_operations_as_the_window_are_under_way_at_once() -> None:
         archive.archive.may_answer.set()
         assert [answer.status for answer in await asyncio.gather(*storing)] == [0] * 10
     assert archive.archive.most_waiting == 4
+
+
+async def test_whoever_wants_to_knows_while_operations_are_under_way() -> None:
+    async with site() as archive, associate(archive.peer, CONTEXTS) as user:
+        assert archive.archive.answering == 0
+        archive.archive.may_answer.clear()
+        storing = asyncio.ensure_future(user.store(CT, "1.2.3", UNCOMPRESSED[0], b"data"))
+        while not archive.archive.waiting:
+            await asyncio.sleep(0)
+        assert archive.archive.answering == 1
+        archive.archive.may_answer.set()
+        await storing
+    assert archive.archive.answering == 0
 
 
 async def test_an_operation_that_nobody_serves() -> None:

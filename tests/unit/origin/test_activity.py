@@ -32,6 +32,16 @@ async def test_busy_while_answering_and_until_it_has_been_quiet() -> None:
     assert not activity.is_busy()
 
 
+async def test_busy_while_anything_else_is_answered() -> None:
+    clock = ManualClock()
+    activity = Activity(clock)
+    with activity.answering(), activity.answering():
+        clock.advance(QUIET_S)
+        assert activity.is_busy()
+    clock.advance(QUIET_S)
+    assert not activity.is_busy()
+
+
 async def test_a_request_that_fails_ends_too() -> None:
     clock = ManualClock()
     activity = Activity(clock)
