@@ -325,7 +325,9 @@ class Settings:
         "Send frames to other nodes, and ask for them, as recipes where that is fewer bytes and the line is what takes "
         "the time.",
     )
-    perceptual: bool = _setting(FLAG, True, "work", "Compute perceptual hashes in the background.")
+    perceptual: bool = _setting(
+        FLAG, True, "work", "Compute perceptual hashes in the background; at an edge, take over those of the upstream."
+    )
 
     search_limit: int = _setting(COUNT, 1000, "search", "Most results of one search; more are announced by Warning.")
     frame_cache_bytes: int = _setting(

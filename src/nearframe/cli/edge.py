@@ -120,8 +120,7 @@ def run_list(options: argparse.Namespace) -> int:
         print_json(found)
         return 0
     rows = (
-        (one["rank"] + 1, one["name"], one["role"], "yes" if one["healthy"] else "no", one["url"])
-        for one in found["edges"]
+        (one["rank"] + 1, one["name"], one["role"], _yes_or_no(one["healthy"]), one["url"]) for one in found["edges"]
     )
     print_table(None, ("rank>", "name", "role", "healthy", "url"), rows)
     return 0
@@ -138,12 +137,19 @@ def run_route(options: argparse.Namespace) -> int:
     elif options.explain is None:
         print_table(
             None,
-            ("rule>", "class", "recipes", "when"),
-            ((one["rule"] or "-", one["class"], "yes" if one["recipes"] else "no", one["when"]) for one in found),
+            ("rule>", "class", "recipes", "index", "when"),
+            (
+                (one["rule"] or "-", one["class"], _yes_or_no(one["recipes"]), _yes_or_no(one["index"]), one["when"])
+                for one in found
+            ),
         )
     else:
         _print_explanation(found)
     return 0
+
+
+def _yes_or_no(value: bool) -> str:
+    return "yes" if value else "no"
 
 
 def _print_explanation(found: dict[str, Any]) -> None:
@@ -195,7 +201,7 @@ def _print_study(options: argparse.Namespace, found: dict[str, Any]) -> None:
         print_json(found)
         return
     print(f"class        {_class_line(found)}")
-    print(f"pinned       {'yes' if found['pinned'] else 'no'}, {counted(len(found['consults']), 'open consult')}")
+    print(f"pinned       {_yes_or_no(found['pinned'])}, {counted(len(found['consults']), 'open consult')}")
     print(f"last used    {found['used_at']}, fresh until {found['fresh_until']}")
     print(f"holds        {format_size(found['held_bytes'])}; all frames are {format_size(found['frame_bytes'])}")
 

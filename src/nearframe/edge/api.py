@@ -180,7 +180,13 @@ def consult_json(consult: Consult) -> dict[str, Any]:
 
 
 def _rule(rule: Rule) -> dict[str, Any]:
-    return {"rule": rule.number, "class": rule.urgency.name.lower(), "when": rule.written, "recipes": rule.recipes}
+    return {
+        "rule": rule.number,
+        "class": rule.urgency.name.lower(),
+        "when": rule.written,
+        "recipes": rule.recipes,
+        "index": rule.index,
+    }
 
 
 def _condition(condition: Condition, held: bool) -> Mapping[str, Any]:

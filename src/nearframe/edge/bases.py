@@ -1,6 +1,7 @@
 """Which held frames may be the base of one that is lacking: of its study, and of the same patient's others.
 
-What is held is looked up when a study begins to be fetched, and again after a while; what
+Exact evidence comes first; what only looks alike (`edge.likenesses`) comes last, and proposes as the
+rest does. What is held is looked up when a study begins to be fetched, and again after a while; what
 came by recipe since is counted in. A base that has gone meanwhile costs a refused recipe.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from nearframe.cache.singleflight import SingleFlight
@@ -17,18 +19,22 @@ from nearframe.delta.apply import make
 from nearframe.delta.coded import of_rendition
 from nearframe.delta.evidence import BaseIndex, Evidence, KnownFrame, known_frames
 from nearframe.delta.frame import FrameForm
+from nearframe.edge.likenesses import Likenesses
 from nearframe.edge.studyindex import StudyIndex, StudyIndexes
 from nearframe.errors import MalformedRequest, NotFound
 from nearframe.ids import Digest
+from nearframe.perceptual.candidates import PatientIndex
 from nearframe.query.manifests import Manifests
 from nearframe.query.workers import Workers
-from nearframe.storage.ports import ContentStore, StudyRef
+from nearframe.storage.ports import ContentStore, PerceptualRow, StudyRef
 from nearframe.wire.manifest import Manifest
 from nearframe.wire.recipeask import MAX_PROPOSALS, Proposal
 
 #: Studies of one patient that are looked at: as many as are fetched as priors.
 MAX_OTHERS: Final = 3
 LOOK_AGAIN_S: Final = 10.0
+#: Look-alikes that are proposed of a frame: each costs the sender a read and a decode, and most are no base.
+MAX_ALIKE: Final = 2
 _STUDIES_KEPT: Final = 8
 
 
@@ -44,12 +50,16 @@ class _Place:
 class Bases:
     """The frames of one study, and the held ones that may be bases of them."""
 
-    def __init__(self, frames: dict[Digest, _Place], held: Iterable[_Place]) -> None:
+    def __init__(
+        self, frames: dict[Digest, _Place], held: Iterable[_Place], looks: Sequence[PerceptualRow] = ()
+    ) -> None:
         self._frames = frames
         self._held: dict[Digest, _Place] = {}
         self._index = BaseIndex()
         for place in held:
             self._add(place)
+        self._looks = {row.enc: row for row in looks}
+        self._alike = PatientIndex(row for row in looks if row.enc in self._held)
 
     def came(self, enc: Digest) -> None:
         """Say that a frame of the study is held from now on."""
@@ -78,10 +88,14 @@ class Bases:
         return make(of_rendition(rendition, twins.form.pixel), twins.form, ())
 
     def _proposals(self, frame: KnownFrame) -> Iterator[Proposal]:
-        for candidate in self._index.candidates(frame):
+        look = self._looks.get(frame.form.enc)
+        alike = [] if look is None else self._alike.candidates(look, MAX_ALIKE)
+        proposed: set[tuple[Digest, ...]] = set()
+        for candidate in self._index.candidates(frame, alike):
             encs = tuple(base.enc for base in candidate.bases)
             studies = {self._held[enc].study.study_instance_uid for enc in encs}
-            if len(studies) == 1 and candidate.evidence is not Evidence.LOOKS_ALIKE:
+            if len(studies) == 1 and not (candidate.evidence is Evidence.LOOKS_ALIKE and encs in proposed):
+                proposed.add(encs)
                 yield Proposal(candidate.evidence, studies.pop(), encs)
 
     def _add(self, place: _Place) -> None:
@@ -96,6 +110,8 @@ class HeldBases:
     ----------
     others_of
         Returns studies of the same patient, those most alike first.
+    likenesses
+        What frames look like, as far as that may be here; None leaves it to exact evidence.
     """
 
     def __init__(
@@ -106,6 +122,7 @@ class HeldBases:
         workers: Workers,
         clock: Clock,
         others_of: Callable[[StudyRef], Sequence[StudyRef]],
+        likenesses: Likenesses | None = None,
     ) -> None:
         self._store = store
         self._manifests = manifests
@@ -113,6 +130,7 @@ class HeldBases:
         self._workers = workers
         self._clock = clock
         self._others_of = others_of
+        self._likenesses = likenesses
         self._kept: SizedLRU[StudyRef, tuple[float, StudyIndex, Bases]] = SizedLRU(_STUDIES_KEPT)
         self._builds: SingleFlight[StudyRef, Bases] = SingleFlight("bases")
 
@@ -132,14 +150,18 @@ class HeldBases:
     async def _build(self, study: StudyRef, index: StudyIndex) -> Bases:
         frames = await self._places(study, index)
         held = await self._workers.run(_held, self._store, study, frames.values())
-        for other in self._others_of(study)[:MAX_OTHERS]:
+        others = self._others_of(study)[:MAX_OTHERS]
+        for other in others:
             try:
                 places = await self._places(other, await self._indexes.of(other))
             except NotFound:  # gone meanwhile
                 continue
             held += await self._workers.run(_held, self._store, other, places.values())
-        bases = await self._workers.run(Bases, frames, held)
+        looks = [] if self._likenesses is None else await self._likenesses.of_patient(study)
+        bases = await self._workers.run(Bases, frames, held, looks)
         self._kept.put(study, (self._clock.monotonic() + LOOK_AGAIN_S, index, bases), 1)
+        if self._likenesses is not None:  # nobody waits for them: they count once they are here
+            self._likenesses.begin([study, *others], partial(self._kept.discard, study))
         return bases
 
     async def _places(self, study: StudyRef, index: StudyIndex) -> dict[Digest, _Place]:

@@ -28,6 +28,7 @@ from nearframe.edge.follow import Follower, Pace
 from nearframe.edge.forward import Forwarder, ForwardPace
 from nearframe.edge.front import EdgeFront, HeldFirst, RemembersVia
 from nearframe.edge.keptstore import AdmittedContents, KeptStore
+from nearframe.edge.likenesses import Likenesses
 from nearframe.edge.line import Line
 from nearframe.edge.making import FrameMaker
 from nearframe.edge.outbox import Outbox, State
@@ -144,6 +145,9 @@ class Edge:
         self._renditions = UpstreamRenditions(
             self.upstreams, kept.catalogue, kept.manifests, kept.sql, clock, kept.freshness.changed
         )
+        self._likenesses = Likenesses(
+            self.upstreams, kept.catalogue, kept.manifests, kept.sync, clock, self.tiering.allows_index
+        )
         self._fetch_by_recipe: Callable[[], None] | None = None
         if settings.recipes:
             self._fetch_by_recipe = partial(self._by_recipe, fetcher, indexes, maker, clock)
@@ -189,6 +193,8 @@ class Edge:
         if self._fetch_by_recipe is not None:
             self._fetch_by_recipe()
         self._renditions.start()
+        if self.tiering.keeper.table.looks_at_index:
+            self._likenesses.start(self._settings.tenant)
         self.upstreams.start()
         self.follower.start()
         self.forwarder.start()
@@ -201,7 +207,8 @@ class Edge:
         from nearframe.edge.recipesup import RecipesUp
 
         kept = self._kept
-        bases = HeldBases(kept.store, kept.manifests, indexes, kept.sync, clock, self._others_of)
+        likenesses = self._likenesses if self._settings.perceptual else None
+        bases = HeldBases(kept.store, kept.manifests, indexes, kept.sync, clock, self._others_of, likenesses)
         self.forwarder.by_recipe = RecipesUp(
             self._packer, self.upstreams.line, kept.cpu, kept.metrics, self.tiering.allows_recipes
         )
@@ -223,6 +230,7 @@ class Edge:
         await self.forwarder.stop()
         await self.follower.stop()
         await self._renditions.stop()
+        await self._likenesses.stop()
         await self.tiering.stop()
         for ahead in (self.read_ahead, self.export_ahead):
             if ahead is not None:
@@ -339,6 +347,8 @@ class Edge:
     def _changed(self, study: StudyRef) -> None:
         self._kept.freshness.changed(study)
         self._renditions.changed(study)
+        if self.tiering.keeper.table.looks_at_index:
+            self._likenesses.changed(study)
         self.tiering.changed(study)
         if self.tiering.keeper.is_wanted(study):
             tasks.spawn(self.renew(study), name="renew metadata")

@@ -16,6 +16,7 @@ conditions hold decides::
     class = "routine"
     institution = "reference lab"
     recipes = false               # frames of these studies cross the line as they are
+    index = false                 # and what they look like stays upstream
 
 Conditions on the study (`STUDY_CONDITIONS`) hold for every request for it, and for what is
 fetched before anybody asks. Those on the request (`REQUEST_CONDITIONS`) only say how urgent
@@ -42,6 +43,8 @@ from nearframe.units import parse_duration
 #: Age from which a study that no rule names is historical.
 HISTORICAL: Final = timedelta(days=30)
 MAX_RULES: Final = 1000
+#: What a rule of studies may forbid.
+_SWITCHES: Final = ("recipes", "index")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,8 @@ class Rule:
         Counts from one, 0 is what holds where no rule does.
     recipes
         False if frames of the studies that it decides about cross the line as they are.
+    index
+        False if the perceptual index of those studies is neither asked for nor kept.
     """
 
     number: int
@@ -105,6 +110,7 @@ class Rule:
     conditions: tuple[Condition, ...] = ()
     name: str = ""
     recipes: bool = True
+    index: bool = True
 
     @property
     def is_of_requests(self) -> bool:
@@ -150,6 +156,8 @@ class RouteTable:
         self.looks_at_requests = len(self._of_studies) < len(self.rules)
         #: False where no rule says anything about recipes.
         self.looks_at_recipes = not all(rule.recipes for rule in self._of_studies)
+        #: False where no rule says anything about the perceptual index.
+        self.looks_at_index = not all(rule.index for rule in self._of_studies)
         ages = {condition.age for rule in self._of_studies for condition in rule.conditions}
         self._ages = sorted(age for age in ages if age is not None)
 
@@ -199,12 +207,10 @@ def _rule(number: int, table: Mapping[str, object]) -> Rule:
     name = table.get("name", "")
     if not isinstance(name, str):
         raise ConfigurationError(f"{place}: name is a text")
-    recipes = table.get("recipes", True)
-    if not isinstance(recipes, bool):
-        raise ConfigurationError(f"{place}: recipes is true or false")
+    switches = {switch: _switch(switch, table.get(switch, True), place) for switch in _SWITCHES}
     conditions: list[Condition] = []
     for key, value in table.items():
-        if key in ("class", "name", "recipes"):
+        if key in ("class", "name", *_SWITCHES):
             continue
         if key not in _READERS:
             raise ConfigurationError(f"{place}: no condition is called {key}{_did_you_mean(key)}")
@@ -212,10 +218,17 @@ def _rule(number: int, table: Mapping[str, object]) -> Rule:
             conditions.append(Condition(key, _written(value), _READERS[key](value)))
         except (ValueError, TypeError) as error:
             raise ConfigurationError(f"{place}: {key} cannot be {value!r}: {error}") from error
-    rule = Rule(number, urgency, tuple(conditions), name, recipes)
-    if rule.is_of_requests and not recipes:
-        raise ConfigurationError(f"{place}: recipes = false is of studies, and this rule looks at requests")
+    rule = Rule(number, urgency, tuple(conditions), name, **switches)
+    for switch, is_on in switches.items():
+        if rule.is_of_requests and not is_on:
+            raise ConfigurationError(f"{place}: {switch} = false is of studies, and this rule looks at requests")
     return rule
+
+
+def _switch(switch: str, value: object, place: str) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{place}: {switch} is true or false")
+    return value
 
 
 def _urgency(value: object, place: str) -> Urgency:

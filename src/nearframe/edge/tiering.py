@@ -17,7 +17,7 @@ from nearframe.edge.fetch import Fetcher
 from nearframe.edge.keeper import Keeper
 from nearframe.edge.keptstore import KeptStore
 from nearframe.edge.prefetch import Prefetch, priors_of
-from nearframe.edge.routes import Asked, RouteTable
+from nearframe.edge.routes import Asked, RouteTable, Rule
 from nearframe.edge.studyindex import StudyIndexes
 from nearframe.edge.tiers import FILE_NAME, Consult, StudyTier, TierFile
 from nearframe.errors import NearframeError, NotFound
@@ -203,10 +203,14 @@ class Tiering:
 
     async def allows_recipes(self, study: StudyRef) -> bool:
         """Return whether frames of a study may cross the line as recipes; raises `NotFound`."""
-        table = self.keeper.table
-        if not table.looks_at_recipes:
-            return True
-        return table.decide(Asked(await self.keeper.facts(study), self.keeper.local_now)).recipes
+        return not self.keeper.table.looks_at_recipes or (await self._rule_of(study)).recipes
+
+    async def allows_index(self, study: StudyRef) -> bool:
+        """Return whether what a study's frames look like may be asked for and kept; raises `NotFound`."""
+        return not self.keeper.table.looks_at_index or (await self._rule_of(study)).index
+
+    async def _rule_of(self, study: StudyRef) -> Rule:
+        return self.keeper.table.decide(Asked(await self.keeper.facts(study), self.keeper.local_now))
 
     def _measure(self) -> None:
         state = self.status()

@@ -34,6 +34,7 @@ ROUTES: Final[tuple[tuple[str, str, str, Handler], ...]] = (
     ("sync_delta", "GET", _STUDY + "/delta", studies.delta),
     ("sync_notes", "GET", _STUDY + "/notes", studies.notes),
     ("sync_renditions", "GET", _STUDY + "/renditions", studies.renditions),
+    ("sync_hashes", "GET", _STUDY + "/hashes", studies.hashes),
     ("sync_headers", "POST", _STUDY + "/headers", contents.headers),
     ("sync_content", "GET", _STUDY + "/contents/{digest}", contents.content),
     ("sync_contents", "POST", _STUDY + "/contents", contents.contents),

@@ -112,7 +112,7 @@ class RecipeBook:
 
     async def _candidate(self, context: Context, proposal: Proposal) -> Candidate | None:
         """Return what is proposed if the receiver may read it, and it is known here."""
-        if proposal.evidence not in OPERATIONS or proposal.evidence == Evidence.LOOKS_ALIKE:
+        if proposal.evidence not in OPERATIONS:
             raise MalformedRequest("bases are proposed for a reason that this release does not know")
         uid = proposal.study_instance_uid
         if not context.scope.admits(uid):

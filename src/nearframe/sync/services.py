@@ -21,7 +21,7 @@ from nearframe.wire.offer import OfferedInstance
 
 #: Kinds of what is sent: the label of both metrics.
 FEED, MANIFEST, DELTA, HEADER, FRAME, RENDITIONS = "feed", "manifest", "delta", "header", "frame", "renditions"
-RECIPE = "recipe"
+RECIPE, HASHES = "recipe", "hashes"
 
 
 def nothing_under_way() -> bool:

@@ -1,4 +1,4 @@
-"""Change feed, manifests, deltas and renditions: what tells a node how its studies stand."""
+"""Change feed, manifests, deltas, renditions and hashes: what tells a node how its studies stand."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from nearframe.listener import STOPPING
 from nearframe.query.urgency import given_json
 from nearframe.storage.ports import FeedCursor, FeedEntry, Rendition, StudyRef
 from nearframe.sync.asked import digest_of, natural, study_of
-from nearframe.sync.services import DELTA, FEED, MANIFEST, RENDITIONS, SyncServices
+from nearframe.sync.services import DELTA, FEED, HASHES, MANIFEST, RENDITIONS, SyncServices
 from nearframe.wire.canonical import JSONObject
 from nearframe.wire.contentcoding import choose_coding
 from nearframe.wire.delta import MEDIA_TYPE as DELTA_TYPE
 from nearframe.wire.document import decompress, dump_json
+from nearframe.wire.hashes import HashEntry, HashList, encode_hashes
 from nearframe.wire.manifest import Manifest
 from nearframe.wire.manifestjson import MEDIA_TYPE as MANIFEST_TYPE
 from nearframe.wire.renditions import RenditionEntry, RenditionList, encode_renditions
@@ -100,6 +101,28 @@ def _entry(rendition: Rendition | None) -> RenditionEntry | None:
     if rendition is None:
         return None
     return RenditionEntry(rendition.digest, rendition.length, rendition.resolution_offsets)
+
+
+async def hashes(services: SyncServices, context: Context, request: Request) -> Response:
+    """Answer with what a study's frames look like, of those that were looked at by now: for who may read it whole."""
+    study = study_of(context, request)
+    state = await services.manifests.current(study)
+    body = await services.workers.run(_hashes, services, study, state.manifest)
+    services.sent(HASHES, 1, len(body))
+    return _coded(request, "application/json", body, {"Cache-Control": "no-store"})
+
+
+def _hashes(services: SyncServices, study: StudyRef, manifest: Manifest) -> bytes:
+    known = {
+        (row.identity.sop_instance_uid, row.version, row.frame_index): HashEntry(row.hash, row.quality)
+        for row in services.catalogue.hashes(study)
+    }
+    entries = tuple(
+        known.get((entry.identity.sop_instance_uid, entry.version, index))
+        for entry in manifest.entries
+        for index in range(len(entry.frames))
+    )
+    return encode_hashes(HashList(manifest.root, entries))
 
 
 def _document(

@@ -6,8 +6,7 @@ Query parameters of ``GET /api/studies/{study}/recipes/{digest}``::
     base   EVIDENCE:STUDY:DIGEST[:DIGEST ...]     once for each proposal, the strongest first
 
 `base` names frames of one study, by `enc` in hex, in the order the operation wants them;
-the number is why they are proposed (`delta.evidence.Evidence`). What merely looks alike is
-never proposed over a line.
+the number is why they are proposed (`delta.evidence.Evidence`).
 """
 
 from __future__ import annotations

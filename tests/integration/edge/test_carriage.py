@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -35,9 +38,9 @@ async def read(node: Node, files: list[bytes], headers: dict[str, str]) -> list[
     return [answer.content for answer in answers]
 
 
-async def until_made(origin: Node) -> None:
-    """Wait until the origin has made its renditions."""
-    while (await origin.client.get("/api/status")).json()["background"]["renditions"]["lag"]:
+async def until_made(origin: Node, what: str = "renditions") -> None:
+    """Wait until the origin has made its renditions, or hashes."""
+    while (await origin.client.get("/api/status")).json()["background"][what]["lag"]:
         await asyncio.sleep(0.02)
 
 
@@ -115,6 +118,35 @@ async def test_what_is_fetched_ahead_comes_by_recipe(tmp_path: Path, monkeypatch
         for file in derived:
             assert await edge.file(other, f"{other}.1", instance_uid(file)) == file
         assert edge.received_bytes()["frame"] == came
+
+
+async def test_what_frames_look_like_follows_where_no_rule_forbids_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(line, "QUICK_CHUNK_S", 0.0)  # one frame at a time: those come by recipe
+    home = tmp_path / "edge"
+    more: dict[str, Any] = {"push": "all", "perceptual": True}
+    async with origin_node(tmp_path / "origin", perceptual=True) as origin:
+        assert origin.line is not None
+        await origin.store(ct_series(SLICES, rows=256))
+        await until_made(origin, "perceptual")
+        async with edge_node(home, origin.url, route=({"class": "routine"},), **more):
+            await until(lambda: hashes_at(home) == SLICES)
+        assert origin.line.asked["hashes"] == 1
+        route = ({"class": "routine", "modality": "CT", "index": False},)
+        async with edge_node(home, origin.url, route=route, **more) as edge:
+            await until(lambda: hashes_at(home) == 0)
+            await origin.store(ct_series(SLICES, rows=256, study=f"{STUDY_UID}.3", seed=3))
+            await until_made(origin, "perceptual")
+            await until(lambda: edge.metrics.value(EDGE_PREFETCHED, why="push") == SLICES)
+        assert origin.line.asked["hashes"] == 1
+        assert hashes_at(home) == 0
+
+
+def hashes_at(home: Path) -> int:
+    """Return how many frames the catalogue of a node says the look of."""
+    with closing(sqlite3.connect(home / "catalogue.sqlite")) as catalogue:
+        return int(catalogue.execute("SELECT count(*) FROM perceptual").fetchone()[0])
 
 
 def somewhere(ds: pydicom.Dataset) -> None:

@@ -120,7 +120,17 @@ def test_a_rule_of_studies_may_forbid_recipes() -> None:
     assert not RouteTable.parse(RULES).looks_at_recipes
 
 
-@pytest.mark.parametrize("bad", [{"recipes": "no"}, {"recipes": False, "peer": "10.0.0.1"}])
-def test_where_recipes_cannot_be_forbidden(bad: dict[str, Any]) -> None:
-    with pytest.raises(ConfigurationError, match="recipes"):
-        RouteTable.parse([{"class": "stat", **bad}])
+def test_a_rule_of_studies_may_forbid_their_perceptual_index() -> None:
+    table = RouteTable.parse([{"class": "stat", "modality": "CT", "index": False}])
+    assert table.looks_at_index
+    assert not table.decide(Asked(CT, NOW)).index
+    assert table.decide(Asked(CT, NOW)).recipes
+    assert table.decide(Asked(StudyFacts(), NOW)).index
+    assert not RouteTable.parse(RULES).looks_at_index
+
+
+@pytest.mark.parametrize("switch", ["recipes", "index"])
+@pytest.mark.parametrize("bad", [{"": "no"}, {"": False, "peer": "10.0.0.1"}])
+def test_where_neither_can_be_forbidden(switch: str, bad: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=switch):
+        RouteTable.parse([{"class": "stat", **{name or switch: value for name, value in bad.items()}}])

@@ -9,12 +9,13 @@ import zstandard
 
 from nearframe.context import Context, Scope, local_admin
 from nearframe.ids import Digest, sha256
-from nearframe.metrics import SYNC_SENT_BYTES
-from nearframe.storage.ports import ContentKind, Rendition, StudyRef
+from nearframe.metrics import SYNC_SENT, SYNC_SENT_BYTES
+from nearframe.storage.ports import ContentKind, PerceptualRow, Rendition, StudyRef
 from nearframe.sync.contents import MAX_CONTENTS
 from nearframe.wire.contentstream import Absent, ContentStreamReader, Data, Opened
 from nearframe.wire.delta import decode_delta
 from nearframe.wire.document import compress
+from nearframe.wire.hashes import HASH_BYTES, HashEntry, decode_hashes
 from nearframe.wire.headerstream import HeaderStreamReader
 from nearframe.wire.renditions import RenditionEntry, decode_renditions
 from tests.syncing import Shelves, ct_series, rename
@@ -178,6 +179,20 @@ async def test_renditions_follow_the_manifest(origin: Shelves, node: Node) -> No
     assert first != second
 
 
+async def test_hashes_follow_the_manifest(origin: Shelves, node: Node) -> None:
+    origin.put(ct_series(2))
+    origin.put(ct_series(1, study="1.9"))
+    records = {entry.identity: entry for entry in (await node.manifest()).entries}
+    seen = next(iter(records))
+    (enc, length) = next(iter(records[seen].frames))
+    look = HashEntry(bytes(range(HASH_BYTES)), 80)
+    origin.catalogue.add_hashes([PerceptualRow(STUDY, seen, 1, 0, enc, None, *look, "CT", length)])
+    listed = decode_hashes(compress((await node.client.get(f"{URL}/hashes")).content))
+    assert listed.root == (await node.manifest()).root
+    assert listed.entries == (look, None)
+    assert node.metrics.value(SYNC_SENT, kind="hashes") == 1
+
+
 async def test_notes_in_words(origin: Shelves, node: Node) -> None:
     first, second, third = ct_series(3)
     origin.put([first, second[128:], third[128:] + bytes(4)])
@@ -194,7 +209,7 @@ async def test_notes_in_words(origin: Shelves, node: Node) -> None:
 async def test_out_of_scope_is_403(origin: Shelves, node: Node) -> None:
     origin.put(ct_series(1))
     node.context = Context("somebody", "main", Scope(frozenset(["1.9"])))
-    for path in ("/manifest", "/delta?from=00", "/renditions", "/notes", f"/contents/{'00' * 32}"):
+    for path in ("/manifest", "/delta?from=00", "/renditions", "/hashes", "/notes", f"/contents/{'00' * 32}"):
         assert (await node.client.get(URL + path)).status_code == 403
 
 

@@ -105,8 +105,12 @@ async def test_a_base_that_the_receiver_may_not_read_is_passed_over(setup: Setup
     assert recipe.operation is Operation.CODED
 
 
-@pytest.mark.parametrize("evidence", [0, Evidence.LOOKS_ALIKE, 99])
-async def test_likeness_is_no_reason_over_a_line(setup: Setup, evidence: int) -> None:
+async def test_a_base_that_looks_alike(setup: Setup) -> None:
+    assert (await setup.recipe(setup.proposal(Evidence.LOOKS_ALIKE))).operation is Operation.BOX
+
+
+@pytest.mark.parametrize("evidence", [0, 99])
+async def test_a_reason_that_nobody_knows_is_refused(setup: Setup, evidence: int) -> None:
     with pytest.raises(MalformedRequest):
         await setup.recipe(setup.proposal(evidence))
 

@@ -113,6 +113,11 @@ class Upstream(Exchanges):
         async with self._pulled("GET", study, "renditions", urgency=urgency) as answer:
             return await self.read(answer, "renditions", 1, MAX_DOCUMENT_BYTES)
 
+    async def hashes(self, study: StudyRef) -> bytes:
+        """Return the encoded list of what the study's frames look like; raises `NotFound` if there is none."""
+        async with self._pulled("GET", study, "hashes", urgency=Urgency.ARCHIVE) as answer:
+            return await self.read(answer, "hashes", 1, MAX_DOCUMENT_BYTES)
+
     # -- contents --------------------------------------------------------------------------
 
     @asynccontextmanager

@@ -347,6 +347,14 @@ class SQLCatalogue:
         with self.database.read() as connection:
             return derived.hashes(connection, study)
 
+    def hashed_studies(self, tenant: str) -> list[StudyRef]:
+        with self.database.read() as connection:
+            return derived.hashed_studies(connection, tenant)
+
+    def forget_hashes(self, study: StudyRef) -> None:
+        with self.database.write() as connection:
+            derived.forget_hashes(connection, study)
+
     def count_tenant_hashes(self, tenant: str) -> int:
         with self.database.read() as connection:
             return derived.count_tenant_hashes(connection, tenant)

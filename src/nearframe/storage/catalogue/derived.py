@@ -145,6 +145,24 @@ def _to_rendition(row: Any) -> Rendition:
     return Rendition(row.source, row.transfer_syntax_uid, row.digest, row.length, offsets)
 
 
+def hashed_studies(connection: sa.Connection, tenant: str) -> list[StudyRef]:
+    """Return the studies of which any version has hashes."""
+    statement = (
+        sa.select(_study.study_instance_uid).select_from(_EVERY_VERSION).where(_study.tenant == tenant).distinct()
+    )
+    return [StudyRef(tenant, uid) for uid in connection.execute(statement).scalars()]
+
+
+def forget_hashes(connection: sa.Connection, study: StudyRef) -> None:
+    """Forget the hashes of every version of a study."""
+    versions = (
+        sa.select(_version.id)
+        .join_from(schema.study, schema.version, _version.study_id == _study.id)
+        .where(_study.tenant == study.tenant, _study.study_instance_uid == study.study_instance_uid)
+    )
+    connection.execute(sa.delete(schema.perceptual).where(_perceptual.version_id.in_(versions)))
+
+
 def count_tenant_hashes(connection: sa.Connection, tenant: str) -> int:
     """Return how many frames of a tenant have been looked at."""
     statement = sa.select(sa.func.count()).select_from(_EVERY_VERSION).where(_study.tenant == tenant)

@@ -283,6 +283,14 @@ class Catalogue(Protocol):
         """Return the hashes of every current frame of the patients of this study: one patient scope."""
         ...
 
+    def hashed_studies(self, tenant: str) -> list[StudyRef]:
+        """Return the studies of which hashes are kept."""
+        ...
+
+    def forget_hashes(self, study: StudyRef) -> None:
+        """Forget the hashes of every version of a study."""
+        ...
+
     def count_tenant_hashes(self, tenant: str) -> int:
         """Return how many rows `tenant_hashes` would return."""
         ...

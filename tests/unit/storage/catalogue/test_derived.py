@@ -72,6 +72,17 @@ def test_only_current_versions_are_shown(catalogue: SQLCatalogue) -> None:
     assert [row.version for row in catalogue.hashes(study_ref())] == [2]
 
 
+def test_the_hashes_of_a_study_are_forgotten(catalogue: SQLCatalogue) -> None:
+    frames = frame_table("a")
+    catalogue.record([version(frames=frames), version(frames=frames, header="corrected"), version(identity(2))])
+    catalogue.add_hashes(hashes_of(identity(), frames, 1) + hashes_of(identity(), frames, 2))
+    catalogue.add_hashes(hashes_of(identity(2), frame_table("a", "b"))[:1])
+    assert set(catalogue.hashed_studies("main")) == {study_ref(1), study_ref(2)}
+    catalogue.forget_hashes(study_ref(1))
+    assert catalogue.hashed_studies("main") == [study_ref(2)]
+    assert catalogue.hashed_studies("other") == []
+
+
 def test_hashes_of_one_version_given_twice(catalogue: SQLCatalogue) -> None:
     frames = frame_table("a", "b")
     catalogue.record([version(frames=frames)])
