@@ -33,9 +33,9 @@ from nearframe.query.contents import ContentReader
 from nearframe.query.freshness import Freshness
 from nearframe.query.manifests import Manifests
 from nearframe.query.workers import Workers
-from nearframe.storage.catalogue import SQLCatalogue, open_catalogue
-from nearframe.storage.durable import replace_durably
+from nearframe.storage.catalogue import CATALOGUE_FILE, SQLCatalogue, open_catalogue
 from nearframe.storage.packs import PackSettings, PackStore
+from nearframe.storage.role import claim
 from nearframe.storage.scratch import ScratchFolder
 from nearframe.sync.directory import Directory, configured
 from nearframe.upkeep.service import Upkeep
@@ -108,7 +108,7 @@ async def open_core(settings: Settings, role: str, store: type[PackStore]) -> As
         # From here on this process owns the home: what lies about there is a dead one's.
         claim(settings.home, role)
         scratch = await disk.run(ScratchFolder, settings.home / "scratch", settings.disk_reserve_bytes)
-        where = settings.database_url or settings.home / "catalogue.sqlite"
+        where = settings.database_url or settings.home / CATALOGUE_FILE
         # An edge gets its catalogue from upstream again; an origin has none to get it from.
         may_create = role == "edge" or (await disk.run(packs.stats)).contents == 0
         catalogue = await sql.run(partial(open_catalogue, where, may_create=may_create))
@@ -143,21 +143,6 @@ def _make_home(home: Path) -> None:
         raise ConfigurationError(
             f"--home {home}: {error.strerror}; name a folder that exists or can be made"
         ) from error
-
-
-def claim(home: Path, role: str) -> None:
-    """Note whose home this is.
-
-    Raises
-    ------
-    ConfigurationError
-        If it is one of the other role: an edge would take an archive's studies for copies of its upstream's.
-    """
-    place = home / "role"
-    if not place.exists():
-        replace_durably(place, f"{role}\n".encode("ascii"))
-    elif (found := place.read_text(encoding="ascii", errors="replace").strip()) != role:
-        raise ConfigurationError(f"--home {home} is the home of an {found}; give this {role} another one")
 
 
 def _upkeep(settings: Settings, packs: PackStore, metrics: Metrics) -> Upkeep:

@@ -137,10 +137,20 @@ class ScratchFolder:
         ------
         NoSpace
         """
-        state = os.statvfs(self.path)
-        free_bytes = state.f_bavail * state.f_frsize - self._reserve_bytes
-        if needed_bytes > free_bytes:
-            raise NoSpace(needed_bytes, max(free_bytes, 0))
+        check_space(self.path, needed_bytes, self._reserve_bytes)
+
+
+def check_space(folder: Path, needed_bytes: int, reserve_bytes: int = 0) -> None:
+    """Refuse what would leave less than `reserve_bytes` free on the disk of a folder.
+
+    Raises
+    ------
+    NoSpace
+    """
+    state = os.statvfs(folder)
+    free_bytes = state.f_bavail * state.f_frsize - reserve_bytes
+    if needed_bytes > free_bytes:
+        raise NoSpace(needed_bytes, max(free_bytes, 0))
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -225,6 +225,11 @@ class SQLCatalogue:
         with self.database.read() as connection:
             return reading.taken_in(connection, after, limit)
 
+    def every_version(self, after: int, limit: int) -> list[tuple[int, InstanceRecord]]:
+        """Return stored versions of all tenants with an id beyond `after`, also those that were removed from view."""
+        with self.database.read() as connection:
+            return reading.every_version(connection, after, limit)
+
     def metadata(
         self,
         study: StudyRef,

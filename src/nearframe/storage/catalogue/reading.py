@@ -107,6 +107,13 @@ _TAKEN_IN = (
     .order_by(_version.id)
     .limit(sa.bindparam("limit"))
 )
+_EVERY_VERSION = (
+    sa.select(*RECORD_COLUMNS, _version.id.label("version_id"))
+    .select_from(_PLACED)
+    .where(_version.id > sa.bindparam("after"))
+    .order_by(_version.id)
+    .limit(sa.bindparam("limit"))
+)
 
 
 def to_record(row: Any) -> InstanceRecord:
@@ -197,6 +204,12 @@ def taken_in(connection: sa.Connection, after: int, limit: int) -> list[TakenIn]
     """Return local versions, in the order they came; see `Catalogue.taken_in`."""
     rows = connection.execute(_TAKEN_IN, {"after": after, "limit": limit})
     return [TakenIn(row.id, row.tenant, _identity(row), row.file, moment(row.received_at)) for row in rows]
+
+
+def every_version(connection: sa.Connection, after: int, limit: int) -> list[tuple[int, InstanceRecord]]:
+    """Return stored versions of all tenants with an id beyond `after`, also those that were removed from view."""
+    rows = connection.execute(_EVERY_VERSION, {"after": after, "limit": limit})
+    return [(row.version_id, to_record(row[: len(RECORD_COLUMNS)])) for row in rows]
 
 
 def metadata(

@@ -24,6 +24,9 @@ from nearframe.storage.catalogue.database import READERS, WAIT_S, Database
 from nearframe.storage.durable import sync_folder
 from nearframe.units import MIB
 
+#: A node's catalogue, in its home.
+CATALOGUE_FILE: Final = "catalogue.sqlite"
+
 _WAL_LIMIT_BYTES: Final = 64 * MIB  # what a checkpoint leaves of the log file
 _READER_CACHE_KIB: Final = 4 * 1024  # times READERS; the system's page cache does the rest
 _WRITER_CACHE_KIB: Final = 16 * 1024

@@ -36,7 +36,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from nearframe.errors import ConfigurationError, IntegrityError
 from nearframe.storage.packs.files import Files, StoredFile
-from nearframe.storage.packs.keys import StudyKeys
+from nearframe.storage.packs.keys import StudyKeys, derive
 from nearframe.storage.ports import StudyRef
 
 SLOT_BYTES: Final = 256
@@ -54,6 +54,9 @@ _NO_TENANT = bytes(_HANDLE_BYTES)
 #: Studies whose opened keys stay in memory: a morning's worth, about 2 KB each.
 _CACHED_STUDIES = 4096
 
+#: A slot is written in microseconds: one that still does not read is damaged, or was never finished.
+_READ_AGAIN: Final = 100
+
 _Name = TypeVar("_Name", StudyRef, bytes)
 
 
@@ -69,7 +72,7 @@ class _Tenant:
 
     @classmethod
     def of(cls, name: str, handle: bytes, key: bytes) -> _Tenant:
-        return cls(name, handle, _derive(key, "study handles"), _derive(key, "content ids"), _derive(key, "study keys"))
+        return cls(name, handle, derive(key, "study handles"), derive(key, "content ids"), derive(key, "study keys"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +158,8 @@ class SlotKeyRing:
 
     def __init__(self, files: Files, root_key: bytes) -> None:
         self._lock = threading.Lock()
-        self._tenant_handle_key = _derive(root_key, "tenant handles")
-        self._tenant_slot_key = _derive(root_key, "tenant keys")
+        self._tenant_handle_key = derive(root_key, "tenant handles")
+        self._tenant_slot_key = derive(root_key, "tenant keys")
         self._tenants: dict[str, _Tenant] = {}
         self._tenants_by_handle: dict[bytes, _Tenant] = {}
         self._slots: dict[bytes, int] = {}  # handle of a study -> number of its slot
@@ -336,17 +339,29 @@ class SlotKeyRing:
             self._unsettled.clear()
 
 
+def read_ring(files: Files) -> bytes:
+    """Return a key ring as it stands, read beside the process that owns it.
+
+    Every slot is whole: one that is being written is read again.
+    """
+    file = files.open(RING_FILE)
+    data = bytearray(file.size() // SLOT_BYTES * SLOT_BYTES)
+    file.read_into(0, memoryview(data))
+    for at in range(0, len(data), SLOT_BYTES):
+        slot = memoryview(data)[at : at + SLOT_BYTES]
+        for _ in range(_READ_AGAIN):
+            if _Slot.decode(bytes(slot)) is not None or not any(slot):
+                break
+            file.read_into(at, slot)
+    return bytes(data)
+
+
 def _remember(cache: dict[_Name, StudyKeys], name: _Name, keys: StudyKeys) -> StudyKeys:
     """Add to a cache of bounded size; the oldest leaves."""
     if len(cache) >= _CACHED_STUDIES:
         del cache[next(iter(cache))]
     cache[name] = keys
     return keys
-
-
-def _derive(key: bytes, purpose: str) -> bytes:
-    """Return an independent key for one purpose (a single HKDF-Expand step, RFC 5869 section 2.3)."""
-    return hmac.digest(key, b"nearframe " + purpose.encode() + b"\x01", "sha256")
 
 
 def _handle(key: bytes, name: str) -> bytes:

@@ -17,10 +17,16 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from nearframe.errors import ConfigurationError, IntegrityError
 from nearframe.ids import Digest
+from nearframe.storage.durable import sync_folder
 from nearframe.storage.packs.record import WRAP_NONCE_BYTES
 from nearframe.storage.ports import StudyRef
 
 ROOT_KEY_BYTES: Final = 32
+
+
+def derive(key: bytes, purpose: str) -> bytes:
+    """Return an independent key for one purpose (a single HKDF-Expand step, RFC 5869 section 2.3)."""
+    return hmac.digest(key, b"nearframe " + purpose.encode() + b"\x01", "sha256")
 
 
 class WrappedKey(Protocol):
@@ -113,31 +119,41 @@ def load_root_key(path: Path) -> bytes:
         If the file holds something else.
     """
     if not path.exists():
-        _write_root_key(path)
+        write_root_key(path, secrets.token_bytes(ROOT_KEY_BYTES))
+    return read_root_key(path)
+
+
+def read_root_key(path: Path) -> bytes:
+    """Read the root key.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no such file, or it holds something else.
+    """
     try:
         key = bytes.fromhex(path.read_text(encoding="ascii"))
     except ValueError:
         key = b""
+    except OSError as error:
+        raise ConfigurationError(f"{path}: the root key cannot be read ({error.strerror})") from error
     if len(key) != ROOT_KEY_BYTES:
         raise ConfigurationError(f"{path} is not a root key: 64 hex characters; restore it from its backup")
     return key
 
 
-def _write_root_key(path: Path) -> None:
+def write_root_key(path: Path, key: bytes) -> None:
+    """Write a root key where there is none, durably, with mode 0600."""
     # Written aside and linked: a crash leaves a whole key or none, and an existing key is never replaced.
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     fresh = path.with_name(f"{path.name}.new")
     fresh.unlink(missing_ok=True)
     fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        os.write(fd, secrets.token_bytes(ROOT_KEY_BYTES).hex().encode() + b"\n")
+        os.write(fd, key.hex().encode() + b"\n")
         os.fsync(fd)
     finally:
         os.close(fd)
     os.link(fresh, path)
     fresh.unlink()
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync_folder(path.parent)

@@ -42,7 +42,7 @@ class Segments:
         """Return a pack's file for reading; FileNotFoundError if it is gone."""
         file = self._open.get(number)
         if file is None:
-            file = self._files.open(_name(number))
+            file = self._files.open(pack_name(number))
             with self._lock:
                 if len(self._open) >= _KEPT_OPEN:
                     del self._open[next(iter(self._open))]
@@ -51,20 +51,20 @@ class Segments:
 
     def create_log(self, number: int) -> LogSegment:
         """Start a log; the file is durable on return."""
-        file = self._files.create(_name(number))
+        file = self._files.create(pack_name(number))
         try:
             file.write_at(0, [encode_file_header(Role.LOG, number)])
             file.sync()
             self._files.sync()
         except OSError:
             with contextlib.suppress(OSError):
-                self._files.remove(_name(number))
+                self._files.remove(pack_name(number))
             raise
         return LogSegment(number, file, FILE_HEADER_BYTES)
 
     def reopen_log(self, number: int, length: int, torn: Sequence[tuple[int, RecordHeader]]) -> LogSegment:
         """Continue a log as far as `length`: void the torn records there, cut off the rest, sync."""
-        file = self._files.open(_name(number), writable=True)
+        file = self._files.open(pack_name(number), writable=True)
         for offset, header in torn:
             file.write_at(offset, [header.voided().encode()])
         if file.size() > length:
@@ -81,7 +81,7 @@ class Segments:
         """Remove packs, durably. Readers that hold one read on."""
         for number in numbers:
             with contextlib.suppress(FileNotFoundError):
-                self._files.remove(_name(number))
+                self._files.remove(pack_name(number))
             with self._lock:
                 self._open.pop(number, None)
         self._files.sync()
@@ -183,17 +183,18 @@ class DraftSegment:
         """Make the pack visible to recovery, whole and durable."""
         self._file.write_at(0, [encode_file_header(Role.WHOLE, self.number)])
         self._file.sync()
-        self._files.rename(self._name, _name(self.number))
+        self._files.rename(self._name, pack_name(self.number))
         self._files.sync()
         self._published = True
 
     def discard(self) -> None:
         """Remove the file under either name, unless it was published."""
         if not self._published:
-            for name in (self._name, _name(self.number)):
+            for name in (self._name, pack_name(self.number)):
                 with contextlib.suppress(OSError):
                     self._files.remove(name)
 
 
-def _name(number: int) -> str:
+def pack_name(number: int) -> str:
+    """Return the name of a pack's file."""
     return f"{number:08d}{_SUFFIX}"

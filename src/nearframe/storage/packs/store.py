@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -15,7 +14,7 @@ from typing import Final, Self
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from nearframe import log
-from nearframe.errors import BackendFailed, Busy, ConfigurationError, IntegrityError, NotFound
+from nearframe.errors import BackendFailed, Busy, IntegrityError, NotFound
 from nearframe.ids import Digest
 from nearframe.storage.packs.compaction import Compacted, Compactor
 from nearframe.storage.packs.files import Files, LocalFiles, StoredFile, disk_errors
@@ -24,6 +23,7 @@ from nearframe.storage.packs.intake import Intake, PackSettings
 from nearframe.storage.packs.keyring import SLOT_BYTES, SlotKeyRing
 from nearframe.storage.packs.keys import KeyRing, StudyKeys, load_root_key
 from nearframe.storage.packs.ledger import Ledger
+from nearframe.storage.packs.locks import own, removing_packs
 from nearframe.storage.packs.opened import Opened, OpenedKey
 from nearframe.storage.packs.opening import read_cached, read_range
 from nearframe.storage.packs.record import RecordHeader, RecordType
@@ -132,7 +132,8 @@ class PackStore:
     ) -> None:
         self._settings = settings or PackSettings()
         with ExitStack() as undo, disk_errors():
-            self._owner: int | None = _own(home)
+            self._home = home
+            self._owner: int | None = own(home)
             undo.callback(os.close, self._owner)
             self._segments = Segments(files or LocalFiles(home / "packs"))
             self._keys = keys or SlotKeyRing(LocalFiles(home / "keys"), load_root_key(home / "keys" / "root.key"))
@@ -356,9 +357,9 @@ class PackStore:
         NoSpace
             If the disk has no room for the survivors of one pack; what was done before stays done.
         Busy
-            If compaction or scrub runs already.
+            If compaction or scrub runs already, or the packs are being backed up.
         """
-        with self._upkeep():
+        with self._upkeep(), removing_packs(self._home):
             size = self._settings.segment_bytes
             return Compactor(self._segments, self._ledger, self._writer, size, pace).run(max_live_share)
 
@@ -412,18 +413,3 @@ def _drop_record(study_key_id: bytes, content_id: bytes, wrap: Wrap) -> RecordHe
         wrap_nonce=wrap.wrap_nonce,
         carrier=wrap.carrier,
     )
-
-
-def _own(home: Path) -> int:
-    """Lock the store's directory for this process; the lock ends with it."""
-    directory = home / "packs"
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(fd)
-        raise ConfigurationError(
-            f"another process works in {home}; stop it, or give this one another --home"
-        ) from error
-    return fd
