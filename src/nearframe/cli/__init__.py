@@ -28,6 +28,8 @@ COMMANDS: Final = {
     "conflicts": "see and settle instances that came with other pixels",
     "report": "see what an archive holds",
     "scrub": "read and prove everything that is stored",
+    "backup": "keep what an archive holds now, beside the node that serves it",
+    "restore": "bring an archive back from a backup",
     "tls": "make certificates for development",
     "viewer": "install the OHIF viewer that every node can serve",
     "version": "print the versions of nearframe and of what it runs on",

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 from nearframe.config import SETTINGS, Setting, Settings, load
-from nearframe.settingkinds import FLAG, URLS
+from nearframe.settingkinds import FLAG, URLS, Kind
+
+T = TypeVar("T")
 
 
 def add_settings(parser: argparse.ArgumentParser, groups: Iterable[str]) -> None:
@@ -25,6 +28,18 @@ def add_setting(parser: argparse.ArgumentParser, name: str) -> None:
     """Add ``--config`` and the option of one setting."""
     _add_config(parser)
     _add_option(parser, next(setting for setting in SETTINGS if setting.name == name))
+
+
+def read_as(kind: Kind[T]) -> Callable[[str], T]:
+    """Return the type of an option that is read as a kind of setting is."""
+
+    def read(text: str) -> T:
+        try:
+            return kind.read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return read
 
 
 def settings_from(options: argparse.Namespace) -> Settings:

@@ -1,0 +1,162 @@
+"""Bringing an archive back from a point, into an empty home.
+
+Every blob is compared with its digest as it is written. Then the packs are read once more as a
+node reads them: every content is opened, compared with the digest it is stored under, and looked
+up for every version that the catalogue speaks of. The change feed begins a new epoch, so
+everybody who follows it compares what they hold with what is here now.
+
+Until all of that is done the home belongs to no role: no node starts in it, and the next restore
+begins it anew.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from nearframe import log
+from nearframe.errors import BackendFailed, ConfigurationError, IntegrityError
+from nearframe.storage.catalogue import CATALOGUE_FILE, open_catalogue
+from nearframe.storage.catalogue.migrations import LATEST
+from nearframe.storage.packs import PackSettings, PackStore
+from nearframe.storage.packs.files import LocalFiles, disk_errors
+from nearframe.storage.packs.keyring import RING_FILE
+from nearframe.storage.packs.keys import write_root_key
+from nearframe.storage.packs.scrub import ScrubReport
+from nearframe.storage.packs.segments import pack_name
+from nearframe.storage.role import UNFINISHED, role_of, set_role
+from nearframe.storage.scratch import check_space
+from nearframe.upkeep.backup.point import Part, Point, PointKeys
+from nearframe.upkeep.backup.points import Points
+from nearframe.upkeep.backup.take import Progress
+from nearframe.upkeep.crosscheck import CrossCheck, cross_check
+
+#: What a home may hold and be empty: every ext4 file system has it at its root.
+_NOTHING: Final = {"lost+found"}
+#: The index of the packs is made anew.
+_INDEX_SHARE: Final = 0.02
+
+_log = log.logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """An archive that was brought back, and what was proved of it."""
+
+    point: Point
+    scrubbed: ScrubReport
+    checked: CrossCheck
+
+    @property
+    def is_whole(self) -> bool:
+        """Return whether everything that the point speaks of is there and right."""
+        return not self.checked.incomplete
+
+
+def prove_point(points: Points, point: Point, progress: Progress) -> int:
+    """Read every blob of a point; return how many are missing or damaged."""
+    damaged = done = 0
+    for part in dict.fromkeys(point.parts):
+        try:
+            points.blob(part)
+        except IntegrityError:
+            damaged += 1
+        done += part.length
+        progress("proving", done, point.length)
+    return damaged
+
+
+def restore(points: Points, point: Point, root_key: bytes, home: Path, progress: Progress) -> Restored:
+    """Bring a point back into an empty home.
+
+    A damaged blob of a pack costs the contents that stand in it: the report says how many.
+
+    Raises
+    ------
+    ConfigurationError
+        If `home` is not empty, or a newer release made the point's catalogue.
+    IntegrityError
+        If a blob of the catalogue or of the key ring is missing or damaged; the home stays unfinished.
+    NoSpace
+        If the disk has no room for it.
+    """
+    _begin(home, point)
+    with disk_errors():
+        _Restoring(points, point, root_key, home, progress).write()
+    restored = Restored(point, *_prove(home, progress))
+    set_role(home, "origin")
+    return restored
+
+
+def _begin(home: Path, point: Point) -> None:
+    if point.holds.schema > LATEST:
+        raise ConfigurationError(f"release {point.release} made this backup and this one is older: restore with that")
+    with disk_errors():
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if role_of(home) == UNFINISHED:
+            for left in ("packs", "keys"):
+                shutil.rmtree(home / left, ignore_errors=True)
+            for file in home.glob(f"{CATALOGUE_FILE}*"):
+                file.unlink()
+        elif {path.name for path in home.iterdir()} - _NOTHING:
+            raise ConfigurationError(f"--home {home} is not empty: name a folder that is, or does not exist yet")
+        check_space(home, int(point.length * (1 + _INDEX_SHARE)))
+        set_role(home, UNFINISHED)
+
+
+class _Restoring:
+    def __init__(self, points: Points, point: Point, root_key: bytes, home: Path, progress: Progress) -> None:
+        self._points = points
+        self._point = point
+        self._root_key = root_key
+        self._home = home
+        self._progress = progress
+        self._done_bytes = 0
+
+    def write(self) -> None:
+        keys = LocalFiles(self._home / "keys")
+        write_root_key(self._home / "keys" / "root.key", self._root_key)
+        self._write(keys, RING_FILE, map(self._points.blob, self._point.ring))
+        packs = LocalFiles(self._home / "packs")
+        for pack in self._point.packs:
+            self._write(packs, pack_name(pack.number), map(self._pack_blob, pack.parts))
+        self._write(LocalFiles(self._home), CATALOGUE_FILE, self._pages())
+
+    def _pack_blob(self, part: Part) -> bytes:
+        try:
+            return self._points.blob(part)
+        except (IntegrityError, BackendFailed) as error:
+            _log.error("backup_blob_damaged", size_bytes=part.length, error=error)
+            return self._points.salvage(part)
+
+    def _pages(self) -> Iterator[bytes]:
+        keys = PointKeys(self._root_key)
+        for page in self._point.catalogue:
+            yield keys.open(self._points.blob(page.part), page.part.length, page.mark)
+
+    def _write(self, folder: LocalFiles, name: str, blocks: Iterable[bytes]) -> None:
+        file = folder.create(name)
+        at = 0
+        for block in blocks:
+            file.write_at(at, [block])
+            at += len(block)
+            self._done_bytes += len(block)
+            self._progress("copying", self._done_bytes, self._point.length)
+        file.sync()
+        folder.sync()
+
+
+def _prove(home: Path, progress: Progress) -> tuple[ScrubReport, CrossCheck]:
+    """Begin the new epoch, and prove what a node will find."""
+    with (
+        PackStore(home, PackSettings(reserve_bytes=0)) as packs,
+        closing(open_catalogue(home / CATALOGUE_FILE, may_create=False)) as catalogue,
+    ):
+        catalogue.start_epoch()
+        stored_bytes = packs.stats().stored_bytes
+        scrubbed = packs.scrub(lambda report: progress("proving", report.read_bytes, stored_bytes))
+        return scrubbed, cross_check(catalogue, packs)
