@@ -152,12 +152,26 @@ class Settings:
         OPTIONAL_ADDRESS, None, "dicom", "Where to listen for DICOM associations; not at all if it is empty."
     )
     ae_title: str = _setting(AE_TITLE, "NEARFRAME", "dicom", "Application entity title of this node.")
+    dicom_tls_cert: Path | None = _setting(
+        OPTIONAL_PATH,
+        None,
+        "dicom",
+        "Certificate chain (PEM); turns TLS on for DICOM. Also shown to peers that we call by TLS.",
+    )
+    dicom_tls_key: Path | None = _setting(OPTIONAL_PATH, None, "dicom", "Private key of that certificate (PEM).")
+    dicom_tls_ca: Path | None = _setting(
+        OPTIONAL_PATH,
+        None,
+        "dicom",
+        "Authorities (PEM) that sign the certificates of DICOM peers. Callers without such a certificate are refused.",
+    )
     peers: Tables = _setting(
         TABLES,
         (),
         "dicom",
-        "DICOM peers: [[peers]] tables with ae_title, host, port, networks and may (store, query, retrieve). "
-        "Where there are some, no other is accepted, and C-MOVE sends to these only.",
+        "DICOM peers: [[peers]] tables with ae_title, host, port, networks, may (store, query, retrieve), and tls, "
+        "tls_ca, tls_cert, tls_key, tls_name. Where there are some, no other is accepted, and C-MOVE sends to these "
+        "only.",
     )
     forward: Tables = _setting(
         TABLES,
@@ -463,8 +477,17 @@ def _read(setting: Setting, raw: object, place: str) -> object:
 
 
 def _check_together(settings: Settings) -> None:
-    if (settings.tls_cert is None) != (settings.tls_key is None):
-        given, missing = ("tls_cert", "tls_key") if settings.tls_key is None else ("tls_key", "tls_cert")
-        raise ConfigurationError(f"{given} is set and {missing} is not; TLS needs both (nearframe tls dev makes them)")
+    for cert, key in (("tls_cert", "tls_key"), ("dicom_tls_cert", "dicom_tls_key")):
+        given = [name for name in (cert, key) if getattr(settings, name) is not None]
+        if len(given) == 1:
+            missing = key if given == [cert] else cert
+            raise ConfigurationError(
+                f"{given[0]} is set and {missing} is not; TLS needs both (nearframe tls dev makes them)"
+            )
+    if settings.dicom and settings.dicom_tls_ca and not settings.dicom_tls_cert:
+        raise ConfigurationError(
+            "dicom_tls_ca is set and dicom_tls_cert is not: without a certificate of its own the node speaks no TLS, "
+            "and sees none of its callers'"
+        )
     if settings.chunk_bytes == 0 or settings.segment_bytes < settings.chunk_bytes:
         raise ConfigurationError("segment_bytes must be at least chunk_bytes, and chunk_bytes above 0")

@@ -15,7 +15,7 @@ from nearframe.dimse import forward_box
 from nearframe.dimse.forward_box import ForwardBox
 from nearframe.dimse.forward_rules import read_rules
 from nearframe.dimse.forwarder import DICOMForwarder, forward_check
-from nearframe.dimse.peers import read_peers
+from nearframe.dimse.peers import callable_peers, read_peers
 from nearframe.dimse.service import Served, open_service
 from nearframe.errors import ConfigurationError
 from nearframe.intake.serieswatch import CONSUMER, SeriesWatch
@@ -115,7 +115,7 @@ async def open_dicom(
     service = open_service(settings, served, core.metrics, lambda session: local_admin(settings.tenant))
     await service.start(settings.dicom)
     _log.info("dicom_listening", address=str(service.server.address), ae_title=settings.ae_title)
-    announce(f"DICOM at {service.server.address} as {settings.ae_title}")
+    announce(f"DICOM at {service.server.address} as {settings.ae_title}{' by TLS' if settings.dicom_tls_cert else ''}")
     try:
         yield
     finally:
@@ -142,16 +142,20 @@ class Forwarding:
 async def open_forwarding(core: Core, services: Services) -> AsyncIterator[Forwarding]:
     """Forward what the settings' rules name. Rules that were taken away let what waits go on."""
     settings, catalogue = core.settings, core.catalogue
-    known = read_peers(settings.peers)
-    rules = read_rules(settings.forward, known)
+    rules = read_rules(settings.forward, read_peers(settings.peers))
     if not rules and not await core.sql.run(catalogue.passed, forward_box.CONSUMER):
         yield Forwarding(lambda: None, {})
         return
     clock = SystemClock()
     box = await core.sql.run(ForwardBox, settings.home, catalogue, rules, clock, core.metrics)
-    called = {title: peer.as_called_by(settings.ae_title) for title, peer in known.items() if peer.host}
     forwarder = DICOMForwarder(
-        box, catalogue, services.instances, called, workers=core.sql, metrics=core.metrics, clock=clock
+        box,
+        catalogue,
+        services.instances,
+        callable_peers(settings),
+        workers=core.sql,
+        metrics=core.metrics,
+        clock=clock,
     )
     forwarder.start()
     try:

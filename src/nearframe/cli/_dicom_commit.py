@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from nearframe.cli._dicom_peer import add_peer_options, peer_of
+from nearframe.cli._dicom_peer import add_peer_options, known_peer_of
 from nearframe.cli._dicom_send import look_into
 from nearframe.cli._output import Subparsers, add_parser, print_json
-from nearframe.dimse.scu import Peer
+from nearframe.cli._settings import settings_from
+from nearframe.dimse.peers import KnownPeer
 from nearframe.dimse.scu_commit import Committed, Reference, commit
 from nearframe.errors import ConfigurationError
 from nearframe.settingkinds import Address
@@ -45,7 +46,8 @@ def run(options: argparse.Namespace) -> int:
         listen = Address.parse(options.listen) if options.listen else None
     except ValueError as error:
         raise ConfigurationError(f"--listen: {error}") from error
-    found = asyncio.run(_commit(peer_of(options), references, options.timeout, listen))
+    our_title = settings_from(options).ae_title
+    found = asyncio.run(_commit(known_peer_of(options), our_title, references, options.timeout, listen))
     if options.json:
         failed = [{"sop_instance_uid": uid, "reason": reason} for uid, reason in found.failed]
         print_json({"asked": len(references), "kept": len(found.kept), "failed": failed})
@@ -56,11 +58,15 @@ def run(options: argparse.Namespace) -> int:
     return 0 if set(found.kept) >= {uid for _, uid in references} else EXIT_NOT_KEPT
 
 
-async def _commit(peer: Peer, references: list[Reference], wait_s: float, listen: Address | None) -> Committed:
+async def _commit(
+    known: KnownPeer, our_title: str, references: list[Reference], wait_s: float, listen: Address | None
+) -> Committed:
+    peer = known.as_called_by(our_title)
+    listen_tls = known.tls.for_listening() if known.tls and listen else None
     kept: tuple[str, ...] = ()
     failed: tuple[tuple[str, str], ...] = ()
     for start in range(0, len(references), _AT_ONCE):
         some = references[start : start + _AT_ONCE]
-        answer = await commit(peer, some, wait_s=wait_s, listen=listen)
+        answer = await commit(peer, some, wait_s=wait_s, listen=listen, listen_tls=listen_tls)
         kept, failed = kept + answer.kept, failed + answer.failed
     return Committed(kept, failed)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import ssl
+from dataclasses import replace
 from pathlib import Path
 
 from nearframe.cli._output import add_json_option
 from nearframe.cli._settings import add_setting, settings_from
 from nearframe.dimse.channel import Timeouts
-from nearframe.dimse.peers import read_peers
+from nearframe.dimse.peers import KnownPeer, read_peers
 from nearframe.dimse.scu import Peer
+from nearframe.dimse.tls import Credentials
 from nearframe.errors import ConfigurationError
 from nearframe.settingkinds import AE_TITLE, NUMBER, Address
 
@@ -26,15 +27,23 @@ def add_peer_options(parser: argparse.ArgumentParser, timeout_s: float = 60) -> 
         metavar="SECONDS",
         help=f"how long to wait for an answer ({timeout_s:g})",
     )
-    parser.add_argument("--tls", action="store_true", help="speak TLS; implied by the next three")
-    parser.add_argument("--ca-cert", type=Path, metavar="FILE", help="certificates to trust (PEM)")
+    parser.add_argument("--tls", action="store_true", help="speak TLS; implied by the next four")
+    parser.add_argument("--ca-cert", type=Path, metavar="FILE", help="who signs certificates that we trust (PEM)")
     parser.add_argument("--cert", type=Path, metavar="FILE", help="our certificate, with its chain (PEM)")
-    parser.add_argument("--key", type=Path, metavar="FILE", help="its key (PEM)")
+    parser.add_argument("--key", type=Path, metavar="FILE", help="its key (PEM), if it is not in the same file")
+    parser.add_argument(
+        "--tls-name", metavar="NAME", help="what the peer's certificate calls it, if not HOST; * for any name"
+    )
     add_json_option(parser)
 
 
 def peer_of(options: argparse.Namespace) -> Peer:
-    """Return the peer that the options name.
+    """Return the peer that the options name; raises as `known_peer_of`, and if a file cannot be used."""
+    return known_peer_of(options).as_called_by(settings_from(options).ae_title)
+
+
+def known_peer_of(options: argparse.Namespace) -> KnownPeer:
+    """Return what the settings, or the options, say of a peer.
 
     Raises
     ------
@@ -42,6 +51,7 @@ def peer_of(options: argparse.Namespace) -> Peer:
         If it is not known, or where it listens is not.
     """
     settings = settings_from(options)
+    ours = Credentials.of(settings)
     title, at, place = options.peer.rpartition("@")
     if at:
         try:
@@ -49,29 +59,30 @@ def peer_of(options: argparse.Namespace) -> Peer:
             title = AE_TITLE.read(title)
         except ValueError as error:
             raise ConfigurationError(f"{options.peer}: expected TITLE@HOST:PORT ({error})") from error
-        return Peer(address.host, address.port, title, settings.ae_title, _tls(options))
-    known = read_peers(settings.peers).get(options.peer)
+        return _with_tls(options, KnownPeer(title, address.host, address.port), ours)
+    known = read_peers(settings.peers, ours).get(options.peer)
     if known is None:
         raise ConfigurationError(f"{options.peer}: no such peer in the settings; expected TITLE@HOST:PORT, or a name")
     if not known.host:
         raise ConfigurationError(f"{options.peer}: the settings do not say where it listens (host and port)")
-    return Peer(known.host, known.port, known.ae_title, settings.ae_title, _tls(options))
+    return _with_tls(options, known, ours)
 
 
 def timeouts_of(options: argparse.Namespace) -> Timeouts:
     return Timeouts(answer_s=options.timeout)
 
 
-def _tls(options: argparse.Namespace) -> ssl.SSLContext | None:
-    if not (options.tls or options.ca_cert or options.cert):
-        return None
-    try:
-        context = ssl.create_default_context(cafile=options.ca_cert)
-        if options.cert:
-            context.load_cert_chain(options.cert, options.key)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigurationError(f"--ca-cert, --cert, --key: not readable as PEM ({error})") from error
-    return context
+def _with_tls(options: argparse.Namespace, peer: KnownPeer, ours: Credentials) -> KnownPeer:
+    """Return the peer as the options want it to be spoken to; what they leave out is as in the settings."""
+    if not (options.tls or options.ca_cert or options.cert or options.key or options.tls_name):
+        return peer
+    if options.key and not options.cert:
+        raise ConfigurationError("--key is given and --cert is not: it is the key of a certificate")
+    settled = peer.tls or ours
+    wanted = replace(settled, authority=options.ca_cert or settled.authority)
+    if options.cert:
+        wanted = replace(wanted, certificate=options.cert, key=options.key)
+    return replace(peer, tls=wanted, tls_name=options.tls_name or peer.tls_name)
 
 
 def _seconds(text: str) -> float:

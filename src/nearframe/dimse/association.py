@@ -8,12 +8,14 @@ no more, and TCP holds the peer back.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from nearframe.dimse import tls
 from nearframe.dimse.channel import Channel, Timeouts
 from nearframe.dimse.command import Command, CommandField
 from nearframe.dimse.fragments import data_pdus
@@ -47,6 +49,10 @@ _LARGEST_WRITE: Final = 256 * KIB
 #: More operations than that are not outstanding at once; an older cancellation is of no use.
 _MAX_CANCELLED: Final = 64
 
+_UNANSWERED: Final = (
+    "the DICOM peer closed the connection without an answer: TLS on one side only, a certificate of ours that it does "
+    "not take, or an address that it does not know"
+)
 _EVENTS: Final = {
     AssociateRQ: Event.ASSOCIATE_RQ_RECEIVED,
     AssociateAC: Event.ASSOCIATE_AC_RECEIVED,
@@ -310,7 +316,11 @@ class Association:
     def on_malformed(self, error: MalformedPDU) -> None:
         self._on(Event.INVALID_PDU_RECEIVED, Abort(AbortSource.PROVIDER, error.reason), str(error))
 
-    def on_closed(self) -> None:
+    def on_closed(self, error: Exception | None) -> None:
+        if isinstance(error, ssl.SSLError):  # in TLS 1.3 a peer refuses our certificate after the handshake
+            self._fail(AssociationLost(tls.explain(error)))
+        elif self._machine.state is State.AWAITING_ANSWER:
+            self._fail(AssociationLost(_UNANSWERED))
         if self._machine.state is not State.IDLE:
             self._on(Event.TRANSPORT_CLOSED)
         self._fail(AssociationLost())

@@ -57,7 +57,7 @@ class Handler(Protocol):
     def on_pdu(self, pdu: SmallPDU) -> None: ...
     def on_piece(self, piece: Piece) -> None: ...
     def on_malformed(self, error: MalformedPDU) -> None: ...
-    def on_closed(self) -> None: ...
+    def on_closed(self, error: Exception | None) -> None: ...
 
     def on_tick(self, now_s: float) -> None:
         """Look at what has taken too long; called about once a second."""
@@ -213,7 +213,7 @@ class Channel(asyncio.BufferedProtocol):
         if self._ticking is not None:
             self._ticking.cancel()
         self._buffer = memoryview(b"")
-        self._handler.on_closed()
+        self._handler.on_closed(exc)
 
     def _tick(self) -> None:
         self._ticking = self._loop.call_later(_TICK_S, self._tick)

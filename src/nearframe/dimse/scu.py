@@ -11,7 +11,7 @@ from typing import Final
 
 from nearframe import tasks
 from nearframe.dicom.transfersyntax import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from nearframe.dimse import words
+from nearframe.dimse import tls, words
 from nearframe.dimse.association import Association, Buffer
 from nearframe.dimse.channel import Timeouts
 from nearframe.dimse.command import Command, CommandField
@@ -37,6 +37,10 @@ class Peer:
     ----------
     ae_title, our_ae_title
         Its name, and the one that we have for it.
+    tls
+        How to speak TLS with it; None to speak none.
+    tls_name
+        What its certificate calls it, if not `host`.
     """
 
     host: str
@@ -44,6 +48,7 @@ class Peer:
     ae_title: str
     our_ae_title: str
     tls: ssl.SSLContext | None = None
+    tls_name: str = ""
 
 
 class User:
@@ -186,6 +191,7 @@ async def _connect(association: Association, peer: Peer) -> None:
         peer.host,
         peer.port,
         ssl=peer.tls,
+        server_hostname=(peer.tls_name or peer.host) if peer.tls else None,
         ssl_handshake_timeout=association.timeouts.connect_s if peer.tls else None,
     )
     try:
@@ -194,6 +200,8 @@ async def _connect(association: Association, peer: Peer) -> None:
     except TimeoutError:
         raise UpstreamTimeout(f"{peer.host}:{peer.port} does not answer") from None
     except OSError as error:
+        if peer.tls is not None and isinstance(error, ssl.SSLError | ConnectionAbortedError | ConnectionResetError):
+            raise UpstreamUnavailable(f"{peer.host}:{peer.port}: {tls.explain(error)}") from error
         raise UpstreamUnavailable(f"{peer.host}:{peer.port} cannot be reached: {error.strerror or error}") from error
 
 

@@ -62,7 +62,12 @@ class Committed:
 
 
 async def commit(
-    peer: Peer, references: Sequence[Reference], *, wait_s: float, listen: Address | None = None
+    peer: Peer,
+    references: Sequence[Reference],
+    *,
+    wait_s: float,
+    listen: Address | None = None,
+    listen_tls: ssl.SSLContext | None = None,
 ) -> Committed:
     """Ask for commitment, and wait for the answer.
 
@@ -70,6 +75,8 @@ async def commit(
     ----------
     listen
         Where the peer may ask us for an association to answer on; nowhere if None.
+    listen_tls
+        How TLS is spoken there; None for none.
 
     Raises
     ------
@@ -82,7 +89,7 @@ async def commit(
     answered = _Answered(transaction)
     async with AsyncExitStack() as stack:
         if listen is not None:
-            server = DimseServer(_Door(peer, answered), Metrics(), max_pdu_bytes=_MAX_PDU_BYTES)
+            server = DimseServer(_Door(peer, answered), Metrics(), max_pdu_bytes=_MAX_PDU_BYTES, tls=listen_tls)
             await server.start(listen)
             stack.push_async_callback(server.stop)
         contexts = [(STORAGE_COMMITMENT_PUSH, UNCOMPRESSED)]

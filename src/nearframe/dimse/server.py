@@ -20,6 +20,7 @@ from nearframe.dimse.association import Association
 from nearframe.dimse.channel import Timeouts
 from nearframe.dimse.negotiation import Offer, agree, check_request
 from nearframe.dimse.pdu import AssociateRJ, AssociateRQ, Rejection, RejectResult
+from nearframe.dimse.tls import cause_of
 from nearframe.errors import AssociationLost
 from nearframe.listener.address import bind
 from nearframe.metrics import DIMSE_ASSOCIATIONS, DIMSE_REJECTED, Metrics
@@ -159,9 +160,10 @@ class DimseServer:
         """Look after one connection to its end."""
         try:
             association = await self._open(connection)
-        except (OSError, TimeoutError) as error:  # of TLS: a wrong certificate, or silence
-            self._metrics.add(DIMSE_REJECTED, reason="TLS")
-            _log.warning("association_tls_failed", error=error)
+        except OSError as error:  # of TLS
+            cause = cause_of(error)
+            self._metrics.add(DIMSE_REJECTED, reason=cause)
+            _log.warning("association_tls_failed", cause=cause, error=error, address=address)
         else:
             await self._attend_open(association, address)
         finally:

@@ -17,7 +17,7 @@ from nearframe.dimse.command import CommandField
 from nearframe.dimse.items import ContextResult, Proposed
 from nearframe.dimse.negotiation import Offer
 from nearframe.dimse.pdu import AssociateRJ, AssociateRQ, Rejection
-from nearframe.dimse.peers import KnownPeer, read_peers
+from nearframe.dimse.peers import KnownPeer, callable_peers, read_peers
 from nearframe.dimse.scp import Operation, Provider, Rest, Session
 from nearframe.dimse.scp_commitment import STORAGE_COMMITMENT_PUSH, Committer
 from nearframe.dimse.scp_find import PATIENT_ROOT_FIND, STUDY_ROOT_FIND, Finder
@@ -33,6 +33,7 @@ from nearframe.dimse.scp_storage import Storage, echo, sender_of
 from nearframe.dimse.scp_worklist import MODALITY_WORKLIST_FIND, WorklistFinder
 from nearframe.dimse.scu import VERIFICATION, Peer
 from nearframe.dimse.server import Admission, DimseServer
+from nearframe.dimse.tls import Credentials
 from nearframe.intake.ingest import Ingest
 from nearframe.intake.serieswatch import SeriesWatch
 from nearframe.intake.spool import Spool
@@ -132,7 +133,7 @@ class Doorkeeper:
         if request.called_ae_title != self._ae_title:
             return AssociateRJ.of(Rejection.CALLED_AE_TITLE_NOT_RECOGNIZED)
         peer = self._peer(request.calling_ae_title)
-        if peer is None or not peer.may_call_from(address):
+        if peer is None or not peer.may_call_from(address) or not peer.may_call_as(tls):
             return AssociateRJ.of(Rejection.CALLING_AE_TITLE_NOT_RECOGNIZED)
         offer = Offer(
             choose=lambda proposed: self._choose(proposed, peer.may),
@@ -197,17 +198,17 @@ def open_service(
     Raises
     ------
     ConfigurationError
-        If the title, or a peer, cannot be.
+        If the title, a peer, or a file for TLS, cannot be.
     """
-    known = read_peers(settings.peers)
-    called = {title: peer.as_called_by(settings.ae_title) for title, peer in known.items() if peer.host}
+    known, called = read_peers(settings.peers), callable_peers(settings)
     committer = Committer(served.commitment, served.workers, called, settings.ae_title, context_of)
     private = frozenset(settings.private_sop_classes)
     operations = _operations(settings, served, called, committer, context_of)
     doorkeeper = Doorkeeper(
         settings.ae_title, known, private, operations, partial(_ended, served.series), served.answering
     )
-    return DicomService(DimseServer(doorkeeper, metrics, max_pdu_bytes=_MAX_PDU_BYTES), committer)
+    tls = Credentials.of(settings).for_listening() if settings.dicom_tls_cert else None
+    return DicomService(DimseServer(doorkeeper, metrics, max_pdu_bytes=_MAX_PDU_BYTES, tls=tls), committer)
 
 
 def _operations(

@@ -22,6 +22,8 @@ from nearframe.units import KIB
 
 #: Of any PDU but P-DATA-TF: a request with 128 contexts of 60 syntaxes each would need more, and nobody sends it.
 MAX_SMALL_BYTES: Final = 64 * KIB
+#: The first byte of an alert, and of a handshake (RFC 8446 section 5.1).
+_TLS_RECORDS: Final = (0x15, 0x16)
 _NO_BYTES: Final = memoryview(b"")
 
 
@@ -103,7 +105,8 @@ class PDUStream:
         try:
             known = PDUType(kind)
         except ValueError:
-            raise MalformedPDU(f"a PDU of type {kind:#04x}", AbortReason.UNRECOGNIZED_PDU) from None
+            what = "TLS, which is spoken on one side only" if kind in _TLS_RECORDS else f"a PDU of type {kind:#04x}"
+            raise MalformedPDU(what, AbortReason.UNRECOGNIZED_PDU) from None
         if length > MAX_SMALL_BYTES:
             raise MalformedPDU(f"{known.name} of {length} bytes; at most {MAX_SMALL_BYTES} are read")
         self._small = known, length

@@ -26,6 +26,8 @@ CERTIFICATE_LIFETIME = timedelta(days=397)  # browsers refuse more than 398 days
 RENEW_BEFORE = timedelta(days=30)
 
 _NAMES = [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1")), x509.IPAddress(ip_address("::1"))]
+#: Of a DICOM node, which calls peers by TLS too.
+_USAGES = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
 _PERMITTED = [
     x509.DNSName("localhost"),
     x509.IPAddress(ip_network("127.0.0.0/8")),
@@ -108,7 +110,7 @@ def _make_certificate(authority: TLSFiles, now: datetime) -> tuple[x509.Certific
         .add_extension(x509.SubjectAlternativeName(_NAMES), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(digital_signature=True), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage(_USAGES), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signing_key.public_key()), critical=False)
         .sign(signing_key, hashes.SHA256())
     )
