@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -36,7 +36,7 @@ from nearframe.wire.document import compress
 
 STUDY = StudyRef("ward 1", "1.2.3")
 ROOT = bytes(32)
-Handler = Callable[[httpx.Request], httpx.Response]
+Handler = Callable[[httpx.Request], httpx.Response | Awaitable[httpx.Response]]
 
 
 def upstream(handler: Handler, **timeouts: float) -> Upstream:
@@ -218,7 +218,7 @@ async def test_silence_before_the_first_byte_and_after_it() -> None:
         await asyncio.Event().wait()
         raise AssertionError
 
-    asked = upstream(never, first_byte_s=0.01)  # type: ignore[arg-type]
+    asked = upstream(never, first_byte_s=0.01)
     with pytest.raises(UpstreamTimeout):
         await asked.manifest(STUDY)
     half = Bytes(b"x", stall=True)

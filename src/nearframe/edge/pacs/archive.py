@@ -1,4 +1,8 @@
-"""The archive behind an edge, asked by DICOMweb alone."""
+"""The archive behind an edge, asked by DICOMweb alone, when it is a request's turn on the line.
+
+A retrieved file comes whole: archives serve no ranges of one. So it is one transfer, taken to be as
+long as the last one was. What an urgent file finds before it is what was begun, and no more.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from nearframe.clock import Clock
+from nearframe.context import Urgency
 from nearframe.dicomweb.address import resource
 from nearframe.dicomweb.incoming import incoming_parts
 from nearframe.edge.cachestatus import note_fetch
+from nearframe.edge.pacs.haste import Haste
+from nearframe.edge.turns import User
 from nearframe.edge.upstream import Upstream
 from nearframe.errors import (
     LimitExceeded,
@@ -21,10 +28,17 @@ from nearframe.errors import (
     UpstreamUnavailable,
 )
 from nearframe.storage.ports import Buffer, StudyRef
-from nearframe.units import MIB
+from nearframe.units import KIB, MIB
 
 #: Metadata of ten thousand instances are some 60 MB.
 MAX_DOCUMENT_BYTES: Final = 256 * MIB
+
+#: What a search or some metadata weigh, as far as anybody knows before they come.
+_DOCUMENT_BYTES: Final = 32 * KIB
+#: What a file weighs until one has come: a CT slice.
+_FILE_BYTES: Final = 512 * KIB
+#: What it counts for at most: once so much of a longer one has passed, others go beside it.
+_MOST_BYTES: Final = MIB
 
 _JSON: Final = {"Accept": "application/dicom+json"}
 #: As it is stored: without the parameter an archive decodes to Explicit VR Little Endian (PS3.18 section 8.7.3.5).
@@ -46,8 +60,11 @@ class Archive:
     def __init__(self, upstream: Upstream, clock: Clock) -> None:
         self.upstream = upstream
         self._clock = clock
+        self._file_bytes = _FILE_BYTES
 
-    async def metadata(self, study: StudyRef, series: str | None = None, instance: str | None = None) -> bytes:
+    async def metadata(
+        self, study: StudyRef, haste: Haste, series: str | None = None, instance: str | None = None
+    ) -> bytes:
         """Return the metadata of a study, series or instance as DICOM JSON.
 
         Raises
@@ -57,14 +74,16 @@ class Archive:
         UpstreamError
         """
         path = resource(study.study_instance_uid, series, instance) + "/metadata"
-        answer = await self._whole("GET", path, _JSON, _nothing())
+        answer = await self._document(path, _JSON, haste)
         _check(answer.status, "study")
         if answer.status == 204 or not answer.body:
             raise NotFound("study")
         return answer.body
 
     @asynccontextmanager
-    async def instance(self, study: StudyRef, series: str, instance: str) -> AsyncIterator[AsyncIterator[Buffer]]:
+    async def instance(
+        self, study: StudyRef, series: str, instance: str, haste: Haste
+    ) -> AsyncIterator[AsyncIterator[Buffer]]:
         """Open the file of an instance as the archive stores it.
 
         Raises
@@ -74,7 +93,7 @@ class Archive:
         UpstreamError
         """
         path = resource(study.study_instance_uid, series, instance)
-        async with self.upstream.forward("GET", path, {**_AS_STORED, **_IDENTITY}, _nothing()) as (
+        async with self._opened(path, _AS_STORED, haste, min(self._file_bytes, _MOST_BYTES)) as (
             status,
             headers,
             chunks,
@@ -82,7 +101,7 @@ class Archive:
             _check(status, "instance")
             found = False
             try:
-                async with aclosing(incoming_parts(headers, chunks)) as parts:
+                async with aclosing(incoming_parts(headers, self._measured(chunks))) as parts:
                     async for part in parts:
                         if not found:
                             found = True
@@ -93,14 +112,8 @@ class Archive:
             if not found:
                 raise UpstreamError("the archive's answer to a retrieval holds no instance")
 
-    async def passed(
-        self,
-        method: str,
-        target: str,
-        headers: Mapping[str, str],
-        body: AsyncIterator[bytes] | None = None,
-    ) -> Passed:
-        """Pass a reader's request on and return the answer.
+    async def passed(self, target: str, headers: Mapping[str, str], urgency: Urgency) -> Passed:
+        """Pass a reader's question on and return the answer.
 
         Parameters
         ----------
@@ -113,20 +126,44 @@ class Archive:
             If it cannot be asked, or answers at greater length than any document has.
         """
         began_s = self._clock.monotonic()
-        answer = await self._whole(method, target, headers, body or _nothing())
-        if method == "GET":
-            note_fetch(self._clock.monotonic() - began_s, 0.0, stored=False, collapsed=False)
+        # A list is short, and somebody looks at an empty page until it is here.
+        haste = Haste(Urgency.ACTIVE if urgency is Urgency.ROUTINE else urgency)
+        answer = await self._document(target, headers, haste)
+        note_fetch(self._clock.monotonic() - began_s, haste.queued_s, stored=False, collapsed=False)
         return answer
 
-    async def _whole(self, method: str, target: str, headers: Mapping[str, str], body: AsyncIterator[bytes]) -> Passed:
+    async def store(
+        self, target: str, headers: Mapping[str, str], urgency: Urgency, body: AsyncIterator[bytes]
+    ) -> Passed:
+        """Pass a Store request on, in pieces, each when it is its turn; return and raise as `passed` does."""
+        pieces = self.upstream.in_turns(body, urgency)
+        async with self.upstream.forward("POST", target, {**headers, **_IDENTITY}, pieces) as opened:
+            return await _whole(*opened)
+
+    async def _document(self, target: str, headers: Mapping[str, str], haste: Haste) -> Passed:
+        async with self._opened(target, headers, haste, _DOCUMENT_BYTES) as opened:
+            return await _whole(*opened)
+
+    @asynccontextmanager
+    async def _opened(
+        self, target: str, headers: Mapping[str, str], haste: Haste, size_bytes: int
+    ) -> AsyncIterator[tuple[int, Mapping[str, str], AsyncIterator[bytes]]]:
+        """Open an answer when it is its turn: status, headers, body."""
+        transfer = self.upstream.line.transfer(_user(haste.urgency), haste.urgency, size_bytes)
         asked = {**headers, **_IDENTITY}
-        async with self.upstream.forward(method, target, asked, body) as (status, answered, chunks):
-            whole = bytearray()
-            async for chunk in chunks:
-                whole += chunk
-                if len(whole) > MAX_DOCUMENT_BYTES:
-                    raise UpstreamError("the archive's answer is longer than any should be")
-            return Passed(status, answered, bytes(whole))
+        with haste.driving(transfer):
+            async with transfer.turn():
+                haste.queued_s += transfer.waited_s
+                async with self.upstream.forward("GET", target, asked, _nothing(), transfer) as opened:
+                    yield opened
+
+    async def _measured(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Yield a file's bytes, and remember how many there were: the next is probably as large."""
+        size_bytes = 0
+        async for chunk in chunks:
+            size_bytes += len(chunk)
+            yield chunk
+        self._file_bytes = size_bytes
 
 
 _IDENTITY: Final = {"Accept-Encoding": "identity"}
@@ -135,6 +172,20 @@ _IDENTITY: Final = {"Accept-Encoding": "identity"}
 async def _nothing() -> AsyncIterator[bytes]:
     for chunk in list[bytes]():
         yield chunk
+
+
+async def _whole(status: int, headers: Mapping[str, str], chunks: AsyncIterator[bytes]) -> Passed:
+    whole = bytearray()
+    async for chunk in chunks:
+        whole += chunk
+        if len(whole) > MAX_DOCUMENT_BYTES:
+            raise UpstreamError("the archive's answer is longer than any should be")
+    return Passed(status, headers, bytes(whole))
+
+
+def _user(urgency: Urgency) -> User:
+    """Return on whose behalf the line is used: at archive nobody waits yet."""
+    return {Urgency.ARCHIVE: User.READ_AHEAD, Urgency.BULK: User.EXPORT}.get(urgency, User.READER)
 
 
 def _check(status: int, what: str) -> None:

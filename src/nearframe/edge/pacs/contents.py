@@ -32,7 +32,7 @@ class MirroredContents(LocalContents):
         try:
             data = await super().read(context, study, digest, start, stop)
         except (NotFound, IntegrityError) as error:
-            await self._bring(study, digest, error)
+            await self._bring(context, study, digest, error)
             return await super().read(context, study, digest, start, stop)
         self._metrics.add(EDGE_READS, how="held")
         return data
@@ -41,7 +41,7 @@ class MirroredContents(LocalContents):
         try:
             return await super().size(context, study, digest)
         except NotFound as error:
-            await self._bring(study, digest, error)
+            await self._bring(context, study, digest, error)
             return await super().size(context, study, digest)
 
     async def stream(
@@ -51,14 +51,14 @@ class MirroredContents(LocalContents):
         async for chunk in super().stream(context, study, digest, start, stop):
             yield chunk
 
-    async def _bring(self, study: StudyRef, digest: Digest, error: NotFound | IntegrityError) -> None:
+    async def _bring(self, context: Context, study: StudyRef, digest: Digest, error: NotFound | IntegrityError) -> None:
         if isinstance(error, IntegrityError):
             # A damaged record reads as missing from now on; what is retrieved takes its place.
             self._metrics.add(EDGE_INTEGRITY_FAILURES, what="local")
         for record in await self._sql.run(self._catalogue.list_instances, study):
             if _holds(record, digest):
-                identity = record.identity
-                await self._mirror.bring_again(study, identity.series_instance_uid, identity.sop_instance_uid)
+                series, instance = record.identity.series_instance_uid, record.identity.sop_instance_uid
+                await self._mirror.bring_again(study, series, instance, context.urgency)
                 self._metrics.add(EDGE_READS, how="fetched")
                 return
         raise error

@@ -26,6 +26,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from nearframe.context import Urgency
 from nearframe.dicomweb.address import ROOT, Addresses
 from nearframe.dicomweb.boundary import guarded, name_route
 from nearframe.dicomweb.call import Gate
@@ -122,24 +123,25 @@ class PacsFront:
             return await self._store(request, place)
         if place.study is None:
             return await self._search(request) if place.rest in _SEARCHES else _HERE
-        study = StudyRef(self._gate(request.scope).tenant, place.study)
+        context = self._gate(request.scope)
+        study = StudyRef(context.tenant, place.study)
         self._opened(study)
         if place.instance is not None and place.rest.partition("/")[0] not in _OURS:
             return await self._passed(request, "pacs_link")
         if self._mirror.is_whole(study):
-            await self._reopened(study, place)
+            await self._reopened(study, place, context.urgency)
             return _HERE
-        return await self._first_time(request, study, place)
+        return await self._first_time(request, study, place, context.urgency)
 
-    async def _first_time(self, request: Request, study: StudyRef, place: Place) -> Response:
-        self._mirror.begin(study)
+    async def _first_time(self, request: Request, study: StudyRef, place: Place, urgency: Urgency) -> Response:
+        self._mirror.begin(study, max(urgency, Urgency.ARCHIVE))  # the rest of it nobody waits for yet
         try:
             if place.series is not None and place.instance is not None:
-                await self._mirror.bring_instance(study, place.series, place.instance)
+                await self._mirror.bring_instance(study, place.series, place.instance, urgency)
             elif place.rest in ("metadata", "series", "instances"):
                 return await self._passed(request, "pacs_opened")
             else:
-                await self._mirror.bring_study(study)
+                await self._mirror.bring_study(study, urgency)
         except UpstreamUnavailable as error:
             # A list in part is of use, and says what it is; a study in part is not.
             if place.rest in ("", "rendered", "thumbnail") or not await self._mirror.holds_some(study):
@@ -147,12 +149,12 @@ class PacsFront:
             return _HERE_ALONE
         return _HERE
 
-    async def _reopened(self, study: StudyRef, place: Place) -> None:
+    async def _reopened(self, study: StudyRef, place: Place, urgency: Urgency) -> None:
         """Compare a study that somebody opens, and wait a little for the result."""
         age_s = self._mirror.age_s(study)
         if place.rest != "metadata" or age_s is None or age_s < FRESH_S:
             return
-        await asyncio.wait([self._mirror.begin(study)], timeout=PATIENCE_S)
+        await asyncio.wait([self._mirror.begin(study, urgency)], timeout=PATIENCE_S)
 
     # -- passing on ------------------------------------------------------------------------
 
@@ -168,8 +170,10 @@ class PacsFront:
         if request.url.query:
             target += f"?{request.url.query}"
         headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
-        method = "GET" if request.method == "HEAD" else request.method
-        return self._answer_of(request, await self._archive.passed(method, target, headers, body))
+        urgency = self._gate(request.scope).urgency
+        if body is not None:
+            return self._answer_of(request, await self._archive.store(target, headers, urgency, body))
+        return self._answer_of(request, await self._archive.passed(target, headers, urgency))
 
     def _answer_of(self, request: Request, passed: Passed) -> Response:
         back = {name: passed.headers[name] for name in _PASSED_BACK if name in passed.headers}

@@ -10,6 +10,9 @@
 
 The archive decides what is current: a file that differs is the new current version, whatever
 changed in it. A version stays under its number, so that going back and forth adds none.
+
+What is brought in the background waits behind what somebody waits for; who comes to want it
+raises it.
 """
 
 from __future__ import annotations
@@ -20,13 +23,14 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from nearframe import log, tasks
-from nearframe.cache.singleflight import SingleFlight
 from nearframe.clock import Clock
+from nearframe.context import Urgency
 from nearframe.dicom.limits import Limits
 from nearframe.dicom.split import split
 from nearframe.edge import cachestatus
 from nearframe.edge.cachestatus import note_fetch
 from nearframe.edge.pacs.archive import Archive
+from nearframe.edge.pacs.haste import Haste, HastyFlights
 from nearframe.edge.pacs.ledger import Ledger
 from nearframe.edge.pacs.shown import Shown, shown_in
 from nearframe.errors import MalformedDICOM, NearframeError, NotFound, UpstreamError
@@ -40,7 +44,7 @@ from nearframe.storage.ports import Catalogue, ContentStore, StudyRef
 K = TypeVar("K", bound=Hashable)
 
 SOURCE = "archive"
-#: Retrievals under way at a time: most archives serve a few well and many badly.
+#: Retrievals of a study that ask for the line at a time: most archives serve a few well and many badly.
 _AT_ONCE = 4
 
 _log = log.logger(__name__)
@@ -74,9 +78,8 @@ class Mirror:
         self._keeping = keeping
         self._changed = changed
         self._compared_at_s = {entry.study: min(entry.at_s, self._now_s()) for entry in ledger.compared}
-        self._studies: SingleFlight[StudyRef, None] = SingleFlight("compare study")
-        self._instances: SingleFlight[tuple[StudyRef, str], None] = SingleFlight("retrieve instance")
-        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._studies: HastyFlights[StudyRef] = HastyFlights("compare study")
+        self._instances: HastyFlights[tuple[StudyRef, str]] = HastyFlights("retrieve instance")
         self._begun: set[asyncio.Task[None]] = set()
 
     def is_whole(self, study: StudyRef) -> bool:
@@ -92,7 +95,7 @@ class Mirror:
         """Return whether any instance of a study is here."""
         return bool(await self._keeping.workers.run(self._ledger.fingerprints, study))
 
-    async def bring_study(self, study: StudyRef) -> None:
+    async def bring_study(self, study: StudyRef, urgency: Urgency = Urgency.ARCHIVE) -> None:
         """Bring a study to what the archive shows now.
 
         Raises
@@ -102,9 +105,9 @@ class Mirror:
         UpstreamError
             If it cannot be asked, or some instance cannot be had; the others are here.
         """
-        await self._noted(self._studies, study, lambda: self._compare(study))
+        await self._noted(self._studies, study, urgency, lambda haste: self._compare(study, haste))
 
-    async def bring_instance(self, study: StudyRef, series: str, instance: str) -> None:
+    async def bring_instance(self, study: StudyRef, series: str, instance: str, urgency: Urgency) -> None:
         """Have an instance here that is asked for before its study is whole.
 
         Raises
@@ -113,50 +116,54 @@ class Mirror:
         """
         if instance in await self._keeping.workers.run(self._ledger.fingerprints, study):
             return
-        await self._noted(self._instances, (study, instance), lambda: self._bring_one(study, series, instance))
+        await self._noted(
+            self._instances, (study, instance), urgency, lambda haste: self._bring_one(study, series, instance, haste)
+        )
 
-    async def bring_again(self, study: StudyRef, series: str, instance: str) -> None:
+    async def bring_again(self, study: StudyRef, series: str, instance: str, urgency: Urgency) -> None:
         """Retrieve an instance of which something was lost here.
 
         Raises
         ------
         NotFound, UpstreamError
         """
-        await self._noted(self._instances, (study, instance), lambda: self._retrieve(study, series, instance))
+        await self._noted(
+            self._instances, (study, instance), urgency, lambda haste: self._retrieve(study, series, instance, haste)
+        )
 
     async def _noted(
-        self, flights: SingleFlight[K, None], key: K, bring: Callable[[], Coroutine[Any, Any, None]]
+        self, flights: HastyFlights[K], key: K, urgency: Urgency, bring: Callable[[Haste], Coroutine[Any, Any, None]]
     ) -> None:
         """Bring something, or wait for whoever does, and note for the request's answer that it was not here."""
-        clock, is_coming = self._keeping.clock, key in flights
+        clock, is_coming, wanted = self._keeping.clock, key in flights, Haste(urgency)
         began_s = clock.monotonic()
-        await flights.run(key, bring)
-        note_fetch(clock.monotonic() - began_s, 0.0, stored=True, collapsed=is_coming)
+        await flights.run(key, wanted, bring)
+        note_fetch(clock.monotonic() - began_s, wanted.queued_s, stored=True, collapsed=is_coming)
 
     async def stop(self) -> None:
         """Stop what is under way; it is done again when somebody asks."""
         await tasks.cancel(self._begun)
 
-    def begin(self, study: StudyRef) -> asyncio.Task[None]:
+    def begin(self, study: StudyRef, urgency: Urgency = Urgency.ARCHIVE) -> asyncio.Task[None]:
         """Begin to bring a study in the background; what fails is logged, and tried when it is opened again."""
-        task = tasks.spawn(self._bring_quietly(study), name="bring study")
+        task = tasks.spawn(self._bring_quietly(study, urgency), name="bring study")
         self._begun.add(task)
         task.add_done_callback(self._begun.discard)
         return task
 
-    async def _bring_quietly(self, study: StudyRef) -> None:
+    async def _bring_quietly(self, study: StudyRef, urgency: Urgency) -> None:
         cachestatus.notes.set(None)  # the request that began it does not wait for it
         try:
-            await self.bring_study(study)
+            await self.bring_study(study, urgency)
         except NearframeError as error:
             _log.debug("study_not_brought", error=error)
 
     # -- a study ---------------------------------------------------------------------------
 
-    async def _compare(self, study: StudyRef) -> None:
+    async def _compare(self, study: StudyRef, haste: Haste) -> None:
         run = self._keeping.workers.run
         try:
-            document = await self._archive.metadata(study)
+            document = await self._archive.metadata(study, haste)
         except NotFound:
             await self._remove(study)
             raise
@@ -166,7 +173,7 @@ class Mirror:
         wanted = [one for one in shown if known.get(one.instance) != one.fingerprint]
         gone = known.keys() - {one.instance for one in shown}
         self._keeping.metrics.add(PACS_COMPARED, result="changed" if wanted or gone else "same")
-        failures = [error for error in await self._bring_all(study, wanted) if error is not None]
+        failures = [error for error in await self._bring_all(study, wanted, haste) if error is not None]
         if gone:
             await run(self._keeping.catalogue.replicate, [], [(study, uid) for uid in gone])
             self._changed(study)
@@ -175,12 +182,17 @@ class Mirror:
         await run(self._ledger.settle, study, {}, gone, at_s)
         self._compared_at_s[study] = at_s
 
-    async def _bring_all(self, study: StudyRef, wanted: Sequence[Shown]) -> list[NearframeError | None]:
+    async def _bring_all(self, study: StudyRef, wanted: Sequence[Shown], haste: Haste) -> list[NearframeError | None]:
+        # Of this study: where slots are shared, an urgent study waits for those of one that nobody waits for.
+        slots = asyncio.Semaphore(_AT_ONCE)
+
         async def bring(one: Shown) -> NearframeError | None:
             try:
-                # The slot first: thousands of flights would otherwise wait for one.
-                async with self._slots:
-                    await self._instances.run((study, one.instance), lambda: self._bring_shown(study, one))
+                # The slot first: thousands of flights would otherwise wait for the line.
+                async with slots:
+                    await self._instances.run(
+                        (study, one.instance), haste, lambda own: self._bring_shown(study, one, own)
+                    )
             except NotFound:
                 return None  # gone since: the next comparison says so
             except NearframeError as error:
@@ -209,21 +221,21 @@ class Mirror:
 
     # -- an instance -----------------------------------------------------------------------
 
-    async def _bring_one(self, study: StudyRef, series: str, instance: str) -> None:
+    async def _bring_one(self, study: StudyRef, series: str, instance: str, haste: Haste) -> None:
         # Its fingerprint from before it is retrieved: should it change in between, the next comparison sees it.
-        document = await self._archive.metadata(study, series, instance)
+        document = await self._archive.metadata(study, haste, series, instance)
         for one in await self._keeping.workers.run(shown_in, document, study.study_instance_uid):
             if one.instance == instance:
-                await self._bring_shown(study, one)
+                await self._bring_shown(study, one, haste)
                 return
         raise NotFound("instance")
 
-    async def _bring_shown(self, study: StudyRef, one: Shown) -> None:
-        await self._retrieve(study, one.series, one.instance)
+    async def _bring_shown(self, study: StudyRef, one: Shown, haste: Haste) -> None:
+        await self._retrieve(study, one.series, one.instance, haste)
         await self._keeping.workers.run(self._ledger.add, study, one.instance, one.fingerprint)
 
-    async def _retrieve(self, study: StudyRef, series: str, instance: str) -> None:
-        async with self._archive.instance(study, series, instance) as body:
+    async def _retrieve(self, study: StudyRef, series: str, instance: str, haste: Haste) -> None:
+        async with self._archive.instance(study, series, instance, haste) as body:
             spooled = await self._keeping.spool.receive(body)
         try:
             await self._keeping.workers.run(self._keep, study, instance, spooled)

@@ -277,14 +277,14 @@ class Upstream(Exchanges):
             headers["Content-Encoding"] = "zstd"
             stream = _compressed(stream)
         target = f"{_path(study, 'contents')}?kind={kind.name.lower()}{'&as=recipe' if by_recipe else ''}"
-        body = self._in_turns(stream, urgency)
+        body = self.in_turns(stream, urgency)
         async with self.exchange("PUT", target, headers=headers, body=body, first_byte_s=None) as sent:
             raise_for_status(sent.status)
             answer = await self.read(sent, "offer", 0, MAX_DOCUMENT_BYTES)
         return _refused(answer) if by_recipe else frozenset()
 
-    async def _in_turns(self, stream: AsyncIterator[bytes], urgency: Urgency) -> AsyncIterator[bytes]:
-        """Yield a stream in pieces, each when it is its turn on the line."""
+    async def in_turns(self, stream: AsyncIterator[bytes], urgency: Urgency) -> AsyncIterator[bytes]:
+        """Yield a stream that goes to the upstream in pieces, each when it is its turn on the line."""
         async for chunk in stream:
             piece_bytes = self.line.piece_bytes(urgency, Direction.UP) or len(chunk)
             for start in range(0, len(chunk), piece_bytes):
@@ -298,11 +298,21 @@ class Upstream(Exchanges):
 
     @asynccontextmanager
     async def forward(
-        self, method: str, path: str, headers: dict[str, str], body: AsyncIterator[bytes]
+        self,
+        method: str,
+        path: str,
+        headers: dict[str, str],
+        body: AsyncIterator[bytes],
+        transfer: Transfer | None = None,
     ) -> AsyncIterator[tuple[int, Mapping[str, str], AsyncIterator[bytes]]]:
-        """Pass a request on and open whatever the upstream answers: status, headers, body."""
+        """Pass a request on and open whatever the upstream answers: status, headers, body.
+
+        It is the caller's to wait for the turn of `transfer`.
+        """
         async with (
-            self.exchange(method, quote(path), headers=headers, body=body, first_byte_s=None) as answer,
+            self.exchange(
+                method, quote(path), headers=headers, body=body, first_byte_s=None, transfer=transfer
+            ) as answer,
             aclosing(self.chunks(answer, "answer")) as chunks,
         ):
             yield answer.status, answer.response.headers, chunks
