@@ -18,6 +18,7 @@ from nearframe.dicomweb.app import dicomweb_app
 from nearframe.edge.front import RemembersVia
 from nearframe.edge.keptstore import KeptStore
 from nearframe.edge.pacs.node import PacsEdge, PacsKept
+from nearframe.errors import ConfigurationError
 from nearframe.intake.spool import Spool
 from nearframe.metrics import Metrics
 from nearframe.query.feedwatch import FeedWatch
@@ -30,7 +31,19 @@ from nearframe.sync.directory_http import directory_routes
 
 @asynccontextmanager
 async def open_pacs_edge(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Metrics]]:
-    """Open an edge that keeps what is opened of an archive. The value is what it answers, and its metrics."""
+    """Open an edge that keeps what is opened of an archive. The value is what it answers, and its metrics.
+
+    Raises
+    ------
+    ConfigurationError
+        If the settings want of it what only an edge of an archive of ours does.
+    """
+    if settings.dicom is not None:
+        raise ConfigurationError(
+            f"--dicom {settings.dicom}: an edge before an archive that speaks DICOMweb alone takes no associations: "
+            "it has no outbox to that archive, and shows only what was opened. Let devices send to the archive itself, "
+            "or to an origin of ours (nearframe origin --dicom) that forwards to it"
+        )
     async with open_core(settings, "edge", KeptStore) as core, AsyncExitStack() as stack:
         directory = directory_of(core)
         listing = await stack.enter_async_context(open_listing(core, "edge", directory))

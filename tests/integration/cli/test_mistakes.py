@@ -68,6 +68,11 @@ ORIGIN = "origin --insecure --http 127.0.0.1:0"
         (f"{ORIGIN} --tls-cert file", 2, "TLS needs both"),
         (f"{ORIGIN} --database-url nonsense", 2, "expected postgresql://"),
         ("edge --insecure --http 127.0.0.1:0", 2, "--upstream"),
+        (
+            "edge --insecure --upstream-kind dicomweb --upstream http://127.0.0.1:9 --dicom 127.0.0.1:0",
+            2,
+            "before an archive that speaks DICOMweb alone takes no associations",
+        ),
         ("edge --insecure --upstream nonsense", 2, "expected an http:// or https:// URL"),
         (f"study list --url {CLOSED}", 3, "is the node running?"),
         ("study list --url 127.0.0.1:8042", 2, "expected http:// or https://"),
