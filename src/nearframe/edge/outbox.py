@@ -34,7 +34,9 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from nearframe import log
 from nearframe.clock import Clock
+from nearframe.errors import NoSpace
 from nearframe.ids import Digest
 from nearframe.metrics import Metrics
 from nearframe.storage.ownfile import open_own, rows_of
@@ -90,6 +92,8 @@ _PROGRESS = sa.Table(
     sa.Column("absorbed", sa.Integer, nullable=False),
 )
 
+_log = log.logger(__name__)
+
 _item = _ITEM.c
 _WAITING: Final = (State.SPOOLED.value, State.SENT.value)
 
@@ -139,9 +143,13 @@ class Outbox:
         self._clock = clock
         file = open_own(home / _FILE_NAME, SCHEMA, _metadata, _absorbed, metrics)
         self._database = file.database
-        passed = catalogue.passed(CONSUMER)
-        if file.kept != passed:
-            self._fill(passed)
+        self._is_filled = file.kept == catalogue.passed(CONSUMER)
+        try:
+            if not self._is_filled:
+                self._fill()
+        except NoSpace as error:
+            # Reading goes on: until there is room to say what waits, all that is local does.
+            _log.warning("outbox_not_filled", error=error)
         self._waiting = self._studies()
 
     def close(self) -> None:
@@ -152,6 +160,9 @@ class Outbox:
     def absorb(self) -> set[StudyRef]:
         """Take over what was recorded since the last time; return the studies of it."""
         taken: set[StudyRef] = set()
+        if not self._is_filled:
+            self._fill()
+            self._waiting = self._studies()
         while events := self._catalogue.outbox(CONSUMER, _EVENTS):
             local = [event for event in events if _is_taken_in(event)]
             with self._database.write() as connection:
@@ -168,8 +179,9 @@ class Outbox:
         """Return whether anything of a study is known to wait. Touches no disk."""
         return study in self._waiting
 
-    def _fill(self, passed: int) -> None:
+    def _fill(self) -> None:
         """Put in whatever is still local; what is upstream by now is found out by offering it again."""
+        passed = self._catalogue.passed(CONSUMER)
         with self._database.write() as connection:
             if connection.execute(sa.update(_PROGRESS).values(absorbed=passed)).rowcount == 0:
                 connection.execute(sa.insert(_PROGRESS).values(done=0, absorbed=passed))
@@ -183,11 +195,15 @@ class Outbox:
                     version.file,
                     version.received_at,
                 )
+        self._is_filled = True
 
     def _studies(self) -> set[StudyRef]:
         with self._database.read() as connection:
             rows = connection.execute(sa.select(_item.tenant, _item.study).distinct())
-            return {StudyRef(row.tenant, row.study) for row in rows}
+            found = {StudyRef(row.tenant, row.study) for row in rows}
+        if not self._is_filled:
+            found |= {StudyRef(one.tenant, one.identity.study_instance_uid) for one in self._local_versions()}
+        return found
 
     def _local_versions(self) -> Iterator[TakenIn]:
         after = 0
@@ -292,7 +308,7 @@ class Outbox:
         statement = sa.select(_item.state, sa.func.count()).group_by(_item.state)
         with self._database.read() as connection:
             found = {State(state): int(number) for state, number in connection.execute(statement)}
-            done = int(connection.execute(sa.select(_PROGRESS.c.done)).scalar_one())
+            done = int(connection.execute(sa.select(_PROGRESS.c.done)).scalar() or 0)  # no row before it was filled
         counts = {state: found.get(state, 0) for state in State}
         return counts | {State.VERIFIED: counts[State.VERIFIED] + done}
 

@@ -1,4 +1,4 @@
-"""A whole origin as a process: killed, watched by strace, on a file system that is full."""
+"""A whole node as a process, an origin mostly: killed, watched by strace, on a file system that is full."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,8 +43,8 @@ class Origin:
 
 
 @contextmanager
-def running(root: Path, home: Path) -> Iterator[Origin]:
-    command = [sys.executable, "-m", "nearframe", "origin", "--home", str(home), "--insecure"]
+def running(root: Path, home: Path, role: Sequence[str] = ("origin",)) -> Iterator[Origin]:
+    command = [sys.executable, "-m", "nearframe", *role, "--home", str(home), "--insecure"]
     process = subprocess.Popen(
         [*command, "--http", "127.0.0.1:0", "--disk-reserve-bytes", "0"],
         stdout=subprocess.PIPE,
@@ -182,3 +182,29 @@ def test_a_full_file_system_is_refused_and_read_on(root: Path, small_disk: Path)
             assert origin.versions(uid_of(data)) == [data]
     with running(root, small_disk / "home") as origin:
         assert origin.versions(uid_of(acknowledged[-1])) == [acknowledged[-1]]
+
+
+@pytest.mark.parametrize("role", [("origin",), ("edge", "--upstream", "http://127.0.0.1:9")])
+def test_killed_on_a_full_file_system(root: Path, small_disk: Path, role: Sequence[str]) -> None:
+    """It starts again, shows what it holds, refuses what it has no room for, and takes it once there is room."""
+    filler, ds = small_disk / "filler", pydicom.dcmread(io.BytesIO(CT))
+    file = f"/dicomweb/studies/{ds.StudyInstanceUID}/series/{ds.SeriesInstanceUID}/instances/{ds.SOPInstanceUID}"
+    with running(root, small_disk / "home", role) as node:
+        assert node.store(CT).status_code == 200
+        fill(filler)
+        assert node.store(noisy(1)).status_code == 507
+        node.process.kill()
+        node.process.wait()
+    with running(root, small_disk / "home", role) as node:
+        answer = node.client.get(file, headers={"accept": "application/dicom; transfer-syntax=*"})
+        assert answer.content == CT
+        assert node.store(noisy(2)).status_code == 507
+        filler.unlink()
+        assert node.store(noisy(3)).status_code == 200
+
+
+def fill(filler: Path) -> None:
+    """Take all the room that a file system has."""
+    with filler.open("wb") as file, suppress(OSError):
+        while True:
+            os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), 4096)

@@ -11,7 +11,7 @@ import pytest
 
 from nearframe.clock import ManualClock
 from nearframe.edge.outbox import CONSUMER, SCHEMA, Outbox, State
-from nearframe.errors import BackendFailed
+from nearframe.errors import BackendFailed, NoSpace
 from nearframe.ids import Digest
 from nearframe.metrics import EDGE_FILES_SET_ASIDE, Metrics
 from nearframe.storage.ports import UPSTREAM, StudyRef
@@ -64,6 +64,27 @@ def test_what_was_taken_over_from_the_upstream_is_not(edge: Shelves, outbox: Out
     assert outbox.waiting(ORIGIN) == []
     assert not outbox.is_waiting(STUDY)
     assert not edge.catalogue.holds_local(STUDY), UPSTREAM
+
+
+def test_without_room_to_say_what_waits_all_that_is_local_does(
+    edge: Shelves, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edge.put(ct_series(2))
+    with monkeypatch.context() as full:
+        full.setattr(Outbox, "_fill", no_room)
+        outbox = Outbox(tmp_path, edge.catalogue, ManualClock(), Metrics())
+        assert outbox.is_waiting(STUDY), "so that it is not let go"
+        with pytest.raises(NoSpace):
+            outbox.absorb()
+        assert outbox.counts()[State.SPOOLED] == 0
+    outbox.absorb()
+    assert outbox.counts()[State.SPOOLED] == 2
+    assert edge.catalogue.lag(CONSUMER) == 0
+    outbox.close()
+
+
+def no_room(_: Outbox) -> None:
+    raise NoSpace(needed_bytes=1, free_bytes=0)
 
 
 def test_a_crash_between_rows_and_events(edge: Shelves, outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:

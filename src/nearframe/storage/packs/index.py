@@ -57,6 +57,7 @@ class Index:
     """Tables of bytes, layered over an LMDB environment in `directory`."""
 
     def __init__(self, directory: Path) -> None:
+        self._directory = directory
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
             self._env = lmdb.open(
@@ -64,6 +65,7 @@ class Index:
             )
             self._tables = [self._env.open_db(table.name.lower().encode()) for table in Table]
         except lmdb.Error as error:
+            _refuse_if_full(directory, error)
             raise BackendFailed(f"the pack index cannot be opened ({error}); remove it and it is rebuilt") from error
         self._pending, self._durable = _layer(), _layer()
         self._syncing: _Layer | None = None
@@ -184,7 +186,7 @@ class Index:
 
         Raises
         ------
-        BackendFailed
+        NoSpace, BackendFailed
             If LMDB refuses; nothing is lost, the entries wait for the next flush.
         """
         with self._flush_lock:
@@ -201,19 +203,21 @@ class Index:
                     _merge(flushing, self._durable)
                     self._durable, self._flushing = flushing, None
                     self._arrange()
-                free = shutil.disk_usage(self._env.path()).free
-                if free < _ROOM_BYTES:  # LMDB calls that an input/output error
-                    raise NoSpace(_ROOM_BYTES, free) from error
+                _refuse_if_full(self._directory, error)
                 raise BackendFailed(f"the pack index takes no entries ({error})") from error
             with lock:
                 self._flushing = None
                 self._arrange()
 
     def clear(self) -> None:
-        """Empty every table, before the packs are read anew."""
-        with self._flush_lock, self._env.begin(write=True) as transaction:
-            for table in self._tables:
-                transaction.drop(table, delete=False)
+        """Empty every table, before the packs are read anew; raises `NoSpace` if the disk is full."""
+        try:
+            with self._flush_lock, self._env.begin(write=True) as transaction:
+                for table in self._tables:
+                    transaction.drop(table, delete=False)
+        except lmdb.Error as error:
+            _refuse_if_full(self._directory, error)
+            raise BackendFailed(f"the pack index cannot be emptied ({error})") from error
         self._pending, self._durable = _layer(), _layer()
         self._syncing = self._flushing = None
         self._arrange()
@@ -231,6 +235,13 @@ class Index:
         # One assignment, so that a reader sees either the old arrangement or the new one.
         layers = (self._pending, self._syncing, self._durable, self._flushing)
         self._layers = tuple(layer for layer in layers if layer is not None)
+
+
+def _refuse_if_full(directory: Path, error: lmdb.Error) -> None:
+    """Raise `NoSpace` if that is why LMDB refuses: it says that the disk failed."""
+    free = shutil.disk_usage(directory).free
+    if free < _ROOM_BYTES:
+        raise NoSpace(_ROOM_BYTES, free) from error
 
 
 def _merge(older: _Layer, newer: _Layer) -> None:

@@ -15,7 +15,7 @@ from typing import Final
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from nearframe.errors import IntegrityError
+from nearframe.errors import IntegrityError, NoSpace
 from nearframe.log import logger
 from nearframe.storage.packs.files import StoredFile
 from nearframe.storage.packs.index import Index, Table
@@ -89,7 +89,11 @@ class _Recovery:
         self._ledger.forget_shredded()
         self._ledger.finish_replay()
         self._index.delete(Table.META, _REBUILDING)
-        self._flush()
+        try:
+            self._flush()
+        except NoSpace as error:
+            # What was read stays in memory, and is looked up there: a full disk keeps nobody from reading.
+            _log.warning("index_not_written", error=error)
         if self._records or self._torn_bytes:
             _log.info("packs_recovered", records=self._records, torn_bytes=self._torn_bytes)
         return Recovered(last_log, next_number, self._records, self._torn_bytes)

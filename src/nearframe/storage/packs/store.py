@@ -14,7 +14,7 @@ from typing import Final, Self
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from nearframe import log
-from nearframe.errors import BackendFailed, Busy, IntegrityError, NotFound
+from nearframe.errors import BackendFailed, Busy, IntegrityError, NoSpace, NotFound
 from nearframe.ids import Digest
 from nearframe.storage.packs.compaction import Compacted, Compactor
 from nearframe.storage.packs.files import Files, LocalFiles, StoredFile, disk_errors
@@ -174,6 +174,8 @@ class PackStore:
                 self._keys.settle()
                 self._writer.settle()
             self.flush()
+        except NoSpace as error:  # what the index lacks is read again from the packs at the next start
+            _log.warning("index_not_written", error=error)
         finally:
             self.abandon()
 
