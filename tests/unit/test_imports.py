@@ -12,6 +12,7 @@ FLOORS = (
     ("errors", "ids", "units", "clock", "context", "config", "settingkinds", "metrics", "log", "tasks"),
     ("wire",),
     ("dicom",),
+    ("deidentify",),
     ("perceptual",),
     ("delta",),
     ("cache",),

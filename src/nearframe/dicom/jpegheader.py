@@ -45,7 +45,7 @@ def read_jpeg(frame: bytes) -> Codestream:
         raise MalformedDICOM("frame is not a JPEG stream")
     frame_header: tuple[int, bytes] | None = None
     colour = _Colour()
-    for marker, segment, stop in _segments(frame):
+    for marker, segment, stop in segments(frame):
         if marker in _SOF_HIERARCHICAL_OR_ARITHMETIC:
             raise MalformedDICOM("JPEG process is hierarchical or arithmetic: no decoder")
         if marker in _SOF_DECODABLE:
@@ -83,8 +83,14 @@ class _Colour:
         return False if component_ids == b"RGB" else None
 
 
-def _segments(frame: bytes) -> Iterator[tuple[int, bytes, int]]:
-    """Yield marker, segment and the offset after it, up to and with the first scan header."""
+def segments(frame: bytes) -> Iterator[tuple[int, bytes, int]]:
+    """Yield marker, segment and the offset after it, up to and with the first scan header.
+
+    Raises
+    ------
+    MalformedDICOM
+        If it is no chain of segments.
+    """
     at = len(_SOI)
     marker = 0
     while marker != _SOS:

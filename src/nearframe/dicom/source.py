@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
 
+from nearframe.dicom.dicomjson import swap_words
 from nearframe.dicom.model import Slice, Source
 from nearframe.errors import MalformedDICOM
 from nearframe.units import MIB
@@ -31,6 +34,88 @@ class BytesSource:
         if len(part) != length:
             raise MalformedDICOM("the object ends inside a value", offset=offset)
         return part
+
+
+class PartSource:
+    """A range of another source."""
+
+    __slots__ = ("_source", "_start", "size")
+
+    def __init__(self, source: Source, start: int, size: int) -> None:
+        self._source = source
+        self._start = start
+        self.size = size
+
+    def read(self, offset: int, length: int) -> bytes:
+        if offset + length > self.size:
+            raise MalformedDICOM("the object ends inside a value", offset=offset)
+        return self._source.read(self._start + offset, length)
+
+
+class SwappedSource:
+    """Another source in the other byte order.
+
+    Parameters
+    ----------
+    word_bytes
+        Size of what is reversed. It is read from the beginning of a word on.
+    """
+
+    __slots__ = ("_source", "_word_bytes", "size")
+
+    def __init__(self, source: Source, word_bytes: int) -> None:
+        self._source = source
+        self._word_bytes = word_bytes
+        self.size = source.size
+
+    def read(self, offset: int, length: int) -> bytes:
+        return swap_words(self._source.read(offset, length), self._word_bytes)
+
+
+class JoinedSource:
+    """Sources one behind the other."""
+
+    __slots__ = ("_parts", "_starts", "size")
+
+    def __init__(self, parts: Sequence[Source]) -> None:
+        self._parts = parts
+        *self._starts, self.size = accumulate((part.size for part in parts), initial=0)
+
+    def read(self, offset: int, length: int) -> bytes:
+        if offset + length > self.size:
+            raise MalformedDICOM("the object ends inside a value", offset=offset)
+        read: list[bytes] = []
+        index = bisect_right(self._starts, offset) - 1
+        while length:
+            within = offset - self._starts[index]
+            taken = min(length, self._parts[index].size - within)
+            read.append(self._parts[index].read(within, taken))
+            offset, length, index = offset + taken, length - taken, index + 1
+        return b"".join(read)
+
+
+class MadeSource:
+    """Bytes that are made when they are first read, and let go with the last of them: one reader, front to back.
+
+    Parameters
+    ----------
+    size
+        What `make` returns has as many bytes.
+    """
+
+    __slots__ = ("_made", "_make", "size")
+
+    def __init__(self, size: int, make: Callable[[], bytes]) -> None:
+        self.size = size
+        self._make = make
+        self._made: bytes | None = None
+
+    def read(self, offset: int, length: int) -> bytes:
+        made = self._make() if self._made is None else self._made
+        self._made = made if offset + length < self.size else None
+        if offset + length > len(made):
+            raise MalformedDICOM("the object ends inside a value", offset=offset)
+        return made[offset : offset + length]
 
 
 class FileSource:
