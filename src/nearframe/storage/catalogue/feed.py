@@ -11,6 +11,7 @@ from nearframe.context import Urgency
 from nearframe.errors import Gone, NotFound
 from nearframe.ids import Digest, Identity
 from nearframe.storage.catalogue import schema
+from nearframe.storage.catalogue.prepared import Prepared
 from nearframe.storage.catalogue.values import microseconds, moment
 from nearframe.storage.ports import FeedCursor, FeedEntry, GivenUrgency, OutboxEvent, StudyRef
 
@@ -32,6 +33,16 @@ _AFTER = (
     .outerjoin_from(schema.study, schema.given_urgency, _given.study_id == _study.id)
     .where(_study.seq > sa.bindparam("seq"))
     .order_by(_study.seq)
+    .limit(sa.bindparam("count"))
+)
+_CURSOR = sa.select(_consumer.event_id).where(_consumer.name == sa.bindparam("consumer"))
+_IS_AFTER = _outbox.id > sa.func.coalesce(_CURSOR.scalar_subquery(), 0)
+# Asked for twenty times a second and more while instances come in.
+_FIND_CURSOR = Prepared(_CURSOR)
+_EVENTS = Prepared(
+    sa.select(schema.outbox)
+    .where(_IS_AFTER, _outbox.id > sa.bindparam("after"))
+    .order_by(_outbox.id)
     .limit(sa.bindparam("count"))
 )
 
@@ -123,7 +134,7 @@ def root_at(connection: sa.Connection, study: StudyRef, seq: int) -> Digest | No
 
 def is_known(connection: sa.Connection, consumer: str) -> bool:
     """Return whether a consumer of the outbox has a cursor."""
-    return connection.execute(sa.select(_consumer.event_id).where(_consumer.name == consumer)).first() is not None
+    return _FIND_CURSOR.first(connection, consumer=consumer) is not None
 
 
 def enrol(connection: sa.Connection, consumer: str) -> None:
@@ -134,26 +145,19 @@ def enrol(connection: sa.Connection, consumer: str) -> None:
 
 def outbox(connection: sa.Connection, consumer: str, limit: int, after: int = 0) -> list[OutboxEvent]:
     """Return the events after a consumer's cursor, and after `after`, oldest first."""
-    chosen = sa.and_(_is_after(consumer), _outbox.id > after)
-    statement = sa.select(schema.outbox).where(chosen).order_by(_outbox.id).limit(limit)
-    return [_event(row) for row in connection.execute(statement)]
+    return [_event(row) for row in _EVENTS.rows(connection, consumer=consumer, after=after, count=limit)]
 
 
 def lag(connection: sa.Connection, consumer: str) -> int:
     """Return how many events are after a consumer's cursor."""
-    count = sa.select(sa.func.count()).select_from(schema.outbox).where(_is_after(consumer))
-    return int(connection.execute(count).scalar_one())
-
-
-def _is_after(consumer: str) -> sa.ColumnElement[bool]:
-    cursor = sa.select(_consumer.event_id).where(_consumer.name == consumer).scalar_subquery()
-    return _outbox.id > sa.func.coalesce(cursor, 0)
+    count = sa.select(sa.func.count()).select_from(schema.outbox).where(_IS_AFTER)
+    return int(connection.execute(count, {"consumer": consumer}).scalar_one())
 
 
 def passed(connection: sa.Connection, consumer: str) -> int:
     """Return a consumer's cursor."""
-    found = connection.execute(sa.select(_consumer.event_id).where(_consumer.name == consumer)).scalar()
-    return int(found or 0)
+    found = _FIND_CURSOR.first(connection, consumer=consumer)
+    return int(found[0]) if found else 0
 
 
 def acknowledge(connection: sa.Connection, consumer: str, event_id: int) -> None:
@@ -172,13 +176,13 @@ def _study_id(connection: sa.Connection, study: StudyRef) -> int | None:
     return connection.execute(statement).scalar()
 
 
-def _event(row: Any) -> OutboxEvent:
+def _event(row: dict[str, Any]) -> OutboxEvent:
     identity = None
-    if row.sop_instance_uid is not None:
+    if row["sop_instance_uid"] is not None:
         identity = Identity(
-            sop_class_uid=row.sop_class_uid,
-            sop_instance_uid=row.sop_instance_uid,
-            series_instance_uid=row.series_instance_uid,
-            study_instance_uid=row.study_instance_uid,
+            sop_class_uid=row["sop_class_uid"],
+            sop_instance_uid=row["sop_instance_uid"],
+            series_instance_uid=row["series_instance_uid"],
+            study_instance_uid=row["study_instance_uid"],
         )
-    return OutboxEvent(row.id, row.kind, row.tenant, identity, row.version, json.loads(row.detail))
+    return OutboxEvent(row["id"], row["kind"], row["tenant"], identity, row["version"], json.loads(row["detail"]))

@@ -9,13 +9,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.exc import DBAPIError
 
-_Form = tuple[str, tuple[str, ...] | None]
+
+class _Form(NamedTuple):
+    """A statement as SQL.
+
+    Attributes
+    ----------
+    order
+        Names of its values, where the driver takes them by position.
+    constants
+        The values that the statement itself has.
+    """
+
+    sql: str
+    order: tuple[str, ...] | None
+    constants: dict[str, Any]
+
+    def values(self, given: Mapping[str, Any]) -> Any:
+        """Return the values as the driver takes them."""
+        named = self.constants | given if self.constants else given
+        return named if self.order is None else tuple([named[name] for name in self.order])
 
 
 class Prepared:
@@ -27,7 +46,9 @@ class Prepared:
         The columns that an INSERT sets.
     """
 
-    def __init__(self, statement: sa.Select[Any] | sa.Update | sa.Insert, columns: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, statement: sa.Select[Any] | sa.Update | sa.Insert | sa.TextClause, columns: Sequence[str] | None = None
+    ) -> None:
         self._statement = statement
         self._columns = columns
         self._forms: dict[str, _Form] = {}
@@ -48,19 +69,17 @@ class Prepared:
 
     def run(self, connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
         """Run it once with each of `rows`."""
-        sql, order = self._form(connection.dialect)
+        form = self._form(connection.dialect)
         with closing(connection.connection.cursor()) as cursor:
             try:
-                cursor.executemany(
-                    sql, rows if order is None else [tuple([row[name] for name in order]) for row in rows]
-                )
+                cursor.executemany(form.sql, [form.values(row) for row in rows])
             except connection.dialect.loaded_dbapi.Error as error:
                 raise _wrapped(error, connection.dialect) from error
 
     def _execute(self, connection: sa.Connection, cursor: DBAPICursor, values: Mapping[str, Any]) -> None:
-        sql, order = self._form(connection.dialect)
+        form = self._form(connection.dialect)
         try:
-            cursor.execute(sql, values if order is None else tuple([values[name] for name in order]))
+            cursor.execute(form.sql, form.values(values))
         except connection.dialect.loaded_dbapi.Error as error:
             raise _wrapped(error, connection.dialect) from error
 
@@ -69,7 +88,10 @@ class Prepared:
         if form is None:
             compiled: Any = self._statement.compile(dialect=dialect, column_keys=self._columns)
             order = compiled.positiontup
-            form = self._forms[dialect.name] = compiled.string, None if order is None else tuple(order)
+            constants = {name: value for name, value in compiled.params.items() if value is not None}
+            form = self._forms[dialect.name] = _Form(
+                compiled.string, None if order is None else tuple(order), constants
+            )
         return form
 
 

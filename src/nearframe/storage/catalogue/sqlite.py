@@ -21,6 +21,7 @@ from sqlalchemy.pool import QueuePool
 
 from nearframe.errors import Busy, NearframeError, NoSpace, TooBroad
 from nearframe.storage.catalogue.database import READERS, WAIT_S, Database
+from nearframe.storage.catalogue.prepared import Prepared
 from nearframe.storage.durable import sync_folder
 from nearframe.units import MIB
 
@@ -68,7 +69,8 @@ def _engine(path: Path, begin: str, *, pool_size: int, cache_kib: int, query_onl
             connection.execute(f"PRAGMA {pragma}")
 
     sa.event.listen(engine, "connect", connected)
-    sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+    begins = Prepared(sa.text(begin))
+    sa.event.listen(engine, "begin", lambda connection: begins.first(connection))
     return engine
 
 
