@@ -17,14 +17,12 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from nearframe.errors import IntegrityError
+from nearframe.storage import zstd
 from nearframe.storage.packs.record import TAG_BYTES
 from nearframe.storage.ports import Buffer
 
 _ASSOCIATED = struct.Struct("<32sBBBxQIB")
 _NONCE = struct.Struct("<8sI")
-
-#: Compressed contents are small: zstd's default is within 5 % of level 19 on header blobs, at 1/40 the time.
-_ZSTD_LEVEL = 3
 
 
 class Form(NamedTuple):
@@ -130,7 +128,7 @@ def open_chunk_into(key: AESGCM, form: Form, sealed: Buffer, plain: memoryview) 
 
 def compress(data: bytes) -> bytes:
     """Return `data` as one zstd frame."""
-    return zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(data)
+    return zstd.compressor().compress(data)
 
 
 def decompress(coded: bytes, plain_length: int) -> bytes:
@@ -142,7 +140,7 @@ def decompress(coded: bytes, plain_length: int) -> bytes:
         If that is not `plain_length` bytes.
     """
     try:
-        plain = zstandard.ZstdDecompressor().decompress(coded, max_output_size=plain_length)
+        plain = zstd.decompressor().decompress(coded, max_output_size=plain_length)
     except zstandard.ZstdError as error:
         raise IntegrityError("a stored content does not decompress") from error
     if len(plain) != plain_length:
