@@ -33,7 +33,7 @@ class _Form(NamedTuple):
 
     def values(self, given: Mapping[str, Any]) -> Any:
         """Return the values as the driver takes them."""
-        named = self.constants | given if self.constants else given
+        named = {**self.constants, **given} if self.constants else given
         return named if self.order is None else tuple([named[name] for name in self.order])
 
 
