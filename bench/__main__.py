@@ -1,8 +1,8 @@
 """Every benchmark, one after the other: ``python -m bench [--quick]``; ``make bench`` calls it.
 
 Each part also runs alone: ``python -m bench.archive``, ``bench.dimse``, ``bench.resend``, ``bench.memory``,
-``bench.catalogue``, ``bench.scale``, ``bench.codecs``, ``bench.perceptual``, ``bench.listener``,
-``bench.network``, ``bench.wan``, ``bench.edge``, ``bench.consult``, ``bench.recipes``,
+``bench.associations``, ``bench.catalogue``, ``bench.scale``, ``bench.codecs``, ``bench.perceptual``,
+``bench.listener``, ``bench.network``, ``bench.wan``, ``bench.edge``, ``bench.consult``, ``bench.recipes``,
 ``bench.carriage``, ``bench.sync``, ``bench.policy``.
 """
 
@@ -23,6 +23,7 @@ PARTS = (
     ("what a re-send moves", ["bench.resend"]),
     ("what a client's question costs", ["bench.sync"]),
     ("memory while taking in 1 GB", ["bench.memory"]),
+    ("memory while 50 associations bring 100 MB each", ["bench.associations"]),
     ("catalogue: cost of an operation", ["bench.catalogue"]),
     ("catalogue: a million instances against ten thousand", ["bench.scale"]),
     ("codecs", ["bench.codecs"]),
@@ -39,6 +40,7 @@ _QUICK = {
     "bench.policy": ["--seeds", "1", "--studies", "100"],
     "bench.resend": ["--slices", "20"],
     "bench.memory": ["--frames", "100"],
+    "bench.associations": ["--frames", "5"],
     "bench.recipes": ["--only", "NM"],
     "bench.carriage": ["--only", "rewritten"],
     "bench.sync": ["--slices", "20"],

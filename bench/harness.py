@@ -11,6 +11,7 @@ import json
 import os
 import statistics
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -87,6 +88,41 @@ def pss_bytes(pid: int) -> int:
             continue
         total += sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
     return total
+
+
+class PeakMemory:
+    """Watches the proportional set size of a process tree while the block runs.
+
+    Attributes
+    ----------
+    idle_bytes, peak_bytes
+        At the beginning, and the most there was.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._done = threading.Event()
+        self._watcher = threading.Thread(target=self._watch)
+        self.idle_bytes = self.peak_bytes = pss_bytes(pid)
+
+    def __enter__(self) -> PeakMemory:
+        self._watcher.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._watcher.join()
+
+    def holds(self, bar_mib: int) -> bool:
+        """Return whether the peak is within a bar."""
+        return self.peak_bytes <= bar_mib * 2**20
+
+    def __str__(self) -> str:
+        return f"PSS idle {self.idle_bytes / 2**20:.0f} MiB, peak {self.peak_bytes / 2**20:.0f} MiB"
+
+    def _watch(self) -> None:
+        while not self._done.wait(0.02):
+            self.peak_bytes = max(self.peak_bytes, pss_bytes(self._pid))
 
 
 def sample(pid: int, run: Callable[[], Work], *, settle: bool = False) -> Sample:

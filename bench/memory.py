@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import http.client
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from bench import corpus, peers
-from bench.harness import pss_bytes
+from bench.harness import PeakMemory
 
 BAR_MIB = 300
 
@@ -33,17 +32,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="nearframe-bench-") as folder:
         series = corpus.noise_multiframe(Path(folder, "large"), 1, options.frames, 724, "1000")
         path = series.files[0]
-        with peers.origin(Path(folder, "origin")) as server:
-            peak = idle = pss_bytes(server.pid)
-            done = threading.Event()
-
-            def watch() -> None:
-                nonlocal peak
-                while not done.wait(0.02):
-                    peak = max(peak, pss_bytes(server.pid))
-
-            watcher = threading.Thread(target=watch)
-            watcher.start()
+        with peers.origin(Path(folder, "origin")) as server, PeakMemory(server.pid) as memory:
             parts = urlsplit(server.url)
             connection = http.client.HTTPConnection(parts.netloc)
             start = time.perf_counter()
@@ -58,14 +47,12 @@ def main() -> int:
             answer.read()
             seconds = time.perf_counter() - start
             time.sleep(3)  # the background work that follows counts too
-            done.set()
-            watcher.join()
         size = path.stat().st_size
     print(
         f"{size / 1e6:.0f} MB object stored with {answer.status} in {seconds:.1f} s ({size / 1e6 / seconds:.0f} MB/s); "
-        f"PSS idle {idle / 2**20:.0f} MiB, peak {peak / 2**20:.0f} MiB (bar {BAR_MIB} MiB)"
+        f"{memory} (bar {BAR_MIB} MiB)"
     )
-    return 0 if answer.status == 200 and peak <= BAR_MIB * 2**20 else 1
+    return 0 if answer.status == 200 and memory.holds(BAR_MIB) else 1
 
 
 if __name__ == "__main__":

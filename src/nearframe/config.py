@@ -325,7 +325,7 @@ class Settings:
 
     ingest_threads: int = _setting(COUNT, 2, "work", "Objects parsed and stored at the same time.")
     ingest_memory_bytes: int = _setting(
-        SIZE, 128 * MIB, "work", "Memory that objects being taken in may use together.", unit="bytes"
+        SIZE, 64 * MIB, "work", "Memory that objects being taken in may use together.", unit="bytes"
     )
     spool_memory_threshold: int = _setting(
         SIZE, 4 * MIB, "work", "Size above which an object being received goes to disk.", unit="bytes"

@@ -83,6 +83,9 @@ HTTP_REQUEST_BYTES = _counter("http_request_bytes", "bytes", "Body bytes receive
 HTTP_CUT = _counter("http_cut", "requests", "Requests whose client went away before the answer was complete.", "route")
 
 DIMSE_ASSOCIATIONS = _counter("dimse_associations", "associations", "DICOM associations accepted.")
+DIMSE_LOST = _counter(
+    "dimse_lost", "associations", "DICOM associations, and beginnings of them, that either side or the line broke off."
+)
 DIMSE_REJECTED = _counter(
     "dimse_rejected", "associations", "DICOM associations, or connections, that were refused.", "reason"
 )

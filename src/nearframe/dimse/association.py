@@ -1,8 +1,8 @@
 """An association: messages in and out, in order, with bounded memory.
 
 The state machine decides (`machine`), the channel moves bytes (`channel`), and this puts
-what arrives into a queue that one reader empties. When much waits there, the channel reads
-no more, and TCP holds the peer back.
+what arrives into a queue that one reader empties (`arrivals`). When much waits there, the
+channel reads no more, and TCP holds the peer back.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from typing import Final, TypeAlias
 
 from nearframe.dimse import tls
+from nearframe.dimse.arrivals import Arrivals, Released
 from nearframe.dimse.channel import Channel, Timeouts
 from nearframe.dimse.command import Command, CommandField
 from nearframe.dimse.fragments import data_pdus
@@ -39,11 +39,6 @@ from nearframe.units import KIB, MIB
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
-#: Waiting for the reader of an association: above the first the channel stops, below the second it goes on.
-_HIGH_BYTES: Final = 512 * KIB
-_LOW_BYTES: Final = 128 * KIB
-#: What a waiting command counts for: a peer that only asks is held back too.
-_COMMAND_BYTES: Final = KIB
 #: In one write: few enough calls, and little beside what many associations have under way.
 _LARGEST_WRITE: Final = 256 * KIB
 #: More operations than that are not outstanding at once; an older cancellation is of no use.
@@ -61,11 +56,6 @@ _EVENTS: Final = {
     ReleaseRP: Event.RELEASE_RP_RECEIVED,
     Abort: Event.ABORT_RECEIVED,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class _Released:
-    """The peer asks to release the association."""
 
 
 class Message:
@@ -135,10 +125,7 @@ class Association:
         self.agreement: Agreement | None = None
         self._machine = Machine(is_requestor=is_requestor)
         self._messages = Assembler()
-        self._arrived: deque[Arrived | Data | _Released] = deque()
-        self._arrived_bytes = 0
-        self._failure: AssociationLost | None = None
-        self._reader: asyncio.Future[None] | None = None
+        self._arrivals = Arrivals(self.channel)
         self._sending = asyncio.Lock()
         self._cancelled: deque[int] = deque(maxlen=_MAX_CANCELLED)
         self._under_way = 0
@@ -182,8 +169,8 @@ class Association:
             If the association ended otherwise.
         """
         while True:
-            found = await self._next()
-            if isinstance(found, _Released):
+            found = await self._arrivals.next()
+            if isinstance(found, Released):
                 return None
             if isinstance(found, Arrived):
                 context = self.context(found.context_id)
@@ -192,9 +179,10 @@ class Association:
 
     async def next_data(self) -> Data:
         """Return the next bytes of a data set; for `Message`."""
-        found = await self._next()
+        found = await self._arrivals.next()
         if not isinstance(found, Data):
-            raise AssociationLost("the association was released within a message")
+            self.abort("the DICOM peer released the association within a message")
+            raise self._arrivals.failure or AssociationLost
         return found
 
     def is_cancelled(self, message_id: int) -> bool:
@@ -254,13 +242,21 @@ class Association:
         self._on(Event.TRANSPORT_CONFIRMED, request)
 
     def accept(self, agreement: Agreement) -> None:
-        """Accept the request that `opened` has."""
+        """Accept the request that `opened` has.
+
+        Raises
+        ------
+        AssociationLost
+            If the peer has broken off since.
+        """
+        self._check_requested()
         self.agreement = agreement
         self._on(Event.LOCAL_ACCEPT, agreement.answer)
         self.channel.widen()
 
     def reject(self, answer: AssociateRJ) -> None:
-        """Reject the request that `opened` has; the peer closes the connection."""
+        """Reject the request that `opened` has; the peer closes the connection. Raises as `accept`."""
+        self._check_requested()
         self._on(Event.LOCAL_REJECT, answer)
 
     def agree_to_release(self) -> None:
@@ -308,10 +304,14 @@ class Association:
         if self.context(piece.header.context_id) is None:
             raise MalformedPDU("a message in a presentation context that was not accepted")
         for found in self._messages.add(piece):
-            if isinstance(found, Arrived) and found.command.kind is CommandField.C_CANCEL_RQ:
-                self._cancelled.append(found.command.answers)
-            else:
-                self._put(found)
+            if isinstance(found, Arrived):
+                if found.command.kind is CommandField.C_CANCEL_RQ:
+                    self._cancelled.append(found.command.answers)
+                    continue
+                # Many give every request the same number: what was cancelled is the one before.
+                with suppress(ValueError):
+                    self._cancelled.remove(found.command.message_id)
+            self._arrivals.put(found)
 
     def on_malformed(self, error: MalformedPDU) -> None:
         self._on(Event.INVALID_PDU_RECEIVED, Abort(AbortSource.PROVIDER, error.reason), str(error))
@@ -365,7 +365,7 @@ class Association:
             case Action.AR_1:
                 self._send_pdu(ReleaseRQ())
             case Action.AR_2:
-                self._put(_Released())
+                self._arrivals.put(Released())
             case Action.AR_3:
                 self.channel.close()
             case Action.AR_4 | Action.AR_9:
@@ -393,6 +393,7 @@ class Association:
 
     def _give_up(self, abort: Abort, why: str) -> None:
         self._send_pdu(abort)
+        self.channel.ignore_more()
         self._fail(AssociationLost(why))
 
     def _send_pdu(self, pdu: SmallPDU | None) -> None:
@@ -405,45 +406,24 @@ class Association:
             self.opened.set_result(pdu)
 
     def _fail(self, failure: AssociationLost) -> None:
-        if self._failure is None:
-            self._failure = failure
+        self._arrivals.fail(failure)
         if not self.opened.done():
-            self.opened.set_exception(self._failure)
+            self.opened.set_exception(failure)
             self.opened.exception()  # nobody need ask
-        self._wake()
-
-    def _put(self, found: Arrived | Data | _Released) -> None:
-        self._arrived.append(found)
-        self._arrived_bytes += len(found.data) if isinstance(found, Data) else _COMMAND_BYTES
-        if self._arrived_bytes > _HIGH_BYTES:
-            self.channel.hold_back()
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._reader is not None and not self._reader.done():
-            self._reader.set_result(None)
-
-    async def _next(self) -> Arrived | Data | _Released:
-        while not self._arrived:
-            if self._failure is not None:
-                raise self._failure
-            self._reader = asyncio.get_running_loop().create_future()
-            await self._reader
-        found = self._arrived.popleft()
-        self._arrived_bytes -= len(found.data) if isinstance(found, Data) else _COMMAND_BYTES
-        if self._arrived_bytes < _LOW_BYTES:
-            self.channel.read_on()
-        return found
 
     async def _write(self, pdus: list[Buffer]) -> None:
         if not self.is_open and self._machine.state is not State.AWAITING_LOCAL_RELEASE:
-            raise self._failure or AssociationLost
+            raise self._arrivals.failure or AssociationLost
         self.channel.send(pdus)
         try:
             await self.channel.writable(self.timeouts.stall_s)
         except TimeoutError:
             self.abort("the DICOM peer does not read")
             raise UpstreamTimeout("the DICOM peer does not read") from None
+
+    def _check_requested(self) -> None:
+        if self._machine.state is not State.AWAITING_LOCAL_ANSWER:
+            raise self._arrivals.failure or AssociationLost
 
     def _is_mid_message(self) -> bool:
         """True if the peer owes the rest of a message, and is not held back by us."""

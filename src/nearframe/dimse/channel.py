@@ -15,12 +15,14 @@ from typing import Final, Protocol, cast
 from nearframe.dimse.pdu import SmallPDU
 from nearframe.dimse.stream import PDUStream, Piece
 from nearframe.errors import AssociationLost, MalformedPDU
-from nearframe.units import KIB
+from nearframe.units import KIB, MIB
 
 #: Nothing before an association needs more: 300 silent sockets cost 1.2 MB.
 _SMALL_BUFFER: Final = 4 * KIB
-_BUFFER: Final = 256 * KIB
+_BUFFER: Final = 128 * KIB
 _TICK_S: Final = 1.0
+#: Who was told that it is over, and sends more than this all the same, is cut off.
+_MOST_IGNORED_BYTES: Final = MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,7 @@ class Channel(asyncio.BufferedProtocol):
         self._writable.set()
         self._ticking: asyncio.TimerHandle | None = None
         self._is_deaf = False
+        self._ignored_bytes = 0
         self.received_bytes = 0
         self.sent_bytes = 0
 
@@ -137,6 +140,10 @@ class Channel(asyncio.BufferedProtocol):
         if self._transport is None or self._transport.is_closing():
             raise AssociationLost
 
+    def ignore_more(self) -> None:
+        """Take no notice of what comes until the peer closes."""
+        self._is_deaf = True
+
     def close(self) -> None:
         """Send what is waiting, then close."""
         self._is_deaf = True
@@ -180,6 +187,9 @@ class Channel(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         if self._is_deaf:
+            self._ignored_bytes += nbytes
+            if self._ignored_bytes > _MOST_IGNORED_BYTES:
+                self.cut()
             return
         self.received_bytes += nbytes
         try:

@@ -182,7 +182,7 @@ class Command:
 
     @classmethod
     def decode(cls, data: bytes) -> Command:
-        """Read a command set; elements that PS3.7 does not know are skipped, and so is the group length.
+        """Read a command set; elements that PS3.7 does not know are skipped.
 
         Raises
         ------
@@ -195,7 +195,9 @@ class Command:
             at, field, value = _read_element(data, at)
             if field in _KNOWN:
                 fields[Field(field)] = _value(Field(field), value)
-        fields.pop(Field.GROUP_LENGTH, None)
+        told = fields.pop(Field.GROUP_LENGTH, 0)
+        if isinstance(told, int) and told > len(data):
+            raise MalformedPDU("a command set that says it is longer than it is")
         if Field.COMMAND_FIELD not in fields:
             raise MalformedPDU("a command set without Command Field")
         return cls(fields)

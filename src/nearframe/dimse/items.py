@@ -19,6 +19,9 @@ from nearframe.errors import MalformedPDU
 #: The DICOM application context (PS3.7 Annex A.2.1): there is no other.
 APPLICATION_CONTEXT: Final = "1.2.840.10008.3.1.1.1"
 
+#: Roles and extended negotiations of one request: one of each for every context that there may be.
+_MOST_NEGOTIATED: Final = 256
+
 _ITEM: Final = struct.Struct(">BxH")
 _U16: Final = struct.Struct(">H")
 _U32: Final = struct.Struct(">I")
@@ -153,11 +156,13 @@ class UserInformation:
         Raises
         ------
         MalformedPDU
-            If one cannot be read.
+            If one cannot be read, or there are more than can be.
         """
         user = cls(implementation_class_uid="", implementation_version="")
         for kind, data in read_items(value):
             user = _with(user, kind, data)
+            if len(user.roles) + len(user.extended) > _MOST_NEGOTIATED:
+                raise MalformedPDU("more roles and extended negotiations than there are contexts")
         return user
 
 

@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from typing import Final
 
 from nearframe.dimse.command import Command
+from nearframe.dimse.pdu import FragmentHeader
 from nearframe.dimse.stream import Piece
 from nearframe.errors import MalformedPDU
 from nearframe.units import KIB
 
 #: The longest that PS3.7 can ask for is below 1 KiB, but for a list of attribute identifiers.
 MAX_COMMAND_BYTES: Final = 64 * KIB
+#: So many fragments of a message may be smaller than this, and not its last: each costs as much time as 64 KiB do.
+MAX_CRUMBS: Final = 1000
+_CRUMB_BYTES: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,7 @@ class Assembler:
         self._command = bytearray()
         self._context_id = 0
         self._awaits_data = False
+        self._crumbs = 0
 
     @property
     def is_between_messages(self) -> bool:
@@ -49,9 +54,11 @@ class Assembler:
         Raises
         ------
         MalformedPDU
-            If messages are mixed, or a command is none.
+            If messages are mixed, a command is none, or there are too many fragments of next to nothing.
         """
         header = piece.header
+        if piece.is_end:
+            self._count(header)
         if header.is_command:
             if self._awaits_data:
                 raise MalformedPDU("a command where the data set of another is awaited")
@@ -69,6 +76,14 @@ class Assembler:
             is_last = piece.is_end and header.is_last
             self._awaits_data = not is_last
             yield Data(bytes(piece.data), is_last)
+
+    def _count(self, header: FragmentHeader) -> None:
+        if header.is_last:
+            self._crumbs = 0
+        elif header.size < _CRUMB_BYTES:
+            self._crumbs += 1
+            if self._crumbs > MAX_CRUMBS:
+                raise MalformedPDU(f"a message of more than {MAX_CRUMBS} fragments below {_CRUMB_BYTES} bytes")
 
     def _arrived(self) -> Arrived:
         command = Command.decode(bytes(self._command))

@@ -12,8 +12,10 @@ from nearframe.dimse.association import Association, Buffer, Message
 from nearframe.dimse.command import NO_DATA_SET, Command, CommandField, Field, Priority, Value
 from nearframe.dimse.negotiation import Context
 from nearframe.dimse.status import Status
-from nearframe.errors import AssociationLost, NotAcceptable, UpstreamTimeout
+from nearframe.errors import AssociationLost, MalformedPDU, NotAcceptable, UpstreamTimeout
 
+#: Answers that wait for who asked; for more, the peer waits.
+_MOST_WAITING: Final = 16
 #: Requests about an instance that the peer has; the others name the one that they bring (PS3.7 Tables 10.3-1 to 11).
 _OF_THE_PEERS: Final = frozenset(
     {CommandField.N_GET_RQ, CommandField.N_SET_RQ, CommandField.N_ACTION_RQ, CommandField.N_DELETE_RQ}
@@ -98,7 +100,7 @@ class Requests:
         Who closes this before the last cancels the rest (C-CANCEL); answers on their way are dropped.
         """
         message_id = self._next_id()
-        waiting: asyncio.Queue[Answer | AssociationLost] = asyncio.Queue()
+        waiting: asyncio.Queue[Answer | AssociationLost] = asyncio.Queue(_MOST_WAITING)
         self._waiting[message_id] = waiting
         own: dict[Field, Value] = {_class_field(kind): context.abstract_syntax}
         is_pending = False
@@ -112,18 +114,32 @@ class Requests:
                 yield answer
         finally:
             del self._waiting[message_id]
+            while not waiting.empty():  # `take` may wait for room
+                waiting.get_nowait()
             if is_pending and self.association.is_open:
                 await self._cancel(context, message_id)
 
     async def take(self, message: Message) -> None:
-        """Give an answer to who waits for it; nobody may any more."""
-        answer = Answer(message.command, message.context, await message.whole())
+        """Give an answer to who waits for it; nobody may any more.
+
+        Raises
+        ------
+        AssociationLost
+            If it is longer than an answer can be: the association is aborted.
+        """
+        try:
+            answer = Answer(message.command, message.context, await message.whole())
+        except MalformedPDU as error:
+            self.association.abort(str(error))
+            raise AssociationLost(str(error)) from error
         if waiting := self._waiting.get(message.command.answers):
-            waiting.put_nowait(answer)
+            await waiting.put(answer)
 
     def give_up(self, over: AssociationLost) -> None:
         """Tell everybody who waits that no answer will come."""
         for waiting in self._waiting.values():
+            if waiting.full():  # what came before is of no use without the rest
+                waiting.get_nowait()
             waiting.put_nowait(over)
 
     async def _cancel(self, context: Context, message_id: int) -> None:

@@ -106,7 +106,7 @@ class Provider:
             try:
                 await rest
             except AssociationLost:
-                _log.info("answer_not_delivered")
+                _log.debug("answer_not_delivered")
             except NearframeError as error:
                 with suppress(AssociationLost):
                     await session.answer(message, status_of(error), str(error))

@@ -25,7 +25,7 @@ from nearframe.dimse.requests import Requests
 from nearframe.dimse.scp import Rest, Session
 from nearframe.dimse.scu import UNCOMPRESSED, Peer, associate
 from nearframe.dimse.status import Status
-from nearframe.errors import NearframeError, RequestError, UpstreamError
+from nearframe.errors import Busy, NearframeError, RequestError, UpstreamError
 from nearframe.query.commitment import TRANSACTION_UID, CommitmentService
 from nearframe.query.workers import Workers
 from nearframe.storage.catalogue.commitments import Commitment
@@ -43,7 +43,9 @@ _LONGEST_RETRY_S: Final = 3600.0
 _GIVE_UP: Final = timedelta(days=3)
 _KEPT: Final = timedelta(days=30)
 _BETWEEN_FORGETTING: Final = timedelta(hours=1)
-_BATCH: Final = 20
+#: Read at once, each with a line for each of up to 20 000 objects; and reported on the association that asked.
+_BATCH: Final = 5
+_MOST_REPORTING: Final = 16
 _LOOK_AGAIN_S: Final = 60.0
 
 _log = log.logger(__name__)
@@ -110,8 +112,15 @@ class Committer:
         except RequestError as error:
             await session.answer(message, Status.INVALID_ARGUMENT, str(error))
             return
+        except Busy as error:
+            await session.answer(message, Status.RESOURCE_LIMITATION, str(error))
+            return
         self._on_their_way.add((title, commitment.key.transaction_uid))
         await session.answer(message, Status.SUCCESS)
+        if len(self._reporting) >= _MOST_REPORTING:  # the courier does it, one after the other
+            self._on_their_way.discard((title, commitment.key.transaction_uid))
+            self._news.set()
+            return
         # Not part of this operation: that one is over, and only then is the peer's next message read.
         task = tasks.spawn(self._report_back(session, message.context, commitment), name="commitment report")
         self._reporting.add(task)

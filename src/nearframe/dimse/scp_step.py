@@ -11,7 +11,7 @@ from nearframe.dimse.command import Field, Value
 from nearframe.dimse.identifiers import MAX_LIST_BYTES, read_list
 from nearframe.dimse.scp import Rest, Session
 from nearframe.dimse.status import Status, answer_to
-from nearframe.errors import Conflict, NotFound, Refused, RequestError
+from nearframe.errors import Busy, Conflict, LimitExceeded, NotFound, Refused, RequestError
 from nearframe.query.steps import StepService
 from nearframe.query.workers import Workers
 
@@ -48,7 +48,7 @@ class StepReporter:
         try:
             attributes = await self._workers.run(read_list, data, message.context.transfer_syntax)
             uid = await self._workers.run(self._steps.begin, context, given, title, attributes)
-        except RequestError as error:
+        except (RequestError, Busy) as error:
             await _refuse(session, message, error)
         else:
             fields: dict[Field, Value] = {Field.AFFECTED_SOP_INSTANCE_UID: uid}
@@ -59,14 +59,16 @@ class StepReporter:
         try:
             attributes = await self._workers.run(read_list, data, message.context.transfer_syntax)
             await self._workers.run(self._steps.change, context, uid, attributes)
-        except RequestError as error:
+        except (RequestError, Busy) as error:
             await _refuse(session, message, error)
         else:
             await session.answer(message, Status.SUCCESS)
 
 
-async def _refuse(session: Session, message: Message, error: RequestError) -> None:
+async def _refuse(session: Session, message: Message, error: RequestError | Busy) -> None:
     match error:
+        case Busy() | LimitExceeded():
+            answer = answer_to(message.command, Status.RESOURCE_LIMITATION, str(error))
         case Conflict():
             answer = answer_to(message.command, Status.DUPLICATE_INSTANCE, str(error))
         case NotFound():

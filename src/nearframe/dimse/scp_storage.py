@@ -7,6 +7,7 @@ information that the association tells; then it takes the way that every object 
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable
 from typing import Final
 
@@ -15,6 +16,7 @@ from nearframe.dicom.filemeta import file_meta
 from nearframe.dimse.association import Association, Message
 from nearframe.dimse.scp import Rest, Session
 from nearframe.dimse.status import Status, status_of
+from nearframe.errors import MalformedRequest
 from nearframe.intake.ingest import Expected, Ingest, NotTaken
 from nearframe.intake.serieswatch import SeriesWatch
 from nearframe.intake.spool import Spool, Spooled
@@ -22,6 +24,8 @@ from nearframe.query.freshness import Freshness
 from nearframe.storage.ports import StudyRef
 
 _SOURCE_AE_TITLE: Final = 0x00020016
+#: PS3.5 section 9.1, and letters, which some writers use. What has anything else in it is no identifier of an object.
+_UID: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z.]{0,63}")
 
 
 async def echo(session: Session, message: Message) -> Rest:
@@ -57,7 +61,15 @@ class Storage:
         self._series = series
 
     async def store(self, session: Session, message: Message) -> Rest:
-        """Receive an object; the rest stores it and answers."""
+        """Receive an object; the rest stores it and answers.
+
+        Raises
+        ------
+        MalformedRequest
+            If what names it is no UID; nothing of it is kept.
+        """
+        if not _UID.fullmatch(message.command.sop_instance_uid):
+            raise MalformedRequest("Affected SOP Instance UID is no UID")
         spooled = await self._spool.receive(_file(session.association, message))
         return self._take(session, message, spooled)
 

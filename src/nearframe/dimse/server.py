@@ -2,7 +2,8 @@
 
 Nothing is spent on a peer before its request is whole: a silent socket costs its
 descriptor and a small buffer, and is closed after `Timeouts.associate_s`. Sockets are
-counted for each address, so that one peer's do not keep another out.
+counted for each address, so that one peer's do not keep another out; and where there are
+too many, who has been silent longest goes, so that silence keeps nobody out who speaks.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from nearframe import log, tasks
 from nearframe.dimse.association import Association
@@ -23,7 +24,7 @@ from nearframe.dimse.pdu import AssociateRJ, AssociateRQ, Rejection, RejectResul
 from nearframe.dimse.tls import cause_of
 from nearframe.errors import AssociationLost
 from nearframe.listener.address import bind
-from nearframe.metrics import DIMSE_ASSOCIATIONS, DIMSE_REJECTED, Metrics
+from nearframe.metrics import DIMSE_ASSOCIATIONS, DIMSE_LOST, DIMSE_REJECTED, Metrics
 from nearframe.settingkinds import Address
 
 _log = log.logger(__name__)
@@ -39,14 +40,16 @@ class ServerLimits:
     Attributes
     ----------
     sockets, sockets_per_address
-        Beyond these a connection is closed at once, without an answer.
-    associations
-        Beyond this a request is rejected for now (temporary congestion).
+        Beyond these the connection that has been without an association longest is closed, without
+        an answer; the new one, where each has one. Half the descriptors that a process usually has.
+    associations, associations_per_address
+        Beyond these a request is rejected for now (temporary congestion).
     """
 
-    sockets: int = 1024
+    sockets: int = 512
     sockets_per_address: int = 256
     associations: int = 128
+    associations_per_address: int = 96
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +98,9 @@ class DimseServer:
         self._timeouts = timeouts or Timeouts()
         self._tls = tls
         self._sockets: Counter[str] = Counter()
-        self._associations: set[Association] = set()
+        #: Connections that have no association, yet or any more, and from where: the oldest first.
+        self._idle: dict[asyncio.Task[Any] | None, str] = {}
+        self._associations: dict[Association, str] = {}
         self._serving: set[asyncio.Task[None]] = set()
         self._listening: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
@@ -142,19 +147,33 @@ class DimseServer:
                 _log.warning("association_not_accepted", error=error)
                 await asyncio.sleep(_ACCEPT_AGAIN_S)
                 continue
-            if self._admit_socket(peer[0]):
-                task = tasks.spawn(self._attend(connection, peer[0]), name="association")
-                self._serving.add(task)
-                task.add_done_callback(self._serving.discard)
+            if self._has_room(peer[0]):
+                await self._begin(connection, peer[0])
             else:
-                self._metrics.add(DIMSE_REJECTED, reason="too many connections")
                 connection.close()
 
-    def _admit_socket(self, address: str) -> bool:
-        if self._sockets.total() >= self._limits.sockets or self._sockets[address] >= self._limits.sockets_per_address:
+    def _has_room(self, address: str) -> bool:
+        """Return whether one more connection may come; the one that was idle longest goes for it."""
+        if self._sockets[address] >= self._limits.sockets_per_address:
+            longest = next((task for task, of in self._idle.items() if of == address), None)
+        elif self._sockets.total() >= self._limits.sockets:
+            longest = next(iter(self._idle), None)
+        else:
+            return True
+        self._metrics.add(DIMSE_REJECTED, reason="too many connections")
+        if longest is None:
             return False
-        self._sockets[address] += 1
+        del self._idle[longest]
+        longest.cancel()
         return True
+
+    async def _begin(self, connection: socket.socket, address: str) -> None:
+        self._sockets[address] += 1
+        task = tasks.spawn(self._attend(connection, address), name="association")
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+        self._idle[task] = address
+        await asyncio.sleep(0)  # it has begun, and so cleans up, before anybody may cancel it
 
     async def _attend(self, connection: socket.socket, address: str) -> None:
         """Look after one connection to its end."""
@@ -167,6 +186,7 @@ class DimseServer:
         else:
             await self._attend_open(association, address)
         finally:
+            self._idle.pop(asyncio.current_task(), None)
             self._sockets[address] -= 1
             if not self._sockets[address]:
                 del self._sockets[address]
@@ -181,29 +201,43 @@ class DimseServer:
 
     async def _attend_open(self, association: Association, address: str) -> None:
         try:
+            await self._serve(association, address)
+            association.abort("its service ended")  # unless it is over in another way
+            await association.closed.wait()  # the peer closes, or the clock does
+        finally:
+            association.channel.cut()
+
+    async def _serve(self, association: Association, address: str) -> None:
+        try:
             request = await association.opened
             assert isinstance(request, AssociateRQ)  # noqa: S101 - an acceptor gets nothing else
             await self._decide(association, request, address)
-        except AssociationLost:
-            pass  # it is over; whoever had something under way has told of it
-        finally:
-            if association.is_open:
-                association.abort("its service ended")
-            await association.closed.wait()  # the peer closes, or the clock does
+        except AssociationLost as error:
+            if association.channel.received_bytes:  # else it was a knock: a balancer's, or a scan of ports
+                self._metrics.add(DIMSE_LOST)
+                _log.warning("association_lost", reason=str(error))
 
     async def _decide(self, association: Association, request: AssociateRQ, address: str) -> None:
         admission = check_request(request) or self._doorkeeper(request, address, association.channel.tls)
-        if isinstance(admission, Admission) and len(self._associations) >= self._limits.associations:
+        if isinstance(admission, Admission) and not self._may_associate(address):
             admission = AssociateRJ.of(Rejection.TEMPORARY_CONGESTION, RejectResult.TRANSIENT)
         if isinstance(admission, AssociateRJ):
             self._metrics.add(DIMSE_REJECTED, reason=str(admission))
             _log.warning("association_rejected", reason=str(admission))
             association.reject(admission)
             return
-        self._associations.add(association)
+        self._associations[association] = address
+        self._idle.pop(asyncio.current_task(), None)
         self._metrics.add(DIMSE_ASSOCIATIONS)
         try:
             association.accept(agree(request, admission.offer))
             await admission.serve(association)
         finally:
-            self._associations.discard(association)
+            del self._associations[association]
+            self._idle[asyncio.current_task()] = address
+
+    def _may_associate(self, address: str) -> bool:
+        of_address = sum(other == address for other in self._associations.values())
+        return (
+            len(self._associations) < self._limits.associations and of_address < self._limits.associations_per_address
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -78,6 +79,8 @@ _UNCOMPRESSED: Final = ("1.2.840.10008.1.2.1", ImplicitVRLittleEndian)
 #: Of P-DATA-TF: DCMTK sends up to 128 KiB, others as much as they are offered.
 _MAX_PDU_BYTES: Final = 256 * KIB
 _MAX_WINDOW: Final = 16
+#: Titles that are welcome without being configured. PS3.5 would allow any printable character but the backslash.
+_USUAL_TITLE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_ .:@#&+-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,7 @@ class Served:
 class Doorkeeper:
     """Decides who may associate, and what is negotiated with whom.
 
-    Where no peers are configured, every title is welcome: for a trial on one machine, which is all that a
+    Where no peers are configured, every usual title is welcome: for a trial on one machine, which is all that a
     node without access control listens to. Where there are some, nobody else is.
     """
 
@@ -155,7 +158,7 @@ class Doorkeeper:
     def _peer(self, title: str) -> KnownPeer | None:
         if self._peers:
             return self._peers.get(title)
-        return KnownPeer(title) if title else None
+        return KnownPeer(title) if _USUAL_TITLE.fullmatch(title) else None
 
     def _is_storage(self, uid: str) -> bool:
         return uid.startswith(_STORAGE_ROOT) or uid in _OTHER_STORAGE or uid in self._private_classes

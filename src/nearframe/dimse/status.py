@@ -14,6 +14,7 @@ from nearframe.errors import (
     NearframeError,
     NoSpace,
     RequestError,
+    TooBroad,
 )
 
 #: Error Comment is an LO (PS3.7 Annex E.1).
@@ -33,6 +34,7 @@ class Status(IntEnum):
     NO_SUCH_ACTION = 0x0123
     NOT_AUTHORIZED = 0x0124
     UNRECOGNIZED_OPERATION = 0x0211
+    RESOURCE_LIMITATION = 0x0213
     OUT_OF_RESOURCES = 0xA700
     UNABLE_TO_PERFORM = 0xA702
     MOVE_DESTINATION_UNKNOWN = 0xA801
@@ -47,7 +49,9 @@ class Status(IntEnum):
 def status_of(error: NearframeError) -> Status:
     """Return the status that tells a peer of an error."""
     match error:
-        case NoSpace() | Busy() | LimitExceeded():
+        case LimitExceeded(limit="max_nesting"):
+            return Status.CANNOT_UNDERSTAND  # another time there would be no more room for it
+        case NoSpace() | Busy() | LimitExceeded() | TooBroad():
             return Status.OUT_OF_RESOURCES
         case MismatchedIdentifier() | MissingIdentifier():
             return Status.DATA_SET_DOES_NOT_MATCH

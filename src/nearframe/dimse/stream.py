@@ -74,7 +74,7 @@ class PDUStream:
         MalformedPDU
             If they are not PDUs, or larger than they may be: known from the header alone.
         """
-        while data or self._is_empty_end():
+        while data or self._is_empty():
             if self._fragment is not None:
                 piece, data = self._piece(self._fragment, data)
                 yield piece
@@ -87,8 +87,11 @@ class PDUStream:
             else:
                 data = self._begin_pdu(data)
 
-    def _is_empty_end(self) -> bool:
-        return self._fragment is not None and self._fragment_left == 0
+    def _is_empty(self) -> bool:
+        """True if what was begun needs no more bytes."""
+        if self._fragment is not None:
+            return self._fragment_left == 0
+        return self._small is not None and self._small[1] == 0
 
     def _begin_pdu(self, data: memoryview) -> memoryview:
         header, data = self._take(HEADER_BYTES, data)

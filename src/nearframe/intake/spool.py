@@ -18,9 +18,14 @@ from nearframe.cache.budget import Budget
 from nearframe.errors import BackendFailed, LimitExceeded, MalformedDICOM, NoSpace
 from nearframe.storage.ports import Buffer
 from nearframe.storage.scratch import EncryptedFile
-from nearframe.units import GIB, MIB
+from nearframe.units import GIB, KIB, MIB
 
-CHUNK_BYTES = MIB  # one encryption and one write; also the most that `Spooled.chunks` yields at once
+CHUNK_BYTES = MIB  # the most that `Spooled.chunks` yields at once
+#: One encryption and one write: so much of each part that goes to disk is in memory.
+_WRITE_BYTES = 256 * KIB
+#: Chunks up to this size are put together as they come. Larger ones stay as they are: that costs no copy, and
+#: leaves no holes on the heap, as a buffer does that grows and moves (50 MiB for 50 parts at once).
+_SMALL_BYTES = 16 * KIB
 _DISK_STEP_BYTES = 16 * MIB  # room on disk is reserved in steps of this where no length was declared
 
 
@@ -53,7 +58,7 @@ class SpoolLimits:
 class Spooled:
     """A part that arrived in full: a `dicom.model.Source`. Close it to give its room back."""
 
-    def __init__(self, data: bytearray | EncryptedFile, size: int, holds: _Holds) -> None:
+    def __init__(self, data: bytes | EncryptedFile, size: int, holds: _Holds) -> None:
         self._data = data
         self._size = size
         self._holds = holds
@@ -72,9 +77,9 @@ class Spooled:
         """
         if offset < 0 or length < 0 or offset + length > self._size:
             raise MalformedDICOM(f"{length} bytes wanted where the object ends", offset=offset)
-        if isinstance(self._data, bytearray):
-            return bytes(memoryview(self._data)[offset : offset + length])
-        return self._data.read(offset, length)
+        if isinstance(self._data, EncryptedFile):
+            return self._data.read(offset, length)
+        return self._data[offset : offset + length]
 
     def chunks(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
         """Yield a range of the part in chunks of bounded size."""
@@ -86,7 +91,7 @@ class Spooled:
         """Forget the bytes. On the event loop."""
         if isinstance(self._data, EncryptedFile):
             self._data.close()
-        self._data, self._size = bytearray(), 0
+        self._data, self._size = b"", 0
         self._holds.give_back()
 
 
@@ -194,7 +199,8 @@ class _Receiver:
         self._spool = spool
         self._holds = holds
         self._size = 0
-        self._buffer = bytearray()
+        self._parts: list[bytes | bytearray] = []
+        self._parts_bytes = 0
         self._file: EncryptedFile | None = None
 
     async def make_room(self, size_bytes: int) -> None:
@@ -212,13 +218,19 @@ class _Receiver:
     async def add(self, chunk: Buffer) -> None:
         self._size += len(chunk)
         await self.make_room(self._size)
-        self._buffer += chunk
-        if len(self._buffer) >= CHUNK_BYTES:
+        if len(chunk) > _SMALL_BYTES:
+            self._parts.append(bytes(chunk))
+        elif self._parts and isinstance(self._parts[-1], bytearray):
+            self._parts[-1] += chunk
+        else:
+            self._parts.append(bytearray(chunk))
+        self._parts_bytes += len(chunk)
+        if self._parts_bytes >= _WRITE_BYTES:
             await self._flush()
 
     async def finish(self) -> Spooled:
         await self._flush()
-        return Spooled(self._file or self._buffer, self._size, self._holds)
+        return Spooled(self._file or b"".join(self._parts), self._size, self._holds)
 
     def give_up(self) -> None:
         if self._file is not None:
@@ -227,13 +239,18 @@ class _Receiver:
 
     async def _flush(self) -> None:
         """Write what is buffered; off the loop, since a page cache under pressure makes writes wait."""
-        if self._file is None or not self._buffer:
+        if self._file is None or not self._parts:
             return
-        full, self._buffer = self._buffer, bytearray()
+        full, self._parts, size, self._parts_bytes = self._parts, [], self._parts_bytes, 0
         try:
-            await asyncio.to_thread(self._file.write, full)
+            await asyncio.to_thread(_write, self._file, full)
         except OSError as error:
-            raise _storage_error(error, len(full)) from error
+            raise _storage_error(error, size) from error
+
+
+def _write(file: EncryptedFile, parts: list[bytes | bytearray]) -> None:
+    for part in parts:
+        file.write(part)
 
 
 def _storage_error(error: OSError, size_bytes: int) -> NoSpace | BackendFailed:

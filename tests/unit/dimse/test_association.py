@@ -201,13 +201,32 @@ async def test_no_more_associations_than_allowed() -> None:
         assert await user.echo() == Status.SUCCESS
 
 
-async def test_no_more_sockets_of_one_address_than_allowed() -> None:
+async def test_who_is_silent_longest_makes_room() -> None:
     async with site(limits=ServerLimits(sockets_per_address=2)) as archive:
-        held = [await archive.connect(), await archive.connect()]
+        oldest, second = await archive.connect(), await archive.connect()
+        async with associate(archive.peer, CONTEXTS) as user:
+            assert await asyncio.wait_for(oldest[0].read(), 5) == b""
+            assert await user.echo() == Status.SUCCESS
+            second[1].write(b"\5\0")  # it is there yet, and says something wrong
+            second[1].write(bytes(8))
+            assert (await asyncio.wait_for(second[0].readexactly(10), 5))[0] == 7
+        for _, writer in (oldest, second):
+            writer.close()
+
+
+@pytest.mark.parametrize("limits", [ServerLimits(sockets=2), ServerLimits(sockets_per_address=2)])
+async def test_no_room_where_everybody_is_associated(limits: ServerLimits) -> None:
+    async with site(limits=limits) as archive, associate(archive.peer, CONTEXTS), associate(archive.peer, CONTEXTS):
         reader, writer = await archive.connect()
         assert await asyncio.wait_for(reader.read(), 5) == b""
-        for _, open_writer in [*held, (reader, writer)]:
-            open_writer.close()
+        writer.close()
+
+
+async def test_no_more_associations_of_one_address_than_allowed() -> None:
+    async with site(limits=ServerLimits(associations_per_address=1)) as archive, associate(archive.peer, CONTEXTS):
+        with pytest.raises(UpstreamUnavailable, match="it is busy: try again"):
+            async with associate(archive.peer, CONTEXTS):
+                pass
 
 
 async def test_a_silent_socket_is_closed() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nearframe.dimse.command import Command, CommandField
-from nearframe.dimse.messages import MAX_COMMAND_BYTES, Arrived, Assembler, Data
+from nearframe.dimse.messages import MAX_COMMAND_BYTES, MAX_CRUMBS, Arrived, Assembler, Data
 from nearframe.dimse.pdu import FragmentHeader
 from nearframe.dimse.stream import Piece
 from nearframe.errors import MalformedPDU
@@ -64,3 +64,18 @@ def test_a_command_has_a_largest_size() -> None:
     with pytest.raises(MalformedPDU, match="more than"):
         for _ in range(MAX_COMMAND_BYTES // 1000 + 1):
             list(assembler.add(piece(bytes(1000), command=True, last=False)))
+
+
+@pytest.mark.parametrize("command", [True, False])
+def test_a_message_does_not_come_in_crumbs(command: bool) -> None:
+    assembler = Assembler()
+    for _ in range(2):  # counted for each message
+        list(assembler.add(piece(STORE.encode(), command=True)))
+        for _ in range(MAX_CRUMBS):
+            list(assembler.add(piece(b"", command=False, last=False)))
+        list(assembler.add(piece(b"", command=False)))
+    if not command:
+        list(assembler.add(piece(STORE.encode(), command=True)))
+    with pytest.raises(MalformedPDU, match="fragments below"):
+        for _ in range(MAX_CRUMBS + 1):
+            list(assembler.add(piece(b"", command=command, last=False)))

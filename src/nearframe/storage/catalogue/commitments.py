@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from nearframe.errors import Busy
 from nearframe.storage.catalogue import schema
 from nearframe.storage.catalogue.attributes import dump
 from nearframe.storage.catalogue.database import Database
+from nearframe.storage.catalogue.room import Room, Rows
 from nearframe.storage.catalogue.values import microseconds, moment
 
 _row = schema.commitment.c
@@ -45,10 +47,17 @@ class Commitment:
 
 
 class Commitments:
-    """The requests of a catalogue. Any thread may call; every change is durable when its call returns."""
+    """The requests of a catalogue. Any thread may call; every change is durable when its call returns.
 
-    def __init__(self, database: Database) -> None:
+    Parameters
+    ----------
+    room
+        For those of one tenant; each requestor has half of it.
+    """
+
+    def __init__(self, database: Database, room: Room | None = None) -> None:
         self._database = database
+        self._room = room or Room()
 
     def put(self, commitment: Commitment, due_at: datetime | None) -> None:
         """Keep a request; the same Transaction UID once more begins anew.
@@ -57,15 +66,26 @@ class Commitments:
         ----------
         due_at
             When to report of it, None for who fetches the report.
+
+        Raises
+        ------
+        Busy
+            If there is no room, and each that there is waits for its report.
         """
         values = dict(zip(CommitmentKey._fields, commitment.key, strict=True)) | {
             "asked_at": microseconds(commitment.asked_at),
             "due_at": None if due_at is None else microseconds(due_at),
             "attempts": commitment.attempts,
-            "asked": dump(commitment.asked),
+            "asked": (document := dump(commitment.asked)),
         }
         with self._database.write() as connection:
             connection.execute(sa.delete(schema.commitment).where(*_is(commitment.key)))
+            of_tenant = _row.tenant == commitment.key.tenant
+            of_requestor = sa.and_(of_tenant, _row.requestor == commitment.key.requestor)
+            for chosen, room in ((of_requestor, self._room.half), (of_tenant, self._room)):
+                rows = Rows(schema.commitment, _row.asked, _row.asked_at, chosen, over=_row.due_at.is_(None))
+                if not rows.make_room(connection, len(document), room):
+                    raise Busy("too many requests for storage commitment wait for their reports")
             connection.execute(sa.insert(schema.commitment).values(values))
 
     def find(self, key: CommitmentKey) -> Commitment | None:

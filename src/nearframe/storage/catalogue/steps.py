@@ -5,19 +5,27 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import sqlalchemy as sa
 
 from nearframe.dicom.model import DICOMJSON
+from nearframe.errors import Busy, LimitExceeded
 from nearframe.storage.catalogue import schema
 from nearframe.storage.catalogue.attributes import dump
 from nearframe.storage.catalogue.database import Database
+from nearframe.storage.catalogue.room import Room, Rows
 from nearframe.storage.catalogue.values import microseconds
+from nearframe.units import MIB
 
 _performed, _scheduled = schema.performed_step.c, schema.scheduled_step.c
 _PAGE: Final = 500
+#: Of one performed step: a thousand series with a line for each image stay below it.
+MAX_STEP_BYTES: Final = 4 * MIB
+#: A step of which nothing was heard for so long is over, whatever it says.
+_ABANDONED: Final = timedelta(days=30)
+_OVER: Final = ("COMPLETED", "DISCONTINUED")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +66,35 @@ class ScheduledStep:
 
 
 class Steps:
-    """The steps of a catalogue. Any thread may call; every change is durable when its call returns."""
+    """The steps of a catalogue. Any thread may call; every change is durable when its call returns.
 
-    def __init__(self, database: Database) -> None:
+    Parameters
+    ----------
+    room
+        For the performed steps of one tenant; each who reports them has half of it.
+    """
+
+    def __init__(self, database: Database, room: Room | None = None) -> None:
         self._database = database
+        self._room = room or Room()
 
     # -- performed -------------------------------------------------------------------------
 
     def create(self, tenant: str, step: PerformedStep, now: datetime) -> bool:
-        """Keep a new step; False if there is one of its UID."""
+        """Keep a new step; False if there is one of its UID.
+
+        Raises
+        ------
+        LimitExceeded
+            If it is larger than a step may be.
+        Busy
+            If there is no room, and each that there is goes on.
+        """
         with self._database.write() as connection:
             if connection.execute(_performed_step(tenant, step.sop_instance_uid)).first() is not None:
                 return False
             values = {"tenant": tenant, "sop_instance_uid": step.sop_instance_uid} | _values(step, now)
+            self._make_room(connection, tenant, step.reported_by, len(values["attributes"]), now)
             connection.execute(sa.insert(schema.performed_step).values(values))
         return True
 
@@ -83,14 +107,24 @@ class Steps:
         ----------
         changed
             Returns what it is to be; what it raises leaves the step as it was.
+
+        Raises
+        ------
+        LimitExceeded, Busy
+            As `create`, and the step is as it was.
         """
         with self._database.write() as connection:
             row = connection.execute(_performed_step(tenant, uid)).first()
             if row is None:
                 return None
             step = changed(_read_performed(row))
+            values = _values(step, now)
+            # Taken out and put in anew: what it had is room, and it cannot be what goes to make some.
             chosen = sa.and_(_performed.tenant == tenant, _performed.sop_instance_uid == uid)
-            connection.execute(sa.update(schema.performed_step).where(chosen).values(_values(step, now)))
+            connection.execute(sa.delete(schema.performed_step).where(chosen))
+            self._make_room(connection, tenant, step.reported_by, len(values["attributes"]), now)
+            names = {"tenant": tenant, "sop_instance_uid": uid}
+            connection.execute(sa.insert(schema.performed_step).values(names | values))
         return step
 
     def performed(self, tenant: str, uid: str) -> PerformedStep | None:
@@ -98,6 +132,17 @@ class Steps:
         with self._database.read() as connection:
             row = connection.execute(_performed_step(tenant, uid)).first()
         return None if row is None else _read_performed(row)
+
+    def _make_room(
+        self, connection: sa.Connection, tenant: str, reported_by: str, adding_bytes: int, now: datetime
+    ) -> None:
+        over = sa.or_(_performed.state.in_(_OVER), _performed.changed_at < microseconds(now - _ABANDONED))
+        of_tenant = _performed.tenant == tenant
+        of_reporter = sa.and_(of_tenant, _performed.reported_by == reported_by)
+        for chosen, room in ((of_reporter, self._room.half), (of_tenant, self._room)):
+            rows = Rows(schema.performed_step, _performed.attributes, _performed.changed_at, chosen, over)
+            if not rows.make_room(connection, adding_bytes, room):
+                raise Busy("too many performed procedure steps are in progress")
 
     # -- scheduled -------------------------------------------------------------------------
 
@@ -168,11 +213,14 @@ def _performed_step(tenant: str, uid: str) -> sa.Select[Any]:
 
 
 def _values(step: PerformedStep, now: datetime) -> dict[str, Any]:
+    attributes = dump(step.attributes)
+    if len(attributes) > MAX_STEP_BYTES:
+        raise LimitExceeded("bytes of a performed procedure step", MAX_STEP_BYTES, len(attributes))
     return {
         "state": step.state,
         "reported_by": step.reported_by,
         "changed_at": microseconds(now),
-        "attributes": dump(step.attributes),
+        "attributes": attributes,
     }
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from nearframe.clock import ManualClock
+from nearframe.errors import Busy, LimitExceeded
 from nearframe.storage.catalogue import SQLCatalogue
-from nearframe.storage.catalogue.steps import PerformedStep, ScheduledStep, Steps
+from nearframe.storage.catalogue.room import Room
+from nearframe.storage.catalogue.steps import MAX_STEP_BYTES, PerformedStep, ScheduledStep, Steps
 
 NOW = ManualClock().now()
 STEP = PerformedStep("1.2.9", "IN PROGRESS", "CT", {"00400252": {"vr": "CS", "Value": ["IN PROGRESS"]}})
@@ -38,6 +41,46 @@ def test_a_change_that_fails_changes_nothing(catalogue: SQLCatalogue) -> None:
     with pytest.raises(ZeroDivisionError):
         steps.change("main", "1.2.9", fail, NOW)
     assert steps.performed("main", "1.2.9") == STEP
+
+
+def larger(step: PerformedStep, size: int) -> PerformedStep:
+    return replace(
+        step, attributes={**step.attributes, f"0040{size % 0xFFFF:04X}": {"vr": "LT", "Value": ["x" * size]}}
+    )
+
+
+def test_a_step_does_not_grow_without_end(catalogue: SQLCatalogue) -> None:
+    steps = Steps(catalogue.database)
+    steps.create("main", STEP, NOW)
+    for size in (MAX_STEP_BYTES // 2, MAX_STEP_BYTES // 3):
+        steps.change("main", "1.2.9", lambda step, size=size: larger(step, size), NOW)  # type: ignore[misc]
+    before = steps.performed("main", "1.2.9")
+    with pytest.raises(LimitExceeded, match="bytes of a performed procedure step"):
+        steps.change("main", "1.2.9", lambda step: larger(step, MAX_STEP_BYTES // 4), NOW)
+    assert steps.performed("main", "1.2.9") == before
+    with pytest.raises(LimitExceeded):
+        steps.create("main", larger(replace(STEP, sop_instance_uid="1.2.10"), MAX_STEP_BYTES), NOW)
+
+
+def test_there_is_room_for_so_many_steps(catalogue: SQLCatalogue) -> None:
+    steps = Steps(catalogue.database, Room(rows=4, document_bytes=2000))
+    for number in (1, 2):
+        steps.create("main", replace(STEP, sop_instance_uid=f"1.2.{number}"), NOW)
+    third = replace(STEP, sop_instance_uid="1.2.3")
+    with pytest.raises(Busy, match="in progress"):
+        steps.create("main", third, NOW)
+    with pytest.raises(Busy):
+        steps.change("main", "1.2.2", lambda step: larger(step, 1000), NOW)
+    steps.change("main", "1.2.2", lambda step: replace(step, state="COMPLETED"), NOW)
+    steps.create("main", third, NOW)
+    assert [steps.performed("main", f"1.2.{number}") is None for number in (1, 2, 3)] == [False, True, False]
+
+
+def test_steps_of_which_nothing_was_heard_for_long_make_room(catalogue: SQLCatalogue) -> None:
+    steps = Steps(catalogue.database, Room(rows=2))
+    steps.create("main", STEP, NOW)
+    steps.create("main", replace(STEP, sop_instance_uid="1.2.10"), NOW + timedelta(days=31))
+    assert steps.performed("main", "1.2.9") is None
 
 
 def test_the_worklist_in_the_order_of_its_days(catalogue: SQLCatalogue) -> None:
