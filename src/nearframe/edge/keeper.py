@@ -1,6 +1,6 @@
 """What an edge knows of its studies' urgency while it runs: classes, pins, consults, last use.
 
-Rows are in memory, written behind by `TierFile`. A request costs two look-ups and, once every
+Rows are in memory (`TierRows`), written behind by `TierFile`. A request costs two look-ups and, once every
 few seconds for a study, a row to be written later: the clock itself is read by nobody on the
 way of a frame.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import math
 import secrets
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -21,9 +20,9 @@ from nearframe.cache.sizedlru import SizedLRU
 from nearframe.cache.tiers import Lifetimes, combined
 from nearframe.clock import Clock
 from nearframe.context import Urgency
-from nearframe.edge.census import Census
 from nearframe.edge.facts import StudyFacts, facts_of
 from nearframe.edge.routes import Asked, RequestFacts, RouteTable
+from nearframe.edge.tierrows import TierRows
 from nearframe.edge.tiers import Consult, Departed, StudyTier, TierFile
 from nearframe.errors import NearframeError, NotFound
 from nearframe.query.manifests import Manifests
@@ -69,14 +68,9 @@ class Keeper:
         self._manifests = manifests
         self._workers = workers
         self._clock = clock
-        self._tiers: dict[str, dict[str, StudyTier]] = {}
-        self._patients: dict[tuple[str, bytes], set[StudyTier]] = {}
+        self._rows = TierRows(file, workers)
         self._consults: dict[str, Consult] = {}
         self._facts: SizedLRU[StudyRef, StudyFacts] = SizedLRU(_FACTS_KEPT)
-        self._dirty: set[StudyTier] = set()
-        self._census = Census()
-        self._growing = threading.Lock()
-        self._saving = asyncio.Lock()
         self._ticking: asyncio.Task[None] | None = None
         self.now = clock.now().timestamp()
 
@@ -103,19 +97,11 @@ class Keeper:
         for tier in self:
             if tier.until is not None and self.now >= tier.until:
                 tier.decide(self.now)
-                self._note(tier)
+                self._rows.note(tier)
 
     async def save(self) -> None:
         """Write the rows that changed; durable on return."""
-        async with self._saving:
-            with self._growing:
-                changed, self._dirty = self._dirty, set()
-            try:
-                await self._workers.run(self._file.save, changed)
-            except BaseException:
-                with self._growing:
-                    self._dirty |= changed
-                raise
+        await self._rows.save()
 
     async def _keep_ticking(self) -> None:
         while True:
@@ -131,11 +117,11 @@ class Keeper:
     # -- looking up --------------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[StudyTier]:
-        return (tier for tiers in list(self._tiers.values()) for tier in list(tiers.values()))
+        return iter(self._rows)
 
     def find(self, study: StudyRef) -> StudyTier | None:
         """Return a study's row, or None if this edge does not follow it."""
-        return self._tiers.get(study.tenant, {}).get(study.study_instance_uid)
+        return self._rows.find(study.tenant, study.study_instance_uid)
 
     def get(self, study: StudyRef) -> StudyTier:
         """Return a study's row; raises `NotFound`."""
@@ -146,8 +132,7 @@ class Keeper:
 
     def same_patient(self, tier: StudyTier) -> list[StudyTier]:
         """Return the other studies of a study's patient."""
-        found = self._patients.get((tier.study.tenant, tier.patient), set()) if tier.patient else set()
-        return [one for one in found if one is not tier]
+        return self._rows.same_patient(tier)
 
     @property
     def open_consults(self) -> int:
@@ -156,8 +141,7 @@ class Keeper:
 
     def counts(self) -> tuple[dict[str, TierCounts], int]:
         """Return how many studies there are of each class, and how many may not go."""
-        with self._growing:
-            return self._census.classes(), self._census.pinned
+        return self._rows.counts()
 
     def consults_of(self, study: StudyRef) -> list[Consult]:
         """Return the open consults about a study."""
@@ -194,8 +178,7 @@ class Keeper:
         is_use
             True if it reads the study, rather than asks about it.
         """
-        tiers = self._tiers.get(tenant)
-        tier = None if tiers is None else tiers.get(uid)
+        tier = self._rows.find(tenant, uid)
         if tier is None:
             return urgency
         of_study = tier.urgency
@@ -217,7 +200,7 @@ class Keeper:
     def _used(self, tier: StudyTier) -> None:
         begins = self.now - tier.wanted_at > WANTED_S
         tier.wanted_at = tier.used_at = self.now
-        self._note(tier)
+        self._rows.note(tier)
         if begins:
             self.on_open(tier)
 
@@ -232,17 +215,17 @@ class Keeper:
 
     def grew(self, study: StudyRef, size_bytes: int) -> None:
         """Count what was written on behalf of a study; safe in any thread."""
-        with self._growing:
+        with self._rows.changing():
             tier = self.find(study) or self._put(StudyTier(study, self.now))
             tier.held_bytes += size_bytes
-            self._note(tier)
+            self._rows.note(tier)
 
     @contextmanager
     def changing(self, tier: StudyTier) -> Iterator[None]:
         """Change what `grew` counts; safe in any thread."""
-        with self._growing:
+        with self._rows.changing():
             yield
-            self._note(tier)
+            self._rows.note(tier)
 
     # -- the feed --------------------------------------------------------------------------------
 
@@ -255,28 +238,21 @@ class Keeper:
             tier.used_at = self.now
             tier.departed = Departed.NOT
         self._describe(tier, facts)
-        self._note(tier)
+        self._rows.note(tier)
         return tier
 
     async def removed(self, study: StudyRef) -> None:
         """Forget a study that is not followed any more."""
-        tier = self._tiers.get(study.tenant, {}).pop(study.study_instance_uid, None)
         self._facts.discard(study)
-        if tier is not None:
-            with self._growing:
-                self._dirty.discard(tier)
-                self._census.left(tier)
-            self._patients.get((study.tenant, tier.patient), set()).discard(tier)
-            await self._workers.run(self._file.forget, study)
+        await self._rows.forget(study)
 
     def _describe(self, tier: StudyTier, facts: StudyFacts) -> None:
         rule = self.table.decide(Asked(facts, self.local_now))
         tier.routed, tier.route = rule.urgency, rule.written
-        self._patients.get((tier.study.tenant, tier.patient), set()).discard(tier)
-        tier.patient, tier.frame_bytes = facts.patient, facts.frame_bytes
+        self._rows.of_patient(tier, facts.patient)
+        tier.frame_bytes = facts.frame_bytes
         tier.modalities, tier.body_parts = "\\".join(sorted(facts.modalities)), "\\".join(sorted(facts.body_parts))
         tier.acquired_at = "" if facts.acquired_at is None else facts.acquired_at.isoformat()
-        self._index_patient(tier)
         tier.reroute_at = self._next_age(tier)
         tier.decide(self.now)
 
@@ -288,7 +264,7 @@ class Keeper:
                 self._describe(tier, await self.facts(tier.study))
             except NotFound:  # gone again: the feed will say so
                 tier.reroute_at = math.inf
-            self._note(tier)
+            self._rows.note(tier)
 
     def _next_age(self, tier: StudyTier) -> float:
         acquired_at = datetime.fromisoformat(tier.acquired_at) if tier.acquired_at else None
@@ -297,21 +273,11 @@ class Keeper:
         return math.inf if rest is None else self.now + rest.total_seconds() + 1
 
     def _put(self, tier: StudyTier) -> StudyTier:
-        self._tiers.setdefault(tier.study.tenant, {})[tier.study.study_instance_uid] = tier
-        self._index_patient(tier)
+        self._rows.put(tier)
         tier.reroute_at = self._next_age(tier)
         tier.decide(self.now)
-        self._census.changed(tier)
+        self._rows.counted(tier)
         return tier
-
-    def _note(self, tier: StudyTier) -> None:
-        """A row changed: it is to be written, and counted anew."""
-        self._dirty.add(tier)
-        self._census.changed(tier)
-
-    def _index_patient(self, tier: StudyTier) -> None:
-        if tier.patient:
-            self._patients.setdefault((tier.study.tenant, tier.patient), set()).add(tier)
 
     # -- what people say -----------------------------------------------------------------------
 
@@ -372,7 +338,7 @@ class Keeper:
                 urgency = consult.urgency if place == 0 else max(consult.urgency, Urgency.ACTIVE)
                 tier.consults = (tier.consults or {}) | {consult.id: urgency}
                 tier.decide(self.now)
-                self._census.changed(tier)
+                self._rows.counted(tier)
                 raised.append(tier)
         return raised
 
@@ -389,7 +355,7 @@ class Keeper:
                 tier.given, tier.reason, tier.until = urgency, "consult closed", ends_at
             tier.used_at = self.now
             tier.decide(self.now)
-            self._note(tier)
+            self._rows.note(tier)
 
     async def end_consults(self) -> None:
         """Close the consults whose time has passed."""
@@ -397,5 +363,5 @@ class Keeper:
             await self._close(consult)
 
     async def _save_now(self, tier: StudyTier) -> None:
-        self._note(tier)
+        self._rows.note(tier)
         await self.save()

@@ -1,10 +1,9 @@
-"""An edge put together: what it follows, what it fetches, what it says of itself."""
+"""An edge put together: what it follows, what it fetches, what it forwards."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -31,7 +30,7 @@ from nearframe.edge.keptstore import AdmittedContents, KeptStore
 from nearframe.edge.likenesses import Likenesses
 from nearframe.edge.line import Line
 from nearframe.edge.making import FrameMaker
-from nearframe.edge.outbox import Outbox, State
+from nearframe.edge.outbox import Outbox
 from nearframe.edge.packing import Packer
 from nearframe.edge.passthrough import PassStoresOn
 from nearframe.edge.pull import StudyPuller
@@ -39,21 +38,14 @@ from nearframe.edge.readahead import ReadAhead
 from nearframe.edge.reader import EdgeContentReader
 from nearframe.edge.renditions import UpstreamRenditions
 from nearframe.edge.replica import Replica
+from nearframe.edge.standing import Standing
 from nearframe.edge.studyindex import StudyIndexes
 from nearframe.edge.tiering import Tiering
 from nearframe.edge.upstream import Timeouts, Upstream, Upstreams
 from nearframe.edge.urgency import UrgencyGate
 from nearframe.errors import ConfigurationError, NearframeError
 from nearframe.intake.inuse import StudiesInUse
-from nearframe.metrics import (
-    EDGE_READ_BYTES,
-    OUTBOX_INSTANCES,
-    OUTBOX_OLDEST_SECONDS,
-    UPSTREAM_BYTES,
-    UPSTREAM_ITEMS,
-    Metrics,
-)
-from nearframe.query import status
+from nearframe.metrics import Metrics
 from nearframe.query.deltas import HeaderEdits
 from nearframe.query.freshness import Freshness
 from nearframe.query.manifests import Manifests
@@ -100,6 +92,8 @@ class Edge:
 
     Attributes
     ----------
+    standing
+        What it says of itself.
     renew
         Prepares what readers of a study ask for first; called when one changed that somebody reads.
     """
@@ -182,7 +176,7 @@ class Edge:
             pace=forward_pace,
         )
         self.tiering.on_raise = self.forwarder.raised
-        kept.metrics.before_exposition(self._measure_outbox)
+        self.standing = Standing(self.upstreams, self.follower, kept.outbox, kept.sql, kept.metrics, self._urgency_of)
 
     async def open(self) -> None:
         """Read how urgent studies are: from then on what is held can be served."""
@@ -270,40 +264,6 @@ class Edge:
         await self.study_opened(study)
         return self._renditions.are_being_made(study)
 
-    def upstream_status(self) -> status.Upstream:
-        """Return how the line stands."""
-        return {
-            "reachable": self.upstreams.is_reachable,
-            "last_contact_s": self.upstreams.last_contact_s,
-            "cursor": self.follower.cursor,
-            "lag": self.follower.lag,
-            "ranked": [
-                {
-                    "rank": one.rank,
-                    "url": one.shown_url,
-                    "healthy": one.is_reachable,
-                    "in_use": one is self.upstreams.current,
-                    "in_use_s": self.upstreams.in_use_s if one is self.upstreams.current else None,
-                    "last_contact_s": one.last_contact_s,
-                    "last_error": one.last_error,
-                }
-                for one in self.upstreams.ranked
-            ],
-        }
-
-    def moved(self) -> status.Moved:
-        """Return what came over the line since the start."""
-        value = self._kept.metrics.value
-        return {
-            "frames": int(value(UPSTREAM_ITEMS, kind="frame")),
-            "frame_bytes": int(value(UPSTREAM_BYTES, kind="frame")),
-            "header_bytes": int(value(UPSTREAM_BYTES, kind="header")),
-            "manifest_bytes": int(value(UPSTREAM_BYTES, kind="manifest")),
-            "delta_bytes": int(value(UPSTREAM_BYTES, kind="delta")),
-            "feed_bytes": int(value(UPSTREAM_BYTES, kind="feed")),
-            "saved_bytes": int(value(EDGE_READ_BYTES, how="held")),
-        }
-
     def _urgency_of(self, study: StudyRef) -> Urgency:
         tier = self.tiering.keeper.find(study)
         return Urgency.ROUTINE if tier is None else tier.urgency
@@ -311,20 +271,6 @@ class Edge:
     def _others_of(self, study: StudyRef) -> list[StudyRef]:
         tier = self.tiering.keeper.find(study)
         return [] if tier is None else [prior.study for prior in self.tiering.priors(tier)]
-
-    async def _measure_outbox(self) -> None:
-        instances = Counter[tuple[State, Urgency]]()
-        oldest_s: dict[Urgency, float] = defaultdict(float)
-        for line in await self._kept.sql.run(self._kept.outbox.stock):
-            urgency = self._urgency_of(line.study)
-            instances[line.state, urgency] += line.instances
-            if line.state is not State.VERIFIED:
-                oldest_s[urgency] = max(oldest_s[urgency], line.oldest_s)
-        for urgency in Urgency:
-            name = urgency.name.lower()
-            for state in State:
-                self._kept.metrics.set(OUTBOX_INSTANCES, instances[state, urgency], state=state.value, urgency=name)
-            self._kept.metrics.set(OUTBOX_OLDEST_SECONDS, oldest_s[urgency], urgency=name)
 
     async def archived(self, study: StudyRef, recorded: Sequence[OfferedInstance]) -> Sequence[bool]:
         """Ask the upstream which instances are in the archive, on behalf of an edge that offered them here.

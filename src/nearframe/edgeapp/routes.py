@@ -99,7 +99,7 @@ def edge_status(core: Core, edge: Edge, outbox: Outbox) -> Route:
     async def answer(request: Request) -> Response:
         stats = await core.disk.run(core.packs.stats)
         state = await core.sql.run(node_status, "edge", core.settings.home, core.catalogue, stats)
-        state["upstream"], state["moved"] = edge.upstream_status(), edge.moved()
+        state["upstream"], state["moved"] = edge.standing.upstream(), edge.standing.moved()
         state["tiers"] = edge.tiering.status()
         state["outbox"] = await core.sql.run(outbox_status, outbox)
         return JSONResponse(state, headers={"Cache-Control": "no-store"})
