@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "conflicts": "see and settle instances that came with other pixels",
     "report": "see what an archive holds",
     "scrub": "read and prove everything that is stored",
+    "doctor": "say what is wrong with a node, and what to do",
     "backup": "keep what an archive holds now, beside the node that serves it",
     "restore": "bring an archive back from a backup",
     "tls": "make certificates for development",

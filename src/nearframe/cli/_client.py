@@ -36,7 +36,7 @@ def node_of(options: argparse.Namespace) -> Iterator[Node]:
 
     headers = {TENANT_HEADER: options.tenant} if options.tenant else {}
     with httpx.Client(
-        base_url=_base_url(options.url), headers=headers, verify=_trust(options.ca_cert), timeout=TIMEOUT
+        base_url=_base_url(options.url), headers=headers, verify=trust(options.ca_cert), timeout=TIMEOUT
     ) as client:
         yield Node(client)
 
@@ -47,7 +47,8 @@ def _base_url(url: str) -> str:
     return url.rstrip("/")
 
 
-def _trust(ca_cert: Path | None) -> ssl.SSLContext:
+def trust(ca_cert: Path | None) -> ssl.SSLContext:
+    """Return what trusts the system's authorities, or those of a file."""
     try:
         return ssl.create_default_context(cafile=os.fspath(ca_cert) if ca_cert else None)
     except (OSError, ssl.SSLError) as error:

@@ -76,7 +76,7 @@ class Listener:
         hosts: Collection[str] | None = None,
     ) -> None:
         if tls is not None:
-            _check_certificate(tls)
+            check_certificate(tls)
         self._socket = bind(address)
         host, port = self._socket.getsockname()[:2]
         self.address = Address(host, port)
@@ -162,7 +162,7 @@ def require_insecure_loopback(settings: Settings) -> None:
         )
 
 
-def _check_certificate(tls: TLSFiles) -> None:
+def check_certificate(tls: TLSFiles) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         context.load_cert_chain(tls.certificate, tls.key)

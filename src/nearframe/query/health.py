@@ -105,21 +105,23 @@ def catalogue_check(catalogue: Catalogue, sql: Workers) -> Check:
 def disk_check(home: Path, reserve_bytes: int, disk: Workers) -> Check:
     """Check that there is room to take anything in."""
 
-    def free_bytes() -> int:
-        state = os.statvfs(home)
-        return state.f_bavail * state.f_frsize
-
     async def check() -> Finding:
-        free = await disk.run(free_bytes)
-        if free > reserve_bytes:
-            return WELL
-        return Finding(
-            State.DEGRADED,
-            f"{format_size(free)} free, {format_size(reserve_bytes)} reserved: nothing more is taken in; "
-            "free some disk, or lower disk_reserve_bytes",
-        )
+        return await disk.run(look_for_room, home, reserve_bytes)
 
     return check
+
+
+def look_for_room(home: Path, reserve_bytes: int) -> Finding:
+    """Look whether there is room to take anything in."""
+    state = os.statvfs(home)
+    free = state.f_bavail * state.f_frsize
+    if free > reserve_bytes:
+        return WELL
+    return Finding(
+        State.DEGRADED,
+        f"{format_size(free)} free, {format_size(reserve_bytes)} reserved: nothing more is taken in; "
+        "free some disk, or lower disk_reserve_bytes",
+    )
 
 
 def upstream_check(is_reachable: Callable[[], bool], refuses: Callable[[], bool] = lambda: False) -> Check:

@@ -16,7 +16,7 @@ def role_of(home: Path) -> str:
     """Return the role that a home belongs to, empty if it belongs to none yet."""
     try:
         return (home / "role").read_text(encoding="ascii", errors="replace").strip()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return ""
 
 

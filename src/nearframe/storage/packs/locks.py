@@ -37,6 +37,21 @@ def own(home: Path) -> int:
     return fd
 
 
+def is_owned(home: Path) -> bool:
+    """Return whether a process owns the store now."""
+    try:
+        fd = os.open(home / "packs" / "lock", os.O_RDWR | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
 @contextmanager
 def removing_packs(home: Path) -> Iterator[None]:
     """Hold the right to remove packs.

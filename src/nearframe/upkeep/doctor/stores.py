@@ -1,0 +1,143 @@
+"""Keys, catalogue and packs: each by itself, and one against the other."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from nearframe.query.health import WELL, Finding, State
+from nearframe.storage.catalogue import CATALOGUE_FILE, open_catalogue
+from nearframe.storage.catalogue.migrations import LATEST
+from nearframe.storage.catalogue.snapshot import examine
+from nearframe.storage.packs import PackSettings, PackStore
+from nearframe.storage.packs.files import LocalFiles
+from nearframe.storage.packs.indexed import indexed_packs
+from nearframe.storage.packs.keyring import RING_FILE, SlotKeyRing
+from nearframe.storage.packs.keys import read_root_key
+from nearframe.storage.packs.record import Role
+from nearframe.storage.packs.segments import pack_name
+from nearframe.units import counted
+from nearframe.upkeep.crosscheck import cross_check
+from nearframe.upkeep.doctor.patient import Patient, unseen
+
+RESTORE: Final = "nearframe restore brings a backup back"
+NOTHING_KEPT: Final = unseen("nothing is kept here yet")
+
+
+def look_at_keys(patient: Patient) -> Finding:
+    """Look whether the root key is there and opens the ring."""
+    keys = patient.home / "keys"
+    if patient.is_new:
+        return NOTHING_KEPT
+    if not (keys / "root.key").exists() or not (keys / RING_FILE).exists():
+        missing = "root.key" if not (keys / "root.key").exists() else RING_FILE
+        return Finding(
+            State.FAILING,
+            f"{keys / missing} is missing, without which nothing in the packs can be read: put its copy back before a "
+            f"node starts, or {RESTORE}",
+        )
+    SlotKeyRing(LocalFiles(keys), read_root_key(keys / "root.key"))  # says what is wrong
+    return WELL
+
+
+def look_at_catalogue(patient: Patient) -> Finding:
+    """Look whether the catalogue is there, whole, and of a schema that this release knows."""
+    if patient.settings.database_url:
+        open_catalogue(patient.settings.database_url, may_create=False).close()
+        return WELL
+    path = patient.home / CATALOGUE_FILE
+    if not path.exists():
+        return _without_catalogue(patient)
+    with closing(sqlite3.connect(path, timeout=1.0)) as connection:
+        try:
+            schema = examine(connection).schema
+        except sqlite3.DatabaseError as error:
+            return Finding(State.FAILING, f"{path} is no catalogue, or is damaged ({error}): {RESTORE}")
+    if schema > LATEST:
+        return Finding(
+            State.FAILING,
+            f"a newer release wrote the catalogue (schema {schema}, this one knows {LATEST}): install that again",
+        )
+    if schema < LATEST:
+        return Finding(
+            State.DEGRADED, f"the catalogue has schema {schema}; this release makes it {LATEST} when it starts"
+        )
+    return WELL
+
+
+def _without_catalogue(patient: Patient) -> Finding:
+    if not any(use.contents for use in indexed_packs(patient.home).values()):
+        return NOTHING_KEPT
+    if patient.role == "edge":
+        return Finding(State.DEGRADED, "the catalogue is missing: the edge gets it from upstream again when it starts")
+    return Finding(
+        State.FAILING,
+        "the catalogue is missing beside packs that hold contents. It cannot be made from them: a header says how long "
+        f"its frames are, not which ones they are. {RESTORE}, and the objects that came later can be sent again",
+    )
+
+
+def look_at_packs(patient: Patient) -> Finding:
+    """Look whether every pack that the index speaks of is there, and as long as it says."""
+    packs = patient.home / "packs"
+    if patient.is_new:
+        return NOTHING_KEPT
+    missing = short = contents = 0
+    for number, use in indexed_packs(patient.home).items():
+        if use.role == Role.RETIRED or not use.contents:
+            continue
+        path = packs / pack_name(number)
+        size = path.stat().st_size if path.exists() else 0
+        missing += not size
+        short += 0 < size < use.covered_bytes
+        contents += use.contents if size < use.covered_bytes else 0
+    if missing or short:
+        return Finding(
+            State.FAILING,
+            f"{counted(missing, 'pack')} missing, {counted(short, 'pack')} cut short, with up to "
+            f"{counted(contents, 'content')}: look at the disk; nearframe scrub says what is lost, and --repair-from "
+            "brings it back from a backup",
+        )
+    return WELL
+
+
+def look_at_contents(patient: Patient) -> Finding:
+    """Look up everything that the catalogue speaks of; only where nobody else works in the home."""
+    if patient.role != "origin":
+        return unseen("an edge need not hold everything")
+    if not patient.is_deep or patient.is_running:
+        return unseen("--deep does, with the node stopped")
+    if not patient.settings.database_url and not (patient.home / CATALOGUE_FILE).exists():
+        return unseen("there is no catalogue")
+    with (
+        PackStore(patient.home, PackSettings(reserve_bytes=0)) as packs,
+        closing(open_catalogue(patient.settings.database_url or patient.home / CATALOGUE_FILE)) as catalogue,
+    ):
+        found = cross_check(catalogue, packs)
+    if not found.incomplete:
+        return WELL
+    return Finding(
+        State.FAILING,
+        f"{found.incomplete} of {counted(found.versions, 'version')} lack {counted(found.contents, 'content')}: "
+        "nearframe scrub --repair-from brings them back from a backup, or store those objects again",
+    )
+
+
+def look_at_scrub(patient: Patient) -> Finding:
+    """Look whether everything was read and proved lately."""
+    days = patient.settings.scrub_days
+    if patient.is_new:
+        return NOTHING_KEPT
+    if not days:
+        return unseen("scrub_days is 0")
+    try:
+        last = datetime.fromisoformat(json.loads((patient.home / "scrub.json").read_text(encoding="utf-8"))["last"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return unseen("it is remembered from the node's next start on")
+    age = patient.now - last.astimezone(UTC)
+    if age > timedelta(days=2 * days):
+        return Finding(State.DEGRADED, f"nothing was scrubbed for {age.days} days: run nearframe scrub")
+    return WELL

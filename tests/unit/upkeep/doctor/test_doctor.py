@@ -1,0 +1,248 @@
+"""Each illness, made in a home that is otherwise well."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nearframe.config import Settings
+from nearframe.errors import UpstreamUnavailable
+from nearframe.listener.devtls import ensure
+from nearframe.query.health import Finding, State
+from nearframe.settingkinds import Address
+from nearframe.storage.catalogue import migrations
+from nearframe.storage.packs.locks import is_owned
+from nearframe.storage.role import UNFINISHED, role_of, set_role
+from nearframe.upkeep.doctor import stores
+from nearframe.upkeep.doctor.examine import CHECKS, examine, worst
+from nearframe.upkeep.doctor.patient import Answer, Patient
+from tests.packs import lose_index
+from tests.syncing import Shelves, ct_series
+
+NOW = datetime.now(UTC)
+
+
+def silent(url: str, *, is_own: bool) -> Answer:
+    raise UpstreamUnavailable(f"{url} does not answer")
+
+
+def patient_of(home: Path, **settings: Any) -> Patient:
+    chosen = Settings(home=home, http=Address("127.0.0.1", 0), disk_reserve_bytes=0, **settings)
+    return Patient(chosen, role_of(home), is_owned(home), datetime.now(UTC), silent)
+
+
+def findings(patient: Patient) -> dict[str, Finding]:
+    """Return what is not well, by check."""
+    found = list(examine(patient))
+    assert [one.name for one in found] == [name for name, _, _ in CHECKS]
+    return {one.name: one.finding for one in found if one.finding.state is not State.OK}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model") / "home"
+    shelves = Shelves.open(folder)
+    shelves.put(ct_series(3))
+    shelves.close()
+    set_role(folder, "origin")
+    folder.chmod(0o700)
+    (folder / "scrub.json").write_text(json.dumps({"last": NOW.isoformat()}))
+    return folder
+
+
+@pytest.fixture
+def home(model: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(model, tmp_path / "home"))
+
+
+def test_nothing_is_wrong(home: Path) -> None:
+    assert findings(replace(patient_of(home), is_deep=True)) == {}
+
+
+def test_before_the_first_start(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    assert findings(patient_of(tmp_path / "home")) == {}
+    found = findings(patient_of(tmp_path / "none"))
+    assert list(found) == ["home"]
+    assert "does not exist yet" in found["home"].reason
+
+
+def test_a_home_that_is_a_file_or_unfinished(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert "is not a folder" in findings(patient_of(tmp_path / "file"))["home"].reason
+    set_role(home, UNFINISHED)
+    assert "run nearframe restore again" in findings(patient_of(home))["home"].reason
+    set_role(home, "origin")
+    (home / "forward.damaged-1.sqlite").touch()
+    assert "set aside" in findings(patient_of(home))["home"].reason
+
+
+def test_others_may_read_the_key_or_the_catalogue(home: Path) -> None:
+    (home / "keys" / "root.key").chmod(0o644)
+    assert "chmod 600" in findings(patient_of(home))["permissions"].reason
+    (home / "keys" / "root.key").chmod(0o600)
+    (home / "catalogue.sqlite").chmod(0o644)
+    home.chmod(0o755)
+    assert "chmod 700" in findings(patient_of(home))["permissions"].reason
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_files_of_another_user(home: Path) -> None:
+    os.chown(home / "keys" / "ring", 1234, -1)
+    assert "chown -R 0" in findings(patient_of(home))["permissions"].reason
+
+
+def test_no_room(home: Path) -> None:
+    patient = patient_of(home)
+    full = replace(patient, settings=replace(patient.settings, disk_reserve_bytes=1 << 60))
+    assert "nothing more is taken in" in findings(full)["disk"].reason
+
+
+def test_a_clock_that_went_back(home: Path) -> None:
+    patient = replace(patient_of(home), now=NOW - timedelta(hours=2))
+    found = findings(patient)["clock"]
+    assert found.state is State.FAILING
+    assert "120 minutes from now" in found.reason or "119 minutes from now" in found.reason
+
+
+def test_few_open_files(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 4096))
+    assert "256 files (4096 at most)" in findings(patient_of(home))["limits"].reason
+
+
+@pytest.mark.parametrize("name", ["root.key", "ring"])
+def test_a_lost_key(home: Path, name: str) -> None:
+    (home / "keys" / name).unlink()
+    found = findings(patient_of(home))["keys"]
+    assert found.state is State.FAILING
+    assert "put its copy back" in found.reason
+
+
+def test_another_root_key(home: Path) -> None:
+    (home / "keys" / "root.key").write_text("00" * 32)
+    assert "another root key" in findings(patient_of(home))["keys"].reason
+
+
+def test_a_lost_catalogue(home: Path) -> None:
+    (home / "catalogue.sqlite").unlink()
+    found = findings(replace(patient_of(home), is_deep=True))
+    assert found["catalogue"].state is State.FAILING
+    assert "cannot be made from them" in found["catalogue"].reason
+    set_role(home, "edge")
+    assert "from upstream again" in findings(patient_of(home))["catalogue"].reason
+
+
+def test_a_damaged_catalogue(home: Path) -> None:
+    data = (home / "catalogue.sqlite").read_bytes()
+    (home / "catalogue.sqlite").write_bytes(data[:8192] + os.urandom(len(data) - 8192))
+    assert findings(patient_of(home))["catalogue"].state is State.FAILING
+    (home / "catalogue.sqlite").write_bytes(b"no database" * 1000)
+    assert "is no catalogue" in findings(patient_of(home))["catalogue"].reason
+
+
+def test_a_catalogue_of_another_release(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stores, "LATEST", migrations.LATEST + 1)
+    assert "when it starts" in findings(patient_of(home))["catalogue"].reason
+    monkeypatch.setattr(stores, "LATEST", migrations.LATEST - 1)
+    assert "a newer release" in findings(patient_of(home))["catalogue"].reason
+
+
+def test_a_pack_that_is_gone_or_cut(home: Path) -> None:
+    pack = home / "packs" / "00000001.seg"
+    os.truncate(pack, pack.stat().st_size - 100)
+    found = findings(patient_of(home))["packs"]
+    assert found.state is State.FAILING
+    assert "0 packs missing, 1 pack cut short" in found.reason
+    pack.unlink()
+    assert "1 pack missing" in findings(patient_of(home))["packs"].reason
+
+
+def test_an_index_that_does_not_read(home: Path) -> None:
+    lose_index(home)
+    assert findings(patient_of(home)) == {}  # it is rebuilt at the next start
+    (home / "packs" / "index" / "data.mdb").write_bytes(b"no index" * 1000)
+    assert "it is rebuilt" in findings(patient_of(home))["packs"].reason
+
+
+def test_contents_that_are_gone(home: Path) -> None:
+    (home / "packs" / "00000001.seg").unlink()
+    lose_index(home)
+    found = findings(replace(patient_of(home), is_deep=True))
+    assert "3 of 3 versions lack" in found["contents"].reason
+
+
+def test_a_scrub_long_ago(home: Path) -> None:
+    patient = replace(patient_of(home), now=NOW + timedelta(days=90))
+    assert "nothing was scrubbed for 9" in findings(patient)["scrub"].reason
+
+
+def test_certificates(home: Path, tmp_path: Path) -> None:
+    files = ensure(tmp_path / "tls", NOW).files
+    settings: dict[str, Any] = {"tls_cert": files.certificate, "tls_key": files.key}
+    patient = patient_of(home, **settings)
+    assert findings(patient) == {}
+    found = findings(replace(patient, now=NOW + timedelta(days=4000)))
+    assert "the certificate ended" in found["tls"].reason
+    files.key.write_text("none")
+    assert "do not fit together" in findings(patient)["tls"].reason
+
+
+@pytest.fixture
+def taken() -> Iterator[Address]:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        yield Address(*other.getsockname())
+
+
+def test_a_port_that_another_program_has(home: Path, taken: Address) -> None:
+    patient = patient_of(home)
+    with_dicom = replace(patient, settings=replace(patient.settings, dicom=taken))
+    assert f"another program listens at {taken}" in findings(with_dicom)["ports"].reason
+    elsewhere = replace(patient, settings=replace(patient.settings, http=Address("192.0.2.1", 8042)))
+    assert "set http to an address of this machine" in findings(elsewhere)["ports"].reason
+
+
+def test_an_upstream_that_does_not_answer_or_has_another_time(home: Path) -> None:
+    set_role(home, "edge")
+    assert "no upstream is set" in findings(patient_of(home))["upstream"].reason
+    patient = patient_of(home, upstream=("http://a", "http://b"))
+    assert findings(patient)["upstream"].reason.count("does not answer") == 2
+    late = replace(patient, ask=lambda url, is_own: Answer({}, NOW - timedelta(hours=1)))
+    assert "differ by 3" in findings(late)["upstream"].reason
+
+
+def test_a_node_that_says_what_is_wrong_or_nothing(home: Path) -> None:
+    running = replace(patient_of(home), is_running=True)
+    assert "the node hangs" in findings(running)["node"].reason
+    ill = {"status": "degraded", "checks": {"disk": {"state": "degraded", "reason": "full"}, "x": {"state": "ok"}}}
+    told = replace(running, ask=lambda url, is_own: Answer(ill, None))
+    assert findings(told)["node"] == Finding(State.DEGRADED, "disk: full")
+    other = replace(running, ask=lambda url, is_own: Answer(None, None))
+    assert "no nearframe node" in findings(other)["node"].reason
+    well = replace(running, ask=lambda url, is_own: Answer({"status": "ok", "checks": {"disk": {"state": "ok"}}}, None))
+    assert "node" not in findings(well)
+
+
+def test_a_store_is_owned_while_somebody_works_in_it(home: Path, tmp_path: Path) -> None:
+    assert not is_owned(tmp_path / "none")
+    shelves = Shelves.open(home)
+    assert is_owned(home)
+    shelves.close()
+    assert not is_owned(home)
+
+
+def test_the_worst_counts(home: Path) -> None:
+    assert worst(list(examine(patient_of(home)))) is State.OK
+    (home / "keys" / "ring").unlink()
+    assert worst(list(examine(patient_of(home)))) is State.FAILING
