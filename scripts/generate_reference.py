@@ -14,6 +14,7 @@ sys.path.insert(0, str(ROOT / "src"))
 from nearframe import errors  # noqa: E402
 from nearframe.cli import build_parser  # noqa: E402
 from nearframe.config import SETTINGS  # noqa: E402
+from nearframe.corrections import http as corrections_http  # noqa: E402
 from nearframe.dicom import notes  # noqa: E402
 from nearframe.dicom.limits import bounds  # noqa: E402
 from nearframe.dicomweb.endpoint import prose_of  # noqa: E402
@@ -92,6 +93,8 @@ def http_api_page() -> Iterator[str]:
     yield from ("", "## Every node", "", *_route_table(_NODE_ROUTES))
     yield from ("", "## Looking after an archive", "", "At an origin; of these an edge answers `/api/status` only.", "")
     yield from _route_table((one.method, f"/api{one.path}", one.prose) for one in endpoints())
+    yield from ("", "## Corrections", "", "At an origin. [Corrections](../guide/corrections.md) says what they do.", "")
+    yield from _route_table((one.method, one.path, one.prose) for one in corrections_http.DESCRIBED)
     yield from ("", "## The worklist", "", "At an origin and at an edge, for the scanners that associate with it.", "")
     yield from _route_table((one.method, one.path, one.prose) for one in worklist_http.DESCRIBED)
     yield from ("", "## Urgency at an edge", "", "[Urgency](../guide/urgency.md) says what it means.", "")

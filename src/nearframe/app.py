@@ -18,6 +18,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from nearframe.clock import SystemClock
 from nearframe.config import Settings
 from nearframe.core import Core, directory_of, frames_of, open_core
+from nearframe.corrections.http import DESCRIBED as CORRECTIONS_DESCRIBED
+from nearframe.corrections.http import correction_routes
+from nearframe.corrections.service import CorrectionService
 from nearframe.dicomnode import open_dicom, open_forwarding, open_workflow
 from nearframe.dicomweb.address import Addresses, is_dicomweb
 from nearframe.dicomweb.app import dicomweb_app
@@ -48,6 +51,7 @@ from nearframe.query.feedwatch import FeedWatch
 from nearframe.query.headeredits import Part10Edits
 from nearframe.query.health import Check, catalogue_check, disk_check, examine
 from nearframe.query.remove import CatalogueRemoval
+from nearframe.storage.catalogue.corrections import Corrections
 from nearframe.storage.packs import PackStore
 from nearframe.storage.scratch import remove_leftovers
 from nearframe.sync.app import DESCRIBED as SYNC_DESCRIBED
@@ -225,7 +229,7 @@ async def open_origin(
         directory = directory_of(core)
         listing = await stack.enter_async_context(open_listing(core, "origin", directory))
         nodes = directory.web_origins
-        beside = (*described(), *WORKLIST_DESCRIBED, *SYNC_DESCRIBED, *DIRECTORY_DESCRIBED)
+        beside = (*described(), *WORKLIST_DESCRIBED, *CORRECTIONS_DESCRIBED, *SYNC_DESCRIBED, *DIRECTORY_DESCRIBED)
         served = services_of(core, frames, store, remove, workflow.commitment)
         dicomweb = dicomweb_app(served, settings, core.gate, nodes, beside)
         forwarding = await stack.enter_async_context(open_forwarding(core, served))
@@ -234,6 +238,7 @@ async def open_origin(
         admin = Admin(settings.home, core.packs, core.catalogue, background)
         routes = [
             *api_routes(ApiServices(admin, core.freshness, core.sql, core.cpu), core.gate, Addresses(settings)),
+            *correction_routes(_corrections(core, takes, committed), core.sync, core.gate, Addresses(settings)),
             *worklist_routes(workflow.steps, core.sql, core.gate, Addresses(settings)),
             *sync_routes(replace(sync_services(core, contents, feed, takes), making=partial(_making, core)), core.gate),
             *directory_routes(listing, core.gate),
@@ -263,6 +268,19 @@ async def taking_in(
         yield TakesIn(ingest, spool, core.freshness, settings.max_header_bytes)
     finally:
         await core.disk.run(ingest.close)
+
+
+def _corrections(core: Core, takes: TakesIn, on_made: Callable[[], None]) -> CorrectionService:
+    return CorrectionService(
+        core.packs,
+        core.catalogue,
+        Corrections(core.catalogue),
+        core.freshness,
+        core.metrics,
+        limits=core.limits,
+        in_use=takes.ingest.in_use,
+        on_made=on_made,
+    )
 
 
 def _background(core: Core, activity: Activity) -> Background:

@@ -97,6 +97,8 @@ INGEST_COMMITS = _counter("ingest_commits", "groups", "Groups of instances made 
 BACKGROUND_INSTANCES = _counter(
     "background_instances", "instances", "Instances worked on in the background: done or failed.", "consumer", "result"
 )
+CORRECTIONS = _counter("corrections", "corrections", "Corrections made, by what they do.", "action")
+CORRECTED_INSTANCES = _counter("corrected_instances", "instances", "Instances that corrections changed.")
 SERIES_ENDS = _counter("series_ends", "series", "Series that were told to have ended, by what ended them.", "reason")
 INGEST_SECONDS = _latency("ingest", "From the last byte of an instance to its being durable.")
 

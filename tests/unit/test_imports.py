@@ -21,6 +21,7 @@ FLOORS = (
     ("query",),
     ("dicomweb",),
     ("intake",),
+    ("corrections",),
     ("sync", "upkeep", "dimse"),
     ("origin", "edge", "importer", "client", "demo"),
     ("web",),

@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "dicom": "talk to a DICOM peer: echo, send, find, get, move, worklist, commit",
     "sync": "bring a study into a folder, as files",
     "conflicts": "see and settle instances that came with other pixels",
+    "correct": "correct attributes, merge patients, move, split and delete; and undo",
     "report": "see what an archive holds",
     "scrub": "read and prove everything that is stored",
     "doctor": "say what is wrong with a node, and what to do",

@@ -30,6 +30,8 @@ from nearframe.errors import LimitExceeded, MalformedDICOM, MissingIdentifier
 
 #: Finds what a BulkDataURI names: one source, or one for each frame of encapsulated pixel data.
 BulkLookup: TypeAlias = Callable[[str], Sequence[Source]]
+#: Writes text in a character set.
+TextEncoder: TypeAlias = Callable[[str], bytes]
 
 _MAX_DECIMAL_CHARACTERS: Final = 16  # VR DS
 _NOT_FINITE: Final = {"NaN": float("nan"), "inf": float("inf"), "-inf": float("-inf")}
@@ -102,6 +104,24 @@ def build_data_set(metadata: DICOMJSON, *, implicit_vr: bool) -> bytes:
     return b"".join(part for part in writer.parts() if isinstance(part, bytes))
 
 
+def build_element(tag: int, attribute: DICOMJSON, encode: TextEncoder, *, implicit_vr: bool) -> bytes:
+    """Return one element without bulk data, in Little Endian.
+
+    Parameters
+    ----------
+    encode
+        Writes text in the character set of the data set that the element is for.
+
+    Raises
+    ------
+    MalformedDICOM
+        If a value cannot be written.
+    """
+    writer = _Writer(nothing, is_encapsulated=False, limits=Limits(), implicit_vr=implicit_vr, encode=encode)
+    writer.attribute(tag, attribute, depth=0)
+    return b"".join(part for part in writer.parts() if isinstance(part, bytes))
+
+
 def nothing(uri: str) -> Sequence[Source]:
     """Find no bulk value: for metadata that needs none."""
     return ()
@@ -123,9 +143,18 @@ def _identifier(metadata: DICOMJSON, key: str, keyword: str) -> str:
 class _Writer:
     """Collects the parts of a file: literals, joined, and sources."""
 
-    def __init__(self, bulk: BulkLookup, *, is_encapsulated: bool, limits: Limits, implicit_vr: bool = False) -> None:
+    def __init__(
+        self,
+        bulk: BulkLookup,
+        *,
+        is_encapsulated: bool,
+        limits: Limits,
+        implicit_vr: bool = False,
+        encode: TextEncoder = str.encode,
+    ) -> None:
         self._bulk = bulk
         self._implicit_vr = implicit_vr
+        self._encode = encode
         self._is_encapsulated = is_encapsulated
         self._max_nesting = limits.max_nesting
         self._parts: list[bytes | Source] = []
@@ -168,9 +197,10 @@ class _Writer:
             rows[SPECIFIC_CHARACTER_SET] = {"vr": "CS", "Value": ["ISO_IR 192"]}
         for tag, attribute in sorted(rows.items(), key=lambda row: row[0]):
             if tag >> 16 != 0x0002 and tag & 0xFFFF:
-                self._attribute(tag, attribute, depth)
+                self.attribute(tag, attribute, depth)
 
-    def _attribute(self, tag: int, attribute: Any, depth: int) -> None:
+    def attribute(self, tag: int, attribute: Any, depth: int) -> None:
+        """Add an element."""
         vr = attribute.get("vr") if isinstance(attribute, dict) else None
         if not isinstance(vr, str) or vr not in KNOWN:
             raise MalformedDICOM(f"element {tag:08X} has no VR that exists")
@@ -181,7 +211,7 @@ class _Writer:
         elif vr == "SQ":
             self._sequence(tag, attribute.get("Value") or [], depth)
         else:
-            self._element(tag, vr, _encoded(tag, vr, attribute.get("Value") or []))
+            self._element(tag, vr, _encoded(tag, vr, attribute.get("Value") or [], self._encode))
 
     def _sequence(self, tag: int, items: Any, depth: int) -> None:
         if not isinstance(items, list) or not all(item is None or isinstance(item, dict) for item in items):
@@ -246,7 +276,7 @@ def _inline(tag: int, text: Any) -> bytes:
         raise MalformedDICOM(f"the InlineBinary of element {tag:08X} is no base64") from error
 
 
-def _encoded(tag: int, vr: str, values: Any) -> bytes:
+def _encoded(tag: int, vr: str, values: Any, encode: TextEncoder) -> bytes:
     """Return the values of an element as PS3.5 writes them."""
     try:
         if not isinstance(values, list):
@@ -255,7 +285,7 @@ def _encoded(tag: int, vr: str, values: Any) -> bytes:
             return b"".join(_packed(vr, value) for value in values)
         if vr == "AT":
             return b"".join(struct.pack("<HH", *divmod(int(value, 16), 0x10000)) for value in values)
-        return "\\".join(_text(vr, value) for value in values).encode()
+        return encode("\\".join(_text(vr, value) for value in values))
     except (TypeError, ValueError, OverflowError, struct.error) as error:
         raise MalformedDICOM(f"a value of element {tag:08X} does not fit its VR {vr}") from error
 

@@ -8,6 +8,7 @@ that looks odd can be corrected, one that is lost cannot.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from functools import lru_cache
 from typing import Final
 
@@ -67,6 +68,10 @@ _ESCAPE = re.compile(rb"(\x1b(?:\$[()][A-D]|\$B|[-()][A-Za-z]))")
 
 #: PS3.5 section 6.1.2.5.3: the initial character set is active again after these.
 _DELIMITER = re.compile(rb"[\\^=\t\n\f\r]")
+_DELIMITER_IN_TEXT = re.compile(r"([\\^=\t\n\f\r])")
+
+#: What stands before a run in another than the first set; the codecs of Japanese write it themselves.
+_ESCAPE_TO: Final = {codec: escape for escape, codec in _ESCAPES.items() if not codec.startswith(("iso2022", "shift"))}
 
 
 class CharacterSet:
@@ -75,24 +80,50 @@ class CharacterSet:
     `misfits` counts values that did not fit; whoever decodes reports it.
     """
 
-    __slots__ = ("_codec", "misfits")
+    __slots__ = ("_codec", "_extensions", "misfits")
 
     def __init__(self, terms: tuple[str, ...]) -> None:
         codecs = [_CODEC.get(_short_name(term)) for term in terms or ("",)]
         self.misfits = sum(codec is None for codec in codecs)
         self._codec = codecs[0] or DEFAULT
+        self._extensions = tuple(codec for codec in codecs[1:] if codec is not None)
 
     def decode(self, value: bytes) -> str:
         """Return the text of a value."""
         if value.isascii() and b"\x1b" not in value:
             return value.decode("ascii")
         try:
-            if b"\x1b" in value:
-                return self._decode_escaped(value)
-            return value.decode(self._codec)
+            return self._read(value)
         except UnicodeDecodeError:
             self.misfits += 1
             return _decode_unfit(value)
+
+    def encode(self, text: str) -> bytes:
+        """Return the bytes of a text, with escape sequences where another than the first set is needed.
+
+        Raises
+        ------
+        UnicodeError
+            If none of the sets has a character of it.
+        """
+        if text.isascii():
+            return text.encode("ascii")
+        encoded = b"".join(map(self._encode_run, _DELIMITER_IN_TEXT.split(text)))
+        if self._read(encoded) != text:
+            raise UnicodeError("the character set has other characters")
+        return encoded
+
+    def _read(self, value: bytes) -> str:
+        return self._decode_escaped(value) if b"\x1b" in value else value.decode(self._codec)
+
+    def _encode_run(self, run: str) -> bytes:
+        for codec, escape in ((self._codec, b""), *((codec, _ESCAPE_TO.get(codec, b"")) for codec in self._extensions)):
+            with suppress(UnicodeEncodeError):
+                encoded = run.encode(codec)
+                # Of JIS X 0201 Python knows no codec without the two-byte characters of its neighbour.
+                if codec != "shift_jis" or len(encoded) == len(run):
+                    return escape + encoded
+        raise UnicodeError("the character set has not this character")
 
     def _decode_escaped(self, value: bytes) -> str:
         """Decode ISO 2022 text: each escape sequence chooses the set of what follows it."""

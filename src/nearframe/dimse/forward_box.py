@@ -41,8 +41,8 @@ _FILE_NAME: Final = "forward.sqlite"
 _EVENTS: Final = 500  # absorbed in one transaction
 _PROOF_BYTES: Final = 8
 _MAX_REASON_CHARS: Final = 500
-#: Not what is kept beside the current version (a conflict is settled first), nor what came from an upstream.
-_NOT_FORWARDED: Final = frozenset({"conflicting", "replicated"})
+#: Not what is kept beside the current version (a conflict is settled first) or out of view, nor what an upstream sent.
+_NOT_FORWARDED: Final = frozenset({"conflicting", "withdrawn", "replicated"})
 
 _metadata = sa.MetaData()
 _ITEM = sa.Table(

@@ -44,8 +44,13 @@ from nearframe.storage.ports import Catalogue, ContentStore, Outcome, Recorded, 
 #: data that were changed or left out or do not fit their SOP Class, and lets a service add its own;
 #: PS3.7 Annex C makes Bxxx a warning.
 PIXELS_DIFFER = 0xB0C0
+#: Likewise, of one that somebody took out of view.
+WITHDRAWN = 0xB0C1
 #: Error Comment is an LO: 64 characters, or other software cuts it.
-_PIXELS_DIFFER = "not current: other pixels are held; see nearframe conflicts"
+_WARNINGS = {
+    Outcome.CONFLICTING: (PIXELS_DIFFER, "not current: other pixels are held; see nearframe conflicts"),
+    Outcome.WITHDRAWN: (WITHDRAWN, "kept, not shown: it was taken out of view; see nearframe correct"),
+}
 
 _log = log.logger(__name__)
 
@@ -213,14 +218,8 @@ class Ingest:
     def _stored(self, attempt: _Attempt, recorded: Recorded) -> StoredInstance:
         assert attempt.identity is not None  # noqa: S101 - it was recorded under it
         self._metrics.add(INGEST_INSTANCES, outcome=recorded.outcome.name.lower())
-        differs = recorded.outcome is Outcome.CONFLICTING
-        return StoredInstance(
-            attempt.identity,
-            recorded.outcome,
-            recorded.version,
-            PIXELS_DIFFER if differs else None,
-            _PIXELS_DIFFER if differs else "",
-        )
+        warning, comment = _WARNINGS.get(recorded.outcome, (None, ""))
+        return StoredInstance(attempt.identity, recorded.outcome, recorded.version, warning, comment)
 
     def _not_taken(self, error: NearframeError, attempt: _Attempt) -> NotTaken:
         self._metrics.add(INGEST_FAILURES, reason=type(error).__name__)

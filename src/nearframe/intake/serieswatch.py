@@ -177,7 +177,7 @@ class SeriesWatch:
             key = SeriesKey(event.tenant, event.identity.study_instance_uid, event.identity.series_instance_uid)
             if event.kind == "received":
                 self._ends.repeated(key, now_s)
-            elif event.kind == "durable":
+            elif event.kind == "durable" and event.detail.get("outcome") != "corrected":
                 place = Place.from_json(event.detail.get("place") or {})
                 self._ends.arrived(key, event.identity.sop_instance_uid, place, event.id, now_s)
 

@@ -30,7 +30,10 @@ class PerceptualHashes:
         self._contents = contents
 
     def make(self, record: InstanceRecord, read_frame: FrameReader) -> list[PerceptualRow] | None:
-        if not len(record.frames):
+        # A corrected version looks as the one before it, whose hashes it was given.
+        if not len(record.frames) or self._catalogue.is_hashed(
+            record.study.tenant, record.identity.sop_instance_uid, record.version
+        ):
             return None
         metadata = self._metadata(record)
         decodable = record.pixel is not None and transfer_syntax(record.transfer_syntax_uid).is_decodable

@@ -56,7 +56,17 @@ KOREAN = r"\ISO 2022 IR 149"
 def test_the_sets_of_the_standard(terms: str, raw: bytes, text: str) -> None:
     charset = character_set(terms.encode())
     assert charset.decode(raw) == text
+    assert charset.decode(charset.encode(text)) == text
     assert charset.misfits == 0
+
+
+@pytest.mark.parametrize(
+    ("terms", "text"),
+    [("", "é"), ("ISO_IR 100", "山"), ("ISO_IR 13", "山"), (KOREAN, "قباني"), ("ISO_IR 192", "\ud800")],
+)
+def test_a_text_that_a_set_lacks_is_not_written(terms: str, text: str) -> None:
+    with pytest.raises(UnicodeError):
+        character_set(terms.encode()).encode(text)
 
 
 def test_the_initial_set_is_active_again_behind_a_delimiter() -> None:

@@ -92,7 +92,7 @@ class SQLCatalogue:
 
     def record(self, batch: Sequence[NewVersion], durable: Callable[[], object] = nothing) -> list[Recorded]:
         drafts = [recording.Draft(new) for new in batch]
-        with self._changing() as changes:
+        with self.changing() as changes:
             recording.load_for(changes, batch)
             recorded = [recording.record(changes, draft) for draft in drafts]
             changes.write()
@@ -103,7 +103,7 @@ class SQLCatalogue:
         self, batch: Sequence[NewVersion], durable: Callable[[], object] = nothing
     ) -> list[Recorded | Undecided]:
         drafts = [recording.Draft(new) for new in batch]
-        with self._changing() as changes:
+        with self.changing() as changes:
             recording.load_for(changes, batch)
             recorded = [recording.record_decided(changes, draft) for draft in drafts]
             changes.write()
@@ -121,7 +121,7 @@ class SQLCatalogue:
         settled: Mapping[str, Settled] | None = None,
     ) -> int:
         drafts = [(recording.Draft(new), number, is_current) for new, number, is_current in batch]
-        with self._changing() as changes:
+        with self.changing() as changes:
             recording.load_for(changes, [new for new, _, _ in batch])
             replication = Replication(changes)
             for tenant, numbers in (settled or {}).items():
@@ -152,7 +152,7 @@ class SQLCatalogue:
     def delete(
         self, study: StudyRef, series_instance_uid: str | None, sop_instance_uid: str | None
     ) -> list[InstanceRecord]:
-        with self._changing() as changes:
+        with self.changing() as changes:
             removed = removal.delete(changes, changes.connection, study, series_instance_uid, sop_instance_uid)
             changes.write()
             self._close_removed(changes)
@@ -163,7 +163,7 @@ class SQLCatalogue:
             removal.purge(connection, study)
 
     def resolve_conflict(self, conflict_id: int, keep: str, principal: str) -> ConflictRecord:
-        with self._changing() as changes:
+        with self.changing() as changes:
             conflicts.resolve(changes, changes.connection, conflict_id, keep)
             changes.write()
             this = schema.conflict.c.id == conflict_id
@@ -301,7 +301,7 @@ class SQLCatalogue:
             return feed.root_at(connection, study, seq)
 
     def announce(self, kind: str, tenant: str, identity: Identity | None, detail: DICOMJSON) -> int:
-        with self._changing() as changes:
+        with self.changing() as changes:
             event_id = changes.event(kind, tenant, identity, 0, detail)
             changes.write()
         return event_id
@@ -360,6 +360,10 @@ class SQLCatalogue:
         with self.database.write() as connection:
             derived.forget_hashes(connection, study)
 
+    def is_hashed(self, tenant: str, sop_instance_uid: str, version: int) -> bool:
+        with self.database.read() as connection:
+            return derived.is_hashed(connection, tenant, sop_instance_uid, version)
+
     def count_tenant_hashes(self, tenant: str) -> int:
         with self.database.read() as connection:
             return derived.count_tenant_hashes(connection, tenant)
@@ -371,7 +375,7 @@ class SQLCatalogue:
     # --------------------------------------------------------------------------------------
 
     @contextmanager
-    def _changing(self) -> Iterator[Changes]:
+    def changing(self) -> Iterator[Changes]:
         """Open the write transaction with its changes; whoever makes some writes them."""
         with self.database.write() as connection:
             changes = Changes(connection, self._warm)

@@ -61,6 +61,7 @@ class Changes(Loaded):
         self._events: list[dict[str, Any]] = []
         self._conflicts: list[dict[str, Any]] = []
         self._terms: list[dict[str, Any]] = []
+        self._added: dict[sa.Table, list[dict[str, Any]]] = {}
 
     # -- moves -----------------------------------------------------------------------------
 
@@ -68,7 +69,7 @@ class Changes(Loaded):
         """Return an instance, loaded or new."""
         key = tenant, sop_instance_uid
         if key not in self.instances:
-            state = InstanceState(self._new_id(), tenant, sop_instance_uid, is_new=True, row=dict(NOTHING_CURRENT))
+            state = InstanceState(self.new_id(), tenant, sop_instance_uid, is_new=True, row=dict(NOTHING_CURRENT))
             self.instances[key] = state
         return self.instances[key]
 
@@ -77,12 +78,12 @@ class Changes(Loaded):
         key = tenant, identity.study_instance_uid
         study = self.studies.get(key)
         if study is None:
-            study = StudyState(self._new_id(), tenant, identity.study_instance_uid, 0, None, {}, is_new=True)
+            study = StudyState(self.new_id(), tenant, identity.study_instance_uid, 0, None, {}, is_new=True)
             self.studies[key] = study
         series = study.series.get(identity.series_instance_uid)
         if series is None:
             uid = identity.series_instance_uid
-            series = SeriesState(self._new_id(), study, uid, 0, None, {}, Counter(), is_new=True)
+            series = SeriesState(self.new_id(), study, uid, 0, None, {}, Counter(), is_new=True)
             study.series[uid] = series
         return series
 
@@ -90,7 +91,7 @@ class Changes(Loaded):
         self, instance: InstanceState, series: SeriesState, columns: dict[str, Any], number: int | None = None
     ) -> VersionState:
         """Add a version, not current; with the next number if none is given."""
-        version = VersionState(self._new_id(), number or instance.last_number + 1, series, {}, is_new=True)
+        version = VersionState(self.new_id(), number or instance.last_number + 1, series, {}, is_new=True)
         version.row = columns | {
             "id": version.id,
             "instance_id": instance.id,
@@ -177,7 +178,7 @@ class Changes(Loaded):
         """Flag a version whose pixels differ from the current one's."""
         self._conflicts.append(
             {
-                "id": self._new_id(),
+                "id": self.new_id(),
                 "tenant": instance.tenant,
                 "version_id": version.id,
                 "current_number": current.number,
@@ -187,7 +188,7 @@ class Changes(Loaded):
 
     def event(self, kind: str, tenant: str, identity: Identity | None, version: int, detail: DICOMJSON) -> int:
         """Write an event to the outbox; return its id."""
-        event_id = self._new_id()
+        event_id = self.new_id()
         self._events.append(
             {
                 "id": event_id,
@@ -203,7 +204,12 @@ class Changes(Loaded):
         )
         return event_id
 
-    def _new_id(self) -> int:
+    def add(self, table: sa.Table, row: dict[str, Any]) -> None:
+        """Write a row of a table that no move is about, together with the rest."""
+        self._added.setdefault(table, []).append(row)
+
+    def new_id(self) -> int:
+        """Draw an id: it names one row of the whole catalogue."""
         self._next_id += 1
         return self._next_id - 1
 
@@ -233,6 +239,8 @@ class Changes(Loaded):
         self._insert(schema.term, self._terms)
         self._insert(schema.conflict, self._conflicts)
         self._insert(schema.outbox, self._events)
+        for table, rows in self._added.items():
+            self._insert(table, rows)
         self._save_head(studies, counts)
 
     def committed(self) -> None:

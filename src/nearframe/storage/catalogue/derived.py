@@ -163,6 +163,18 @@ def forget_hashes(connection: sa.Connection, study: StudyRef) -> None:
     connection.execute(sa.delete(schema.perceptual).where(_perceptual.version_id.in_(versions)))
 
 
+def is_hashed(connection: sa.Connection, tenant: str, sop_instance_uid: str, version: int) -> bool:
+    """Return whether frames of a version have been looked at."""
+    statement = (
+        sa.select(_perceptual.version_id)
+        .join_from(schema.instance, schema.version, _version.instance_id == _instance.id)
+        .join(schema.perceptual, _perceptual.version_id == _version.id)
+        .where(_instance.tenant == tenant, _instance.sop_instance_uid == sop_instance_uid, _version.number == version)
+        .limit(1)
+    )
+    return connection.execute(statement).first() is not None
+
+
 def count_tenant_hashes(connection: sa.Connection, tenant: str) -> int:
     """Return how many frames of a tenant have been looked at."""
     statement = sa.select(sa.func.count()).select_from(_EVERY_VERSION).where(_study.tenant == tenant)

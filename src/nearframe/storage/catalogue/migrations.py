@@ -19,13 +19,16 @@ from nearframe.storage.catalogue import schema
 from nearframe.storage.catalogue.database import Database
 from nearframe.storage.catalogue.values import microseconds
 
-LATEST: Final = 3
+LATEST: Final = 4
 
 #: ``{version: step}``: a step takes a database at the version before to `version`.
 STEPS: Final[Mapping[int, Callable[[sa.Connection], None]]] = {
     2: lambda connection: schema.given_urgency.create(connection),
     3: lambda connection: schema.metadata.create_all(
         connection, [schema.commitment, schema.performed_step, schema.scheduled_step], checkfirst=False
+    ),
+    4: lambda connection: schema.metadata.create_all(
+        connection, [schema.correction, schema.corrected, schema.withdrawn], checkfirst=False
     ),
 }
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import sqlalchemy as sa
+
 from nearframe.dicom.model import DICOMJSON
 from nearframe.dicom.place import Place
+from nearframe.storage.catalogue import schema
 from nearframe.storage.catalogue.changes import Changes
 from nearframe.storage.catalogue.columns import version_columns
+from nearframe.storage.catalogue.loading import chunks
 from nearframe.storage.catalogue.outcome import Pixels, compare_pixels
 from nearframe.storage.catalogue.states import InstanceState, VersionState
 from nearframe.storage.ports import NewVersion, Outcome, Recorded
@@ -31,6 +35,16 @@ def load_for(changes: Changes, batch: Sequence[NewVersion]) -> None:
             dict.fromkeys(identity.sop_instance_uid for identity in mine),
             dict.fromkeys(identity.study_instance_uid for identity in mine),
         )
+    mark_withdrawn(changes)
+
+
+def mark_withdrawn(changes: Changes) -> None:
+    """Tell the instances that a correction took out of view: only what shows nothing can be one."""
+    asked = {one.id: one for one in changes.instances.values() if one.current is None and not one.is_new}
+    for ids in chunks(asked):
+        statement = sa.select(schema.withdrawn.c.instance_id).where(schema.withdrawn.c.instance_id.in_(ids))
+        for instance_id in changes.connection.execute(statement).scalars():
+            asked[instance_id].is_withdrawn = True
 
 
 def decide(instance: InstanceState | None, new: NewVersion) -> tuple[Outcome, VersionState | None, Pixels | None]:
@@ -38,6 +52,8 @@ def decide(instance: InstanceState | None, new: NewVersion) -> tuple[Outcome, Ve
     if instance is None:
         return Outcome.CREATED, None, None
     same = instance.holding(new.file)
+    if instance.is_withdrawn:
+        return Outcome.WITHDRAWN, same, None
     if same is not None:
         return Outcome.REPEATED, same, None
     current = instance.current
@@ -68,13 +84,15 @@ def _record(
 ) -> Recorded:
     new = draft.new
     identity = new.identity
-    if outcome is Outcome.REPEATED and existing is not None:
+    if outcome in (Outcome.REPEATED, Outcome.WITHDRAWN) and existing is not None:
         detail = _detail(outcome, new)
         changes.event("received", new.tenant, identity, existing.number, detail)
         return Recorded(outcome, existing.number, 0)
     version = changes.file(instance, changes.place(new.tenant, identity), draft.columns)
     if outcome is Outcome.CONFLICTING and existing is not None:
         changes.conflict(instance, version, existing)
+        seq = 0
+    elif outcome is Outcome.WITHDRAWN:
         seq = 0
     else:
         seq = changes.make_current(instance, version, new.attributes)

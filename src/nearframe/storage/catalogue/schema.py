@@ -9,7 +9,8 @@
     version   everything ever stored of an instance; written once
     term      inverted index of names, fragments, modalities -> study
 
-Beside them stand what scanners are told and tell: scheduled and performed steps, commitments.
+Beside them stand what scanners are told and tell: scheduled and performed steps, commitments; and the corrections
+that people make, with the versions each led from and to.
 
 Studies, series and instances that were removed stay as rows that are not listed: the feed
 still has to report them, and an older state of a study can still be rebuilt.
@@ -331,4 +332,44 @@ scheduled_step = Table(
     Column("attributes", LargeBinary, nullable=False),
     PrimaryKeyConstraint("tenant", "step_id"),
     Index("scheduled_step_by_start", "tenant", "start_date", "start_time"),
+)
+
+# Since schema 4. Corrections: who changed what, when and why.
+correction = Table(
+    "correction",
+    metadata,
+    Column("id", _ID, primary_key=True, autoincrement=False),
+    Column("tenant", _TEXT, nullable=False),
+    Column("action", String(32), nullable=False),
+    Column("principal", _TEXT, nullable=False),
+    Column("reason", _TEXT, nullable=False),
+    Column("made_at", BigInteger, nullable=False),
+    Column("instances", Integer, nullable=False),
+    # Other corrections
+    Column("undoes", BigInteger),
+    Column("undone_by", BigInteger),
+    # What was asked, JSON
+    Column("detail", LargeBinary, nullable=False),
+    Index("correction_by_tenant", "tenant", "id"),
+)
+
+# Since schema 4. The versions in view before and after a correction; None where none was.
+corrected = Table(
+    "corrected",
+    metadata,
+    Column("correction_id", BigInteger, nullable=False),
+    Column("instance_id", BigInteger, nullable=False),
+    Column("before_id", BigInteger),
+    Column("after_id", BigInteger),
+    PrimaryKeyConstraint("correction_id", "instance_id"),
+    Index("corrected_by_instance", "instance_id"),
+    sqlite_with_rowid=False,
+)
+
+# Since schema 4. Instances out of view by a correction: sending them again does not bring them back.
+withdrawn = Table(
+    "withdrawn",
+    metadata,
+    Column("instance_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("correction_id", BigInteger, nullable=False),
 )

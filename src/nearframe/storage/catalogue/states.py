@@ -161,6 +161,8 @@ class InstanceState:
     #: Columns of its row that show the current version.
     row: dict[str, Any] = field(default_factory=dict)
     is_changed: bool = False
+    #: Whether a correction took it out of view.
+    is_withdrawn: bool = False
 
     def holding(self, file: Digest) -> VersionState | None:
         """Return the version with these bytes, if one is in view."""

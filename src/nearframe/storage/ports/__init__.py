@@ -7,6 +7,13 @@ changes, in transactions.
 
 from nearframe.storage.ports.catalogue import Catalogue, nothing
 from nearframe.storage.ports.contents import Buffer, ContentKind, ContentStore, StudyRef
+from nearframe.storage.ports.corrections import (
+    CorrectedInstance,
+    CorrectionRecord,
+    NewCorrection,
+    PatientStudy,
+    Revision,
+)
 from nearframe.storage.ports.records import (
     UPSTREAM,
     BulkEntry,
@@ -34,16 +41,21 @@ __all__ = [
     "ConflictRecord",
     "ContentKind",
     "ContentStore",
+    "CorrectedInstance",
+    "CorrectionRecord",
     "FeedCursor",
     "FeedEntry",
     "GivenUrgency",
     "InstanceRecord",
+    "NewCorrection",
     "NewVersion",
     "OutboxEvent",
     "Outcome",
+    "PatientStudy",
     "PerceptualRow",
     "Recorded",
     "Rendition",
+    "Revision",
     "Settled",
     "StudyRef",
     "TakenIn",

@@ -291,6 +291,10 @@ class Catalogue(Protocol):
         """Forget the hashes of every version of a study."""
         ...
 
+    def is_hashed(self, tenant: str, sop_instance_uid: str, version: int) -> bool:
+        """Return whether frames of a version have been looked at."""
+        ...
+
     def count_tenant_hashes(self, tenant: str) -> int:
         """Return how many rows `tenant_hashes` would return."""
         ...

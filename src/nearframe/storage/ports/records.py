@@ -25,6 +25,8 @@ class Outcome(IntEnum):
     REVISED = 3
     #: Same UID, other pixels: stored and flagged, not current.
     CONFLICTING = 4
+    #: Taken out of view by a correction or a rejection note: kept, and not shown.
+    WITHDRAWN = 5
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,8 @@ def test_a_database_of_the_release_before_gets_the_tables_it_lacks(catalogue: SQ
     with catalogue.database.write() as connection:
         for table in (schema.commitment, schema.performed_step, schema.scheduled_step):
             table.drop(connection)
+        for table in (schema.correction, schema.corrected, schema.withdrawn):
+            table.drop(connection)
     set_version(catalogue, 2)
     brought = open_again()
     with brought.database.read() as connection:

@@ -1,0 +1,1 @@
+"""Corrections: attributes, merges, moves, deletions, each a new version that moves no pixel."""

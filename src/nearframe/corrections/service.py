@@ -1,0 +1,127 @@
+"""Making corrections: planned, prepared, and recorded in one transaction each.
+
+::
+
+    1. plan       which versions are current, and what becomes of each        (planning)
+    2. prepare    headers edited and appended; pieces of another study adopted (revising)
+    3. record     contents durable, then one transaction: versions, views, feed, and the record of who and why
+
+A crash before 3 leaves headers of no version, as a crash while taking in does. If something
+changed between 1 and 3, nothing is recorded and it all begins again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from typing import Final
+
+from nearframe.clock import Clock, SystemClock
+from nearframe.context import Context
+from nearframe.corrections.asked import Asked
+from nearframe.corrections.planning import Planner, Step
+from nearframe.corrections.revising import revised
+from nearframe.dicom.attributeedit import AttributeEdit
+from nearframe.dicom.limits import Limits
+from nearframe.errors import Busy
+from nearframe.intake.inuse import StudiesInUse
+from nearframe.metrics import CORRECTED_INSTANCES, CORRECTIONS, Metrics
+from nearframe.query.freshness import Freshness
+from nearframe.storage.catalogue.corrections import Corrections
+from nearframe.storage.ports import Catalogue, ContentStore, CorrectionRecord, NewCorrection, Revision
+
+_ATTEMPTS: Final = 3  # something of the study may arrive while it is prepared
+
+
+class CorrectionService:
+    """Corrects what an archive holds. Sync: callers bring threads; any may call.
+
+    Parameters
+    ----------
+    in_use
+        Told of each study while it is corrected.
+    on_made
+        Called once a correction is recorded. Must not block.
+    """
+
+    def __init__(
+        self,
+        contents: ContentStore,
+        catalogue: Catalogue,
+        corrections: Corrections,
+        freshness: Freshness,
+        metrics: Metrics,
+        *,
+        limits: Limits | None = None,
+        clock: Clock | None = None,
+        in_use: StudiesInUse | None = None,
+        on_made: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.record = corrections
+        self._contents = contents
+        self._planner = Planner(catalogue, corrections)
+        self._freshness = freshness
+        self._metrics = metrics
+        self._limits = limits or Limits()
+        self._clock = clock or SystemClock()
+        self._in_use = in_use or StudiesInUse()
+        self._on_made = on_made
+
+    def plan(self, ctx: Context, asked: Asked) -> list[Step]:
+        """Return what a correction would be about, and change nothing; raises as `Planner.steps`."""
+        return self._planner.steps(ctx, asked.what)
+
+    def make(self, ctx: Context, asked: Asked) -> CorrectionRecord:
+        """Make a correction: all of it, durably, or nothing.
+
+        Raises
+        ------
+        Conflict
+            If everything says so already, or an instance cannot be corrected exactly.
+        Busy
+            If what is corrected keeps changing.
+        RequestError
+            As `Planner.steps`.
+        """
+        for _ in range(_ATTEMPTS):
+            made = self._attempt(ctx, asked)
+            if made is not None:
+                self._made(made)
+                return made
+        raise Busy("what is to be corrected changed each time; try again once it has arrived")
+
+    def undo(self, ctx: Context, correction_id: int, reason: str) -> CorrectionRecord:
+        """Bring back what was in view before a correction, byte for byte; raises as `Corrections.undo`."""
+        made = self.record.undo(correction_id, self._new(ctx, "undo", reason, {"correction": correction_id}))
+        self._made(made)
+        return made
+
+    def _attempt(self, ctx: Context, asked: Asked) -> CorrectionRecord | None:
+        steps = self._planner.steps(ctx, asked.what)
+        new = self._new(ctx, asked.action, asked.reason, asked.detail)
+        with ExitStack() as using:
+            for study in {step.record.study for step in steps}:
+                self._in_use.begin(study)
+                using.callback(self._in_use.end, study)
+            since = self._contents.mark()
+            return self.record.make(new, self._revisions(steps, new), lambda: self._contents.sync(since))
+
+    def _revisions(self, steps: Sequence[Step], new: NewCorrection) -> Iterator[Revision]:
+        for step in steps:
+            becomes = step.becomes
+            if isinstance(becomes, AttributeEdit):
+                version = revised(self._contents, step.record, becomes, new.made_at, self._limits)
+                if version is not None:
+                    yield Revision(step.record.identity.sop_instance_uid, step.record.version, version)
+            else:
+                yield Revision(step.record.identity.sop_instance_uid, step.record.version, becomes)
+
+    def _new(self, ctx: Context, action: str, reason: str, detail: dict[str, object]) -> NewCorrection:
+        return NewCorrection(ctx.tenant, action, ctx.principal, reason, self._clock.now(), detail)
+
+    def _made(self, made: CorrectionRecord) -> None:
+        self._metrics.add(CORRECTIONS, action=made.action)
+        self._metrics.add(CORRECTED_INSTANCES, made.instances)
+        for study in self.record.studies_touched(made.tenant, made.id):
+            self._freshness.changed(study)
+        self._on_made()

@@ -1,0 +1,120 @@
+"""What corrections move between an archive and its edge: headers, and never a frame."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from tests.integration.edge.nodes import Node, edge_node, origin_node, until_followed, until_shows
+from tests.syncing import STUDY_UID, ct_series, instance_uid
+
+OTHER = "1.2.826.0.1.3680043.2.1125.2"
+
+
+async def correct(origin: Node, action: str, **more: Any) -> dict[str, Any]:
+    answer = await origin.client.post("/api/corrections", json={"action": action, "reason": "mixed up", **more})
+    assert answer.status_code == 200, answer.text
+    made: dict[str, Any] = answer.json()
+    return made
+
+
+async def undo(origin: Node, made: dict[str, Any]) -> None:
+    answer = await origin.client.post(f"/api/corrections/{made['id']}/undo", json={"reason": "it was right"})
+    assert answer.status_code == 200, answer.text
+
+
+async def instances(node: Node, study: str) -> set[str]:
+    return {str(row["00080018"]["Value"][0]) for row in await node.metadata(study)}  # type: ignore[index]
+
+
+async def test_no_correction_moves_a_frame_and_every_undoing_is_exact(tmp_path: Path) -> None:
+    files = ct_series(12) + ct_series(8, series=2, seed=2)
+    uids = [instance_uid(file) for file in files]
+    select = {"study": STUDY_UID}
+    async with origin_node(tmp_path / "origin") as origin, edge_node(tmp_path / "edge", origin.url) as edge:
+
+        async def check_files() -> None:
+            for number, file in enumerate(files):
+                series = f"{STUDY_UID}.{1 if number < 12 else 2}"
+                assert await edge.file(STUDY_UID, series, uids[number]) == file
+
+        await origin.store(files)
+        await until_shows(edge, STUDY_UID, 20, "Doe^Jane")
+        await check_files()
+        moved = origin.sent()
+
+        made = await correct(origin, "attributes", select=select, set={"PatientName": "Doe^Janet"})
+        await until_shows(edge, STUDY_UID, 20, "Doe^Janet")
+        await undo(origin, made)
+        await until_shows(edge, STUDY_UID, 20, "Doe^Jane")
+        await check_files()
+
+        into = {"id": "PID-9", "issuer": "HOSPITAL", "attributes": {"PatientName": "Roe^Richard"}}
+        made = await correct(origin, "merge", **{"from": {"id": "PID-1"}, "into": into})
+        await until_shows(edge, STUDY_UID, 20, "Roe^Richard")
+        await undo(origin, made)
+        await until_shows(edge, STUDY_UID, 20, "Doe^Jane")
+
+        made = await correct(origin, "move", select=select | {"series": f"{STUDY_UID}.2"}, to={"study": OTHER})
+        await until_shows(edge, OTHER, 8, "Doe^Jane")
+        await until_followed(edge, origin)
+        assert await instances(edge, STUDY_UID) == set(uids[:12])
+        assert (await edge.file(OTHER, f"{STUDY_UID}.2", uids[12])).endswith(files[12][-512:])  # its pixels
+        await undo(origin, made)
+        await until_followed(edge, origin)
+        await check_files()
+
+        made = await correct(origin, "delete", select=select | {"instances": uids[:3]})
+        await until_followed(edge, origin)
+        assert await instances(edge, STUDY_UID) == set(uids[3:])
+        await undo(origin, made)
+        await until_followed(edge, origin)
+        await check_files()
+
+        assert set(origin.sent() - moved) <= {"delta", "manifest", "header"}
+        assert (origin.sent() - moved)["frame"] == 0
+        assert origin.sent_bytes()["frame"] == 20 * 512
+
+
+async def test_a_rename_of_a_series_is_one_small_delta(tmp_path: Path) -> None:
+    async with (
+        origin_node(tmp_path / "origin") as origin,
+        edge_node(tmp_path / "edge", origin.url, prefetch=False) as edge,
+    ):
+        await origin.store(ct_series(100))
+        await until_shows(edge, STUDY_UID, 100, "Doe^Jane")
+        moved, before = origin.sent(), origin.sent_bytes()
+        await correct(origin, "attributes", select={"study": STUDY_UID}, set={"PatientName": "Doe^Janet"})
+        await until_shows(edge, STUDY_UID, 100, "Doe^Janet")
+        assert origin.sent() - moved == Counter(delta=1)
+        assert (origin.sent_bytes() - before).total() < 500
+
+
+async def test_what_is_asked_wrongly_is_said_to_be_wrong(tmp_path: Path) -> None:
+    async with origin_node(tmp_path / "origin") as origin:
+        await origin.store(ct_series(2))
+        ask = {"action": "attributes", "reason": "mixed up", "select": {"study": STUDY_UID}, "set": {"PatientSex": "M"}}
+        plan = await origin.client.post("/api/corrections?dry-run=true", json=ask)
+        assert plan.json() == {"action": "attributes", "instances": 2, "studies": [STUDY_UID]}
+        assert (await origin.client.get("/api/corrections")).json() == {"corrections": []}
+        for wrong, status in (
+            ({"set": {"Rows": 3}}, 400),
+            ({"reason": ""}, 400),
+            ({"select": {"study": "1.2"}}, 404),
+            ({"set": {"PatientSex": "F"}}, 409),
+        ):
+            assert (await origin.client.post("/api/corrections", json=ask | wrong)).status_code == status
+        made = (await origin.client.post("/api/corrections", json=ask)).json()
+        assert (made["by"], made["reason"], made["instances"]) == ("local_admin", "mixed up", 2)
+        listed = (await origin.client.get("/api/corrections", params={"study": STUDY_UID, "limit": 5})).json()
+        assert listed["corrections"] == [made]
+        shown = (await origin.client.get(f"/api/corrections/{made['id']}")).json()
+        assert {(one["before"], one["after"]) for one in shown["changed"]} == {(1, 2)}
+        uid = shown["changed"][0]["instance"]
+        versions = (await origin.client.get(f"/api/instances/{uid}/versions")).json()["versions"]
+        assert [one["current"] for one in versions] == [False, True]
+        path = f"/api/corrections/{made['id']}"
+        assert (await origin.client.post(f"{path}/undo", json={})).status_code == 400
+        assert (await origin.client.get("/api/corrections/x")).status_code == 400
+        assert (await origin.client.get("/api/corrections/9999")).status_code == 404
