@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from typing import Final
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -50,9 +51,9 @@ class PassStoresOn:
     async def _forward(self, request: Request) -> Response:
         headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
         headers["accept-encoding"] = "identity"  # links in the answer are rewritten
-        path, upstream = request.scope["path"], self._upstreams.current
+        target, upstream = quote(request.scope["path"]), self._upstreams.current
         try:
-            async with upstream.forward("POST", path, headers, request.stream()) as (status, answered, chunks):
+            async with upstream.forward("POST", target, headers, request.stream()) as (status, answered, chunks):
                 body = await _whole(chunks)
         except (UpstreamUnavailable, UpstreamTimeout) as error:
             raise UpstreamUnavailable(_AWAY) from error

@@ -19,8 +19,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from string import punctuation
 from typing import Final
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -168,7 +169,8 @@ class PacsFront:
         name_route(request.scope, route)
         target = request.scope["raw_path"].decode("ascii").removeprefix(ROOT)
         if request.url.query:
-            target += f"?{request.url.query}"
+            # As it came, as far as it can: Orthanc 1.10 finds a name with ^, and none with %5E.
+            target += f"?{quote(request.url.query, safe=punctuation)}"
         headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
         urgency = self._gate(request.scope).urgency
         if body is not None:

@@ -17,7 +17,7 @@ from nearframe.edge.line import Transfer
 from nearframe.edge.turns import Direction, User
 from nearframe.edge.upstream.exchange import TENANT_HEADER, Exchanges, Opened, raise_for_status
 from nearframe.edge.upstream.feed import FeedAnswer, read_page
-from nearframe.errors import LimitExceeded, MalformedRequest, UpstreamError, UpstreamUnavailable
+from nearframe.errors import LimitExceeded, MalformedRequest, NotFound, UpstreamError, UpstreamUnavailable
 from nearframe.ids import Digest, parse_digest
 from nearframe.metrics import UPSTREAM_ITEMS
 from nearframe.storage.ports import ContentKind, StudyRef
@@ -68,8 +68,14 @@ class Upstream(Exchanges):
         params = {"wait": str(wait_s)} | ({} if after is None else {"after": after})
         patience_s = wait_s + self.timeouts.first_byte_s
         target = f"/api/feed?{urlencode(params)}"
-        async with self.asked("GET", target, tenant, first_byte_s=patience_s) as answer:
-            body = await self.read(answer, "feed", 1, MAX_DOCUMENT_BYTES)
+        try:
+            async with self.asked("GET", target, tenant, first_byte_s=patience_s) as answer:
+                body = await self.read(answer, "feed", 1, MAX_DOCUMENT_BYTES)
+        except NotFound as error:
+            raise UpstreamError(
+                "the upstream has no change feed: name a node by its URL without /dicomweb; "
+                "before another archive set upstream_kind to dicomweb"
+            ) from error
         return read_page(body)
 
     async def announce(self, tenant: str, node: Listed | None) -> list[Listed]:
@@ -300,19 +306,22 @@ class Upstream(Exchanges):
     async def forward(
         self,
         method: str,
-        path: str,
+        target: str,
         headers: dict[str, str],
         body: AsyncIterator[bytes],
         transfer: Transfer | None = None,
     ) -> AsyncIterator[tuple[int, Mapping[str, str], AsyncIterator[bytes]]]:
         """Pass a request on and open whatever the upstream answers: status, headers, body.
 
-        It is the caller's to wait for the turn of `transfer`.
+        Parameters
+        ----------
+        target
+            Path and query, quoted as they go over the line.
+        transfer
+            It is the caller's to wait for its turn.
         """
         async with (
-            self.exchange(
-                method, quote(path), headers=headers, body=body, first_byte_s=None, transfer=transfer
-            ) as answer,
+            self.exchange(method, target, headers=headers, body=body, first_byte_s=None, transfer=transfer) as answer,
             aclosing(self.chunks(answer, "answer")) as chunks,
         ):
             yield answer.status, answer.response.headers, chunks

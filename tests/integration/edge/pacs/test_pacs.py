@@ -95,6 +95,17 @@ async def test_searches_are_the_archives(pacs: Pacs, edge: Node) -> None:
     assert ours == theirs
 
 
+async def test_a_search_is_passed_on_with_its_parameters(pacs: Pacs, edge: Node) -> None:
+    pacs.store(CT, packaged("MR_small.dcm"))
+    for query, found in (
+        ("PatientID=1CT1", 1),
+        ("PatientName=*MR*&limit=50&includefield=00081030%2C00080061&fuzzymatching=true", 1),
+        ("StudyDate=20300101-", 0),
+    ):
+        answer = await edge.client.get(f"/dicomweb/studies?{query}", headers=JSON)
+        assert (answer.status_code, len(answer.json())) == (200, found)
+
+
 async def test_a_study_is_kept_byte_for_byte_once_opened(pacs: Pacs, edge: Node) -> None:
     pacs.store(CT, CT_2)
     shown = await open_study(edge)
