@@ -38,8 +38,10 @@ def run_install(options: argparse.Namespace) -> int:
         folder = viewer.install(archive, options.folder)
     if options.json:
         print_json({"folder": str(folder), "version": viewer.OHIF_VERSION, "sha256": viewer.OHIF_SHA256})
-    else:
+    elif folder == viewer.installed():
         print(f"OHIF {viewer.OHIF_VERSION} is in {folder}; nodes started from now on serve it below {viewer.MOUNT}")
+    else:
+        print(f"OHIF {viewer.OHIF_VERSION} is in {folder}; nodes look for it in {viewer.default_folder()}")
     return 0
 
 

@@ -90,7 +90,10 @@ def default_folder() -> Path:
 def installed(folder: Path | None = None) -> Path | None:
     """Return the folder that holds the viewer, or None."""
     place = folder or default_folder()
-    return place if (place / "index.html").is_file() else None
+    try:
+        return place if (place / "index.html").is_file() else None
+    except PermissionError:  # the folder of another user, whose HOME this process was started with
+        return None
 
 
 def install(archive: Path, folder: Path | None = None, *, progress: Callable[[str], None] = lambda _: None) -> Path:

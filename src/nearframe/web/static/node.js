@@ -115,7 +115,7 @@ async function status() {
   }
   const conflicts = await conflictList();
   if (conflicts) cards.push(card("Conflicts to resolve", [], conflicts));
-  if (!archive) {
+  if (state.tiers) { // not before another archive, which has none of these
     cards.push(card("At the origin only", [], line("Conflicts and their resolution, similar pictures and priors, and the report of what is held twice.")));
   }
   const kept = await browserCard();

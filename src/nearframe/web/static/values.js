@@ -23,7 +23,7 @@ export function size(bytes) {
   const units = ["B", "kB", "MB", "GB", "TB"];
   let power = 0;
   while (bytes >= 1000 && power < units.length - 1) { bytes /= 1000; power += 1; }
-  return `${power ? bytes.toFixed(1) : bytes} ${units[power]}`;
+  return `${power ? bytes.toFixed(1) : bytes}\u00a0${units[power]}`; // a figure is not parted from its unit
 }
 
 export async function problem(response) {
