@@ -472,7 +472,8 @@ def _read(setting: Setting, raw: object, place: str) -> object:
     try:
         return setting.kind.read(raw)
     except (ValueError, TypeError) as error:
-        shown = "" if setting.secret else f" {raw!r}"
+        one = raw[0] if isinstance(raw, list) and len(raw) == 1 else raw  # an option that may be repeated, and was not
+        shown = "" if setting.secret else f" {one!r}"
         raise ConfigurationError(f"{place}: {setting.name} cannot be{shown}: {error}") from error
 
 

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -143,6 +144,8 @@ def _make_home(home: Path) -> None:
         raise ConfigurationError(
             f"--home {home}: {error.strerror}; name a folder that exists or can be made"
         ) from error
+    if not os.access(home, os.R_OK | os.W_OK | os.X_OK):
+        raise ConfigurationError(f"--home {home}: Permission denied; the folder belongs to the user that runs the node")
 
 
 def _upkeep(settings: Settings, packs: PackStore, metrics: Metrics) -> Upkeep:

@@ -96,5 +96,5 @@ def _detail(answer: httpx.Response) -> str:
     """Return what a problem document says (RFC 9457), empty if the answer is none."""
     with contextlib.suppress(ValueError, AttributeError):
         problem = answer.json()
-        return str(problem.get("detail") or problem["title"])
+        return str(problem.get("detail") or problem.get("title") or "")
     return ""

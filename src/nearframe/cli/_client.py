@@ -41,10 +41,24 @@ def node_of(options: argparse.Namespace) -> Iterator[Node]:
         yield Node(client)
 
 
+@contextlib.contextmanager
+def edge_of(options: argparse.Namespace) -> Iterator[Node]:
+    """Open the node that the options name, which has to be an edge that follows one of ours."""
+    with node_of(options) as node:
+        status = node.json("/api/status")
+        if status.get("role") != "edge":
+            raise ConfigurationError(f"{options.url} is no edge; --url names the node to ask")
+        if "tiers" not in status:
+            raise ConfigurationError(
+                f"{options.url} stands before another archive: such an edge has no classes and outbox"
+            )
+        yield node
+
+
 def _base_url(url: str) -> str:
     if not url.startswith(("http://", "https://")):
         raise ConfigurationError(f"--url {url}: expected http:// or https://")
-    return url.rstrip("/")
+    return url.rstrip("/").removesuffix("/dicomweb")  # a node says both when it starts
 
 
 def trust(ca_cert: Path | None) -> ssl.SSLContext:

@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,7 @@ from nearframe.dimse.channel import Timeouts
 from nearframe.dimse.scu import Peer
 from nearframe.dimse.scu_files import Outgoing, Sent, batches, outgoing, send
 from nearframe.errors import RequestError, UpstreamError
-from nearframe.importer.sources import Found, Missing, Other, find
+from nearframe.importer.sources import Found, Missing, Other, find, require_some
 from nearframe.units import counted, format_size
 
 EXIT_PROBLEMS: Final = 1
@@ -85,8 +85,9 @@ def run(options: argparse.Namespace) -> int:
     return EXIT_PROBLEMS if report.problems or not report.files else 0
 
 
-def look_into(paths: Iterable[Path]) -> _Report:
-    """Find what there is to send."""
+def look_into(paths: Sequence[Path]) -> _Report:
+    """Find what there is to send; raises ConfigurationError if none of the paths is there."""
+    require_some(paths)
     report = _Report()
     for found in find(paths):
         match found:

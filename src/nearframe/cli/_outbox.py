@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any, Final
 
-from nearframe.cli._client import add_node_options, node_of
+from nearframe.cli._client import add_node_options, edge_of
 from nearframe.cli._output import Subparsers, add_json_option, add_parser, print_json, print_table
-from nearframe.errors import ConfigurationError, NotFound
 from nearframe.units import counted
 
 EXIT_REFUSED: Final = 1
@@ -37,11 +36,8 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 
 def run_outbox(options: argparse.Namespace) -> int:
-    with node_of(options) as node:
-        try:
-            found: dict[str, Any] = node.json("/api/outbox")
-        except NotFound as error:
-            raise ConfigurationError(f"{options.url} is no edge; --url names the node to ask") from error
+    with edge_of(options) as node:
+        found: dict[str, Any] = node.json("/api/outbox")
     if options.json:
         print_json(found)
     else:
@@ -50,7 +46,7 @@ def run_outbox(options: argparse.Namespace) -> int:
 
 
 def run_retry(options: argparse.Namespace) -> int:
-    with node_of(options) as node:
+    with edge_of(options) as node:
         found = node.post("/api/outbox/retry", {"study": options.study} if options.study else {})
     if options.json:
         print_json(found)

@@ -6,10 +6,11 @@ import argparse
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp
 
-from nearframe.cli._client import add_node_options, node_of
+from nearframe.cli._client import add_node_options, edge_of, node_of
 from nearframe.cli._node import add_node_parser
 from nearframe.cli._outbox import add_outbox
 from nearframe.cli._output import Subparsers, add_json_option, add_parser, print_json, print_table
@@ -17,6 +18,7 @@ from nearframe.config import Settings
 from nearframe.context import Urgency
 from nearframe.errors import ConfigurationError
 from nearframe.metrics import Metrics
+from nearframe.settingkinds import Address
 from nearframe.units import counted, format_duration, format_size
 
 if TYPE_CHECKING:
@@ -54,6 +56,12 @@ def _open(settings: Settings, announce: Callable[[str], None]) -> AbstractAsyncC
         raise ConfigurationError(
             "[[forward]]: an edge forwards to its upstream alone; the rules belong to the settings of the origin"
         )
+    for url in settings.upstream:
+        if _is_at(url, settings.http):
+            raise ConfigurationError(
+                f"upstream {url} is where this edge itself is to listen: name the node that it follows, "
+                "or give this one another --http"
+            )
     # Who looks after an edge that runs needs neither, and one edge only one of them.
     if settings.upstream_kind == "dicomweb":
         from nearframe.pacsapp import open_pacs_edge
@@ -62,6 +70,17 @@ def _open(settings: Settings, announce: Callable[[str], None]) -> AbstractAsyncC
     from nearframe.edgeapp import open_edge
 
     return open_edge(settings, announce)
+
+
+def _is_at(url: str, address: Address) -> bool:
+    """Return True if a URL leads to an address on this machine."""
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return (_host(parts.hostname or ""), port) == (_host(address.host), address.port)
+
+
+def _host(name: str) -> str:
+    return "127.0.0.1" if name == "localhost" else name
 
 
 def _add(commands: Subparsers, name: str, what: str, run: Run, *, study: bool = False) -> argparse.ArgumentParser:
@@ -78,12 +97,9 @@ def _add(commands: Subparsers, name: str, what: str, run: Run, *, study: bool = 
 
 
 def run_status(options: argparse.Namespace) -> int:
-    with node_of(options) as node:
+    with edge_of(options) as node:
         status: dict[str, Any] = node.json("/api/status")
-    tiers = status.get("tiers")
-    if tiers is None:
-        raise ConfigurationError(f"{options.url} is no edge; --url names the node to ask")
-    upstream = status["upstream"]
+    tiers, upstream = status["tiers"], status["upstream"]
     if options.json:
         print_json({"upstream": upstream, "store": status["store"], "tiers": tiers})
         return 0
@@ -127,7 +143,7 @@ def run_list(options: argparse.Namespace) -> int:
 
 
 def run_route(options: argparse.Namespace) -> int:
-    with node_of(options) as node:
+    with edge_of(options) as node:
         if options.explain is None:
             found = node.json("/api/routes")["routes"]
         else:
@@ -162,12 +178,19 @@ def _print_explanation(found: dict[str, Any]) -> None:
 
 
 def _class_line(found: dict[str, Any]) -> str:
-    why = {"consult": "by an open consult", "route": f"by the rule: {found['route']['rule']}"}
-    given = found["given"]
-    if found["why"] == "given":
-        until = f", until {given['until']}" if given["until"] else ""
-        why["given"] = f"given{': ' if given['reason'] else ''}{given['reason']}{until}"
-    return f"{found['class']}, {why[found['why']]}"
+    match found["why"]:
+        case "given":
+            return _given_line(found["given"])
+        case "consult":
+            return f"{found['class']}, by an open consult"
+        case _:
+            return f"{found['class']}, by the rule: {found['route']['rule']}"
+
+
+def _given_line(given: dict[str, Any]) -> str:
+    reason = f": {given['reason']}" if given["reason"] else ""
+    until = f", until {given['until']}" if given["until"] else ""
+    return f"{given['class']}, given{reason}{until}"
 
 
 # -- one study -------------------------------------------------------------------------------------
@@ -187,7 +210,7 @@ def run_urgency(options: argparse.Namespace) -> int:
 
 def _pinning(method: str) -> Run:
     def run(options: argparse.Namespace) -> int:
-        with node_of(options) as node:
+        with edge_of(options) as node:
             path = f"{_path(node, options.study)}/pin"
             found = node.put(path) if method == "PUT" else node.delete(path)
         _print_study(options, found)
@@ -199,6 +222,9 @@ def _pinning(method: str) -> Run:
 def _print_study(options: argparse.Namespace, found: dict[str, Any]) -> None:
     if options.json:
         print_json(found)
+        return
+    if "class" not in found:  # of an archive, which decides nothing by itself
+        print(f"class        {_given_line(found['given']) if found['given'] else 'none given: each edge decides'}")
         return
     print(f"class        {_class_line(found)}")
     print(f"pinned       {_yes_or_no(found['pinned'])}, {counted(len(found['consults']), 'open consult')}")
@@ -213,7 +239,7 @@ def run_purge(options: argparse.Namespace) -> int:
         or (options.all and (options.series or options.patient))
     ):
         raise ConfigurationError("name a STUDY, with --series UID or --patient if you like, or --all")
-    with node_of(options) as node:
+    with edge_of(options) as node:
         wanted: dict[str, object] = {"all": True}
         if not options.all:
             wanted = {"patient_of" if options.patient else "study": _uid(node, options.study)}

@@ -145,6 +145,7 @@ class _Bar(client.Progress):
             transient=True,
         )
         self._task = self._progress.add_task("asking", total=None)
+        self._said: set[str] = set()
 
     def __enter__(self) -> _Bar:
         self._progress.start()
@@ -162,7 +163,10 @@ class _Bar(client.Progress):
             self._progress.advance(self._task, _length(arrival.instance, arrival.frame_number))
 
     def failed(self, url: str, problem: str) -> None:
-        self._console.print(problem if url in problem else f"{url}: {problem}", markup=False, soft_wrap=True)
+        said = problem if url in problem else f"{url}: {problem}"
+        if said not in self._said:  # once, not at each try
+            self._said.add(said)
+            self._console.print(said, markup=False, soft_wrap=True)
 
 
 def _length(instance: InstanceEntry, frame_number: int | None) -> int:

@@ -129,7 +129,7 @@ def _study_to_open(far: Reader) -> tuple[str, list[tuple[str, str, int]]]:
         rows, columns, frames = (_count(one, tag, 0 if tag != "00280008" else 1) for tag in _EXTENT)
         samples[_first(one, "0020000D", "")] += rows * columns * frames
     if not samples.total():
-        raise NotFound("study with pictures in the given data")
+        raise NotFound("study with pictures in the data; --data names a folder of DICOM images")
     uid = samples.most_common(1)[0][0]
     chosen: list[tuple[str, str, int]] = []
     for series, instance, frames in far.instances(uid):

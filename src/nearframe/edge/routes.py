@@ -202,7 +202,10 @@ class RouteTable:
 
 
 def _rule(number: int, table: Mapping[str, object]) -> Rule:
-    place = f"route rule {number}"
+    place = f"[[route]], rule {number}"
+    for key in table:
+        if key not in _WORDS:
+            raise ConfigurationError(f"{place}: no condition is called {key}{_did_you_mean(key)}")
     urgency = _urgency(table.get("class"), place)
     name = table.get("name", "")
     if not isinstance(name, str):
@@ -210,10 +213,8 @@ def _rule(number: int, table: Mapping[str, object]) -> Rule:
     switches = {switch: _switch(switch, table.get(switch, True), place) for switch in _SWITCHES}
     conditions: list[Condition] = []
     for key, value in table.items():
-        if key in ("class", "name", *_SWITCHES):
-            continue
         if key not in _READERS:
-            raise ConfigurationError(f"{place}: no condition is called {key}{_did_you_mean(key)}")
+            continue
         try:
             conditions.append(Condition(key, _written(value), _READERS[key](value)))
         except (ValueError, TypeError) as error:
@@ -240,8 +241,8 @@ def _urgency(value: object, place: str) -> Urgency:
 
 
 def _did_you_mean(key: str) -> str:
-    close = difflib.get_close_matches(key, _READERS, n=1)
-    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(_READERS)}"
+    close = difflib.get_close_matches(key, _WORDS, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(_WORDS)}"
 
 
 def _written(value: object) -> str:
@@ -321,3 +322,5 @@ STUDY_CONDITIONS: Final[Mapping[str, Callable[[object], _Test]]] = {
 }
 REQUEST_CONDITIONS: Final[Mapping[str, Callable[[object], _Test]]] = {"peer": _peer, "path": _path}
 _READERS: Final = {**STUDY_CONDITIONS, **REQUEST_CONDITIONS}
+#: All that a rule may say.
+_WORDS: Final = ("class", "name", *_SWITCHES, *_READERS)

@@ -19,7 +19,7 @@ from nearframe.importer.journal import Journal, default_folder
 from nearframe.importer.patience import Patience
 from nearframe.importer.report import NoProgress, Problem, Progress, Report
 from nearframe.importer.sender import Loaded, Sender, Verdict, load
-from nearframe.importer.sources import NOT_THERE, Finding, Found, Missing, Other, find
+from nearframe.importer.sources import NOT_THERE, Finding, Found, Missing, Other, find, require_some
 from nearframe.units import MIB
 
 #: How many batches may wait to be sent. The search runs ahead, so that progress knows the total.
@@ -86,8 +86,7 @@ def run(paths: Sequence[Path], options: Options, progress: Progress | None = Non
     ConfigurationError
         If none of the paths is there, or the URL, the certificates or the folder of the journal cannot be used.
     """
-    if paths and not any(path.exists() for path in paths):
-        raise ConfigurationError(f"{paths[0]} does not exist; name files, folders or archives that do")
+    require_some(paths)
     progress = progress or NoProgress()
     target = (options.service_url, options.tenant)
     began = time.monotonic()

@@ -6,13 +6,13 @@ import hashlib
 import io
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeAlias, cast
 
-from nearframe.errors import MalformedDICOM
+from nearframe.errors import ConfigurationError, MalformedDICOM
 from nearframe.importer.archives import UNPACKING_ERRORS, Gzip, Zip, gzip_size, is_bomb
 from nearframe.importer.dicomdir import read_dicomdir
 from nearframe.importer.report import Problem
@@ -65,6 +65,12 @@ class Missing:
 
 
 Finding: TypeAlias = Found | Other | Missing | Problem
+
+
+def require_some(paths: Sequence[Path]) -> None:
+    """Raise ConfigurationError if none of the paths is there."""
+    if paths and not any(path.exists() for path in paths):
+        raise ConfigurationError(f"{paths[0]} does not exist; name files, folders or archives that do")
 
 
 def find(paths: Iterable[Path]) -> Iterator[Finding]:

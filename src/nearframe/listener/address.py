@@ -34,7 +34,7 @@ def bind(address: Address) -> socket.socket:
         listening = socket.create_server((host, address.port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise ConfigurationError(
-            f"cannot listen on {address}: {os.strerror(error.errno or 0)}; choose another --http"
+            f"cannot listen on {address}: {os.strerror(error.errno or 0)}; choose another address"
         ) from error
     # Connections inherit it. Else the end of an answer waits until all before it is acknowledged: a round trip more.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

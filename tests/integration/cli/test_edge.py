@@ -94,6 +94,25 @@ def test_urgency_pins_and_purge(edge: Running, run: Callable[..., str]) -> None:
     assert "2 h" in run("urgency", uid, "stat", "--until", "soon", code=2)
 
 
+def test_an_origin_asked_as_if_it_were_an_edge(origin: Running, capsys: pytest.CaptureFixture[str]) -> None:
+    uid = study(origin)
+    for command in ("status", "route", f"pin {uid}", f"unpin {uid}", "purge --all", "outbox", "retry"):
+        assert main(["edge", *command.split(), "--url", origin.url]) == 2
+        assert f"{origin.url} is no edge; --url names the node to ask" in capsys.readouterr().err
+
+
+def test_urgency_given_at_an_origin(origin: Running, capsys: pytest.CaptureFixture[str]) -> None:
+    uid = study(origin)
+    for words, said in (
+        (["stat", "--reason", "call"], "stat, given: call"),
+        ([], "stat, given: call"),
+        (["none"], "none given: each edge decides"),
+    ):
+        # A person pastes the URL of DICOMweb as well.
+        assert main(["edge", "urgency", uid, *words, "--url", f"{origin.url}/dicomweb"]) == 0
+        assert capsys.readouterr().out == f"class        {said}\n"
+
+
 def test_what_was_said_outlives_a_kill(
     start: Callable[..., Running], origin: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

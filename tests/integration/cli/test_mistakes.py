@@ -13,6 +13,7 @@ from nearframe.cli import main
 from tests.integration.cli.conftest import Running
 
 CLOSED = "http://127.0.0.1:9"
+CLOSED_PEER = "127.0.0.1:9"
 
 
 @pytest.fixture
@@ -34,7 +35,11 @@ def stranger() -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_error(404)
+            body = b'{"Message": "Unknown resource"}'  # as Orthanc says it
+            self.send_response(404)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
             pass
@@ -73,7 +78,12 @@ ORIGIN = "origin --insecure --http 127.0.0.1:0"
             2,
             "before an archive that speaks DICOMweb alone takes no associations",
         ),
-        ("edge --insecure --upstream nonsense", 2, "expected an http:// or https:// URL"),
+        (
+            "edge --insecure --upstream nonsense",
+            2,
+            "upstream cannot be 'nonsense': expected an http:// or https:// URL",
+        ),
+        ("edge --insecure --upstream http://localhost:8042", 2, "where this edge itself is to listen"),
         (f"study list --url {CLOSED}", 3, "is the node running?"),
         ("study list --url 127.0.0.1:8042", 2, "expected http:// or https://"),
         (f"import file --to {CLOSED} --retry-for 0", 3, "cannot be reached"),
@@ -84,6 +94,7 @@ ORIGIN = "origin --insecure --http 127.0.0.1:0"
         ("tls dev --home file", 2, "Not a directory"),
         ("viewer install --archive absent", 2, "No such file"),
         ("demo --data absent", 2, "absent does not exist"),
+        (f"dicom send PACS@{CLOSED_PEER} absent", 2, "absent does not exist"),
         (f"import absent --to {CLOSED}", 2, "absent does not exist"),
         ("frobnicate", 2, "invalid choice"),
     ],
@@ -120,7 +131,7 @@ def test_an_edge_asked_for_what_the_origin_has(
 
 def test_a_port_that_is_taken(origin: Running, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["origin", "--insecure", "--home", "other", "--http", origin.url.removeprefix("http://")]) == 2
-    assert "Address already in use; choose another --http" in capsys.readouterr().err
+    assert "Address already in use; choose another address" in capsys.readouterr().err
 
 
 def test_nothing_to_import(origin: Running, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

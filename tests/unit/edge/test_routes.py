@@ -80,8 +80,9 @@ def test_explanation_ends_with_the_rule_that_decides() -> None:
     [
         ({}, "rule 1: has no class: expected one of stat, active, routine, archive, bulk"),
         ({"class": "urgent"}, "class cannot be 'urgent'"),
+        ({"klass": "stat"}, "no condition is called klass; did you mean class"),
         ({"class": "stat", "modalty": "CT"}, "no condition is called modalty; did you mean modality"),
-        ({"class": "stat", "x": 1}, "there are modality"),
+        ({"class": "stat", "x": 1}, "there are class, name, .*modality"),
         ({"class": "stat", "modality": 3}, "modality cannot be 3: expected a text"),
         ({"class": "stat", "modality": []}, "expected a text"),
         ({"class": "stat", "peer": "10.0.0.0/99"}, "peer cannot be"),

@@ -232,7 +232,9 @@ class Exchanges:
         except TimeoutError:
             raise
         except OSError as error:
-            unavailable = UpstreamUnavailable("the upstream cannot be reached, or went away in the middle")
+            unavailable = UpstreamUnavailable(
+                f"the upstream cannot be reached, or went away in the middle: {error.strerror or error}"
+            )
             was_counted = in_body and self._clock.monotonic() - self._broke_at < TOGETHER_S
             if in_body:
                 self._broke_at = self._clock.monotonic()
@@ -277,7 +279,7 @@ def raise_for_status(status: int) -> None:
     if status in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT, HTTPStatus.NOT_MODIFIED):
         return
     if status == HTTPStatus.NOT_FOUND:
-        raise NotFound("such thing upstream")
+        raise NotFound("thing upstream")
     if status == HTTPStatus.GONE:
         raise Gone("the upstream's change feed began anew")
     if status == LoopDetected.http_status:
