@@ -21,9 +21,14 @@ TENANT_HEADER = "nearframe-tenant"
 
 def add_node_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say which node to ask, and how."""
+    add_asked_node(parser)
+    parser.add_argument("--ca-cert", type=Path, metavar="FILE", help="certificates to trust (PEM)")
+
+
+def add_asked_node(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which node to ask."""
     parser.add_argument("--url", default=DEFAULT_URL, metavar="URL", help=f"the node to ask (default: {DEFAULT_URL})")
     parser.add_argument("--tenant", metavar="NAME", help="ask about this tenant instead of the node's own")
-    parser.add_argument("--ca-cert", type=Path, metavar="FILE", help="certificates to trust (PEM)")
 
 
 @contextlib.contextmanager

@@ -1,34 +1,13 @@
-"""``nearframe import``: send folders, archives and media to a server."""
+"""``nearframe import``: send folders, media and whole archives to a server."""
 
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    SpinnerColumn,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
-
 from nearframe import importer
-from nearframe.cli._output import Subparsers, add_json_option, add_parser, print_json
-from nearframe.settingkinds import COUNT, NUMBER
-from nearframe.units import format_size
-
-MAX_PARALLEL = 32
-MAX_LISTED = 20
-
-EXIT_PROBLEMS = 1
+from nearframe.cli._output import Subparsers, add_parser
+from nearframe.cli._transfer import add_transfer_options, transfer
 
 
 def add_subparser(subparsers: Subparsers, what: str) -> None:
@@ -37,150 +16,24 @@ def add_subparser(subparsers: Subparsers, what: str) -> None:
         "import",
         what,
         "Folders, zip and gzip files and DICOMDIR media are searched; files are known by their content, not by their "
-        "names. An import that was interrupted goes on where it was. Nothing is changed on this side.",
+        "names. The URL of a DICOMweb server stands for all its studies. An import that was interrupted goes on where "
+        "it was. Nothing is changed on this side.",
     )
     parser.add_argument(
-        "paths", nargs="+", type=Path, metavar="PATH", help="a folder, a file, an archive or a DICOMDIR"
+        "sources",
+        nargs="+",
+        type=_source,
+        metavar="PATH|URL",
+        help="a folder, a file, an archive, a DICOMDIR, or a DICOMweb server",
     )
-    parser.add_argument("--to", required=True, metavar="URL", help="the server, or its DICOMweb service")
     parser.add_argument("--tenant", default="", metavar="NAME", help="import for this tenant of a nearframe node")
-    parser.add_argument(
-        "--parallel", type=_parallel, default=4, metavar="N", help=f"requests at the same time, 1 to {MAX_PARALLEL} (4)"
-    )
-    parser.add_argument(
-        "--retry-for", type=_seconds, default=120.0, metavar="SECONDS", help="while the server is away or busy (120)"
-    )
-    parser.add_argument("--again", action="store_true", help="also send what an interrupted import has sent already")
-    parser.add_argument("--state", type=Path, metavar="FOLDER", help="where to remember an interrupted import")
-    parser.add_argument("--ca-cert", type=Path, metavar="FILE", help="certificates to trust (PEM)")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    add_json_option(parser)
+    add_transfer_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    wanted = importer.Options(
-        url=options.to,
-        tenant=options.tenant,
-        parallel=options.parallel,
-        retry_for_s=options.retry_for,
-        resume=not options.again,
-        state=options.state,
-        ca_cert=options.ca_cert,
-    )
-    console = Console(stderr=True, highlight=False)
-    try:
-        with _Bar(console, hidden=options.quiet or options.json) as bar:
-            report = importer.run(options.paths, wanted, bar)
-    except KeyboardInterrupt:
-        console.print(
-            "Interrupted: what was stored stays stored; run the same command again to send the rest.", soft_wrap=True
-        )
-        raise
-    if options.json:
-        print_json(report.as_json())
-    else:
-        _tell(console, report)
-    if report.stopped_by is not None:
-        return report.stopped_by.exit_code
-    return 0 if report.complete and report.found else EXIT_PROBLEMS
+    return transfer(options.sources, options, options.tenant)
 
 
-def _parallel(text: str) -> int:
-    with _expecting(f"a whole number from 1 to {MAX_PARALLEL}"):
-        number = COUNT.read(text)
-        if not 1 <= number <= MAX_PARALLEL:
-            raise ValueError
-        return number
-
-
-def _seconds(text: str) -> float:
-    with _expecting("a number of seconds"):
-        return NUMBER.read(text)
-
-
-@contextmanager
-def _expecting(what: str) -> Iterator[None]:
-    try:
-        yield
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"expected {what}") from error
-
-
-class _Bar:
-    """A progress bar on standard error; it is none where that is not a terminal."""
-
-    def __init__(self, console: Console, *, hidden: bool) -> None:
-        self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[files]} files"),
-            console=console,
-            disable=hidden or not console.is_terminal,
-            transient=True,
-        )
-        self._task = self._progress.add_task("searching", total=0, files=0)
-        self._console = console
-        self._files = 0
-        self._total_bytes = 0
-        self._waits_for = ""
-
-    def __enter__(self) -> _Bar:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def found(self, files: int, size_bytes: int) -> None:
-        self._total_bytes += size_bytes
-        self._progress.update(self._task, total=self._total_bytes)
-
-    def searched(self) -> None:
-        self._progress.update(self._task, description="sending")
-
-    def sent(self, files: int, size_bytes: int) -> None:
-        self._files += files
-        self._progress.update(self._task, advance=size_bytes, files=self._files)
-        self._waits_for = ""
-
-    def waiting(self, problem: str) -> None:
-        if problem != self._waits_for:  # once, not at each try
-            self._waits_for = problem
-            self._console.print(f"Waiting: {problem}", markup=False, soft_wrap=True)
-
-
-def _tell(console: Console, report: importer.Report) -> None:
-    _list(console, "Worth a look", report.warned, report.warned_count)
-    _list(console, "Not stored", report.failed, report.failed_count)
-    if report.stopped_by is not None:
-        console.print(f"Stopped: {report.stopped_by}", markup=False, soft_wrap=True)
-    elif not report.found and not report.failed_count:
-        console.print("Nothing to store: there is no DICOM file at these paths.", markup=False)
-    rate = report.stored_bytes / report.seconds if report.seconds else 0
-    parts = [f"{report.stored} of {report.found} files stored ({format_size(report.stored_bytes)})"]
-    if report.resumed:
-        parts.append(f"{report.resumed} sent earlier")
-    if report.warned_count:
-        parts.append(f"{report.warned_count} with a warning")
-    if report.failed_count:
-        parts.append(f"{report.failed_count} not stored")
-    if report.other:
-        parts.append(f"{report.other} not DICOM")
-    sys.stdout.write(f"{', '.join(parts)}; {report.seconds:.1f} s, {format_size(rate)}/s\n")
-
-
-def _list(console: Console, title: str, problems: list[importer.Problem], count: int) -> None:
-    if not problems:
-        return
-    console.print(f"{title}:", style="bold")
-    for problem in problems[:MAX_LISTED]:
-        code = "" if problem.code is None else f" [{problem.code:04X}]"
-        console.print(f"  {problem.name}: {problem.reason}{code}", markup=False, soft_wrap=True)
-    if count > MAX_LISTED:
-        console.print(f"  … and {count - MAX_LISTED} more; --json lists them", markup=False)
+def _source(text: str) -> importer.Source:
+    return importer.WebSource(text) if text.startswith(("http://", "https://")) else Path(text)

@@ -61,10 +61,12 @@ class Patience:
         while isinstance(answer := question(), NotNow):
             pause_s = max(delay_s * random.uniform(0.5, 1.0), answer.least_s)
             if waited_s + pause_s > self._limit_s:
-                raise UpstreamUnavailable(f"{answer.problem}; what was stored stays stored, run the import again later")
+                raise UpstreamUnavailable(
+                    f"{answer.problem}; what is done stays done, run the same command again later"
+                )
             self._on_retry(answer.problem)
             if self._wait(pause_s):
-                raise UpstreamUnavailable(f"{answer.problem}; the import ended before another try")
+                raise UpstreamUnavailable(f"{answer.problem}; it ended before another try")
             waited_s += pause_s
             delay_s = min(2 * delay_s, _MAX_DELAY_S)
         return answer

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from nearframe.errors import NearframeError
 
+NOT_HELD = "the target does not list it"
 MAX_PROBLEMS = 10_000  # a report stays readable and bounded; beyond that they are only counted
 
 
@@ -25,6 +26,72 @@ class Problem:
     name: str
     reason: str
     code: int | None = None
+
+
+@dataclass(slots=True)
+class Reconciliation:
+    """How sources and target compare.
+
+    Attributes
+    ----------
+    instances
+        Found, each SOP Instance UID of a study once.
+    held
+        Of these, those the target lists.
+    missing, missing_count
+        Those it does not; the list ends at `MAX_PROBLEMS`.
+    others
+        What the target lists in the same studies besides.
+    unidentified
+        Files found whose UIDs could not be read.
+    """
+
+    studies: int = 0
+    instances: int = 0
+    held: int = 0
+    others: int = 0
+    unidentified: int = 0
+    missing_count: int = 0
+    missing: list[Problem] = field(default_factory=list)
+
+    @property
+    def is_even(self) -> bool:
+        """True if the target lists everything that was found."""
+        return not self.missing_count and not self.unidentified
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it for programs."""
+        return {
+            "studies": self.studies,
+            "instances": self.instances,
+            "held": self.held,
+            "others": self.others,
+            "unidentified": self.unidentified,
+            "missing_count": self.missing_count,
+            "missing": [problem.name for problem in self.missing],
+        }
+
+    def _miss(self, name: str) -> None:
+        self.missing_count += 1
+        if len(self.missing) < MAX_PROBLEMS:
+            self.missing.append(Problem(name, NOT_HELD))
+
+    def compare(self, found: dict[str, str], held: set[str]) -> None:
+        """Count one study.
+
+        Parameters
+        ----------
+        found
+            SOP Instance UIDs, and a name of each for people.
+        held
+            Those that the target lists.
+        """
+        self.studies += 1
+        self.instances += len(found)
+        self.held += len(found.keys() & held)
+        self.others += len(held - found.keys())
+        for uid in sorted(found.keys() - held):
+            self._miss(found[uid])
 
 
 @dataclass(slots=True)
@@ -47,6 +114,8 @@ class Report:
         How many those are; the lists end at `MAX_PROBLEMS`.
     stopped_by
         Why the import ended before its end, or None if it did not.
+    reconciliation
+        How sources and target compare afterwards, if that was asked for and could be found out.
     """
 
     found: int = 0
@@ -63,6 +132,7 @@ class Report:
     failed_count: int = 0
     warned_count: int = 0
     stopped_by: NearframeError | None = None
+    reconciliation: Reconciliation | None = None
 
     def fail(self, problem: Problem) -> None:
         self.failed_count += 1
@@ -76,8 +146,9 @@ class Report:
 
     @property
     def complete(self) -> bool:
-        """True if every DICOM file found is stored."""
-        return self.stopped_by is None and not self.failed_count
+        """True if every DICOM file found is stored, and listed where that was compared."""
+        is_even = self.reconciliation is None or self.reconciliation.is_even
+        return self.stopped_by is None and not self.failed_count and is_even
 
     def as_json(self) -> dict[str, Any]:
         """Return the report for programs."""
@@ -95,6 +166,7 @@ class Report:
             "failed": [_problem(problem) for problem in self.failed],
             "warned_count": self.warned_count,
             "failed_count": self.failed_count,
+            "reconciliation": None if self.reconciliation is None else self.reconciliation.as_json(),
             "stopped": "" if self.stopped_by is None else str(self.stopped_by),
         }
 

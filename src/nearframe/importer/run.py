@@ -6,31 +6,33 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import ExitStack, closing, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import TypeAlias
 
 import httpx
 
-from nearframe import __version__
-from nearframe.errors import ConfigurationError, NearframeError, UpstreamError, UpstreamUnavailable
+from nearframe.errors import NearframeError, RequestError, UpstreamError, UpstreamUnavailable
 from nearframe.importer.identity import archive_identity
 from nearframe.importer.journal import Journal, default_folder
+from nearframe.importer.pace import Pace
 from nearframe.importer.patience import Patience
+from nearframe.importer.reconcile import Ledger
 from nearframe.importer.report import NoProgress, Problem, Progress, Report
 from nearframe.importer.sender import Loaded, Sender, Verdict, load
-from nearframe.importer.sources import NOT_THERE, Finding, Found, Missing, Other, find, require_some
+from nearframe.importer.server import http_client, service_url
+from nearframe.importer.sources import NOT_THERE, Finding, Found, Missing, Other, find, identity_of, require_some
+from nearframe.importer.webarchive import WebArchive, WebSource
 from nearframe.units import MIB
+
+#: What can be imported: files, folders and media, and other archives.
+Source: TypeAlias = Path | WebSource
 
 #: How many batches may wait to be sent. The search runs ahead, so that progress knows the total.
 _RUN_AHEAD = 1024
 #: What a batch from an archive held in memory counts for: two of those, and the search waits.
 _HELD_WEIGHT = _RUN_AHEAD // 2
-
-#: Names the tenant of a request to a nearframe node; other servers ignore it.
-TENANT_HEADER = "Nearframe-Tenant"
-
-_TIMEOUT = httpx.Timeout(connect=10, read=600, write=120, pool=30)  # an answer may follow gigabytes of fsync
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +56,11 @@ class Options:
     resume
         False to send everything again.
     ca_cert
-        Certificates (PEM) to trust besides the system's.
+        Certificates (PEM) to trust instead of the system's.
+    bytes_per_s
+        At most so much is sent, by all requests together; None for as fast as it goes.
+    reconcile
+        True to compare afterwards what was found with what the target lists.
     """
 
     url: str
@@ -66,18 +72,17 @@ class Options:
     state: Path | None = None
     resume: bool = True
     ca_cert: Path | None = None
+    bytes_per_s: float | None = None
+    reconcile: bool = False
 
     @property
     def service_url(self) -> str:
         """The DICOMweb service."""
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigurationError("--to wants the URL of a server, for example http://127.0.0.1:8042")
-        return self.url.rstrip("/") + ("" if parts.path.strip("/") else "/dicomweb")
+        return service_url(self.url, "--to")
 
 
-def run(paths: Sequence[Path], options: Options, progress: Progress | None = None) -> Report:
-    """Import everything DICOM at and below `paths`.
+def run(sources: Sequence[Source], options: Options, progress: Progress | None = None) -> Report:
+    """Import everything DICOM at and below paths, and what other archives have.
 
     What goes wrong is in the report: an exception means that nothing was tried.
 
@@ -86,18 +91,19 @@ def run(paths: Sequence[Path], options: Options, progress: Progress | None = Non
     ConfigurationError
         If none of the paths is there, or the URL, the certificates or the folder of the journal cannot be used.
     """
-    require_some(paths)
+    if not any(isinstance(source, WebSource) for source in sources):
+        require_some([source for source in sources if isinstance(source, Path)])
     progress = progress or NoProgress()
     target = (options.service_url, options.tenant)
     began = time.monotonic()
-    with _client(options) as client:
+    with http_client(options.tenant, options.parallel, options.ca_cert) as client:
         try:
             archive = archive_identity(client, options.service_url, _patience(options, progress))
         except UpstreamError as error:
             return Report(stopped_by=error)
         with Journal(options.state or default_folder(), *target, archive=archive) as journal:
             running = _Run(client, options, journal, progress)
-            running.import_all(paths)
+            running.import_all(sources)
             running.report.seconds = time.monotonic() - began
             if running.report.complete:
                 journal.forget()
@@ -106,18 +112,6 @@ def run(paths: Sequence[Path], options: Options, progress: Progress | None = Non
 
 def _patience(options: Options, progress: Progress) -> Patience:
     return Patience(options.retry_for_s, threading.Event().wait, progress.waiting)
-
-
-def _client(options: Options) -> httpx.Client:
-    headers = {"User-Agent": f"nearframe-import/{__version__}"}
-    if options.tenant:
-        headers[TENANT_HEADER] = options.tenant
-    try:
-        verify = str(options.ca_cert) if options.ca_cert else True
-        limits = httpx.Limits(max_connections=options.parallel, max_keepalive_connections=options.parallel)
-        return httpx.Client(timeout=_TIMEOUT, headers=headers, limits=limits, verify=verify, trust_env=False)
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"--ca-cert cannot be used: {error}") from error
 
 
 class _Run:
@@ -131,13 +125,26 @@ class _Run:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._room = threading.Semaphore(_RUN_AHEAD)
-        patience = Patience(options.retry_for_s, self._stop.wait, self._note_retry)
-        self._sender = Sender(client, options.service_url, patience)
+        self._patience = Patience(options.retry_for_s, self._stop.wait, self._note_retry)
+        pace = Pace(options.bytes_per_s, self._stop.wait)
+        self._sender = Sender(client, options.service_url, self._patience, pace)
+        self._target = WebArchive(client, options.service_url, self._patience)
+        self._ledger: Ledger | None = None
 
-    def import_all(self, paths: Iterable[Path]) -> None:
+    def import_all(self, sources: Iterable[Source]) -> None:
+        with Ledger() if self._options.reconcile else nullcontext() as self._ledger:
+            try:
+                with ExitStack() as opened:
+                    self._send_all(self._findings(sources, opened))
+            except NearframeError as error:  # a source cannot be searched
+                self._end(error)
+            if self._ledger is not None and self.report.stopped_by is None:
+                self._reconcile(self._ledger)
+
+    def _send_all(self, findings: Iterable[Finding]) -> None:
         with ThreadPoolExecutor(self._options.parallel, thread_name_prefix="import") as workers:
             try:
-                for batch in self._batches(find(paths)):
+                for batch in self._batches(findings):
                     if self._stop.is_set():
                         break
                     weight = _HELD_WEIGHT if batch[0].held_by is not None else 1
@@ -149,7 +156,23 @@ class _Run:
                 self._stop.set()
                 raise
 
+    def _reconcile(self, ledger: Ledger) -> None:
+        try:
+            self.report.reconciliation = ledger.reconciled(self._target)
+        except NearframeError as error:
+            self._end(error)
+
     # -- finding ---------------------------------------------------------------------------
+
+    def _findings(self, sources: Iterable[Source], opened: ExitStack) -> Iterator[Finding]:
+        for source in sources:
+            if isinstance(source, Path):
+                yield from find([source])
+            else:
+                client = http_client(source.tenant, self._options.parallel, self._options.ca_cert)
+                url = service_url(source.url, "an archive to read from")
+                archive = WebArchive(opened.enter_context(client), url, self._patience)
+                yield from archive.find(source.studies)
 
     def _batches(self, findings: Iterable[Finding]) -> Iterator[list[Found]]:
         """Group what is to be sent; what one archive in memory holds stays together, so that it is soon let go."""
@@ -182,6 +205,8 @@ class _Run:
         """Count a file; True if it is to be sent."""
         self.report.found += 1
         self.report.found_bytes += found.size
+        if self._ledger is not None:
+            self._ledger.add(identity_of(found), found.name)
         if self._options.resume and found.key in self._journal:
             self.report.resumed += 1
             return False
@@ -193,8 +218,9 @@ class _Run:
 
     def _send(self, batch: list[Found], weight: int) -> None:
         try:
-            if not self._stop.is_set():
-                self._store(self._load(batch))
+            with ExitStack() as fetched:
+                if not self._stop.is_set():
+                    self._store(self._load(batch, fetched))
         except NearframeError as error:
             self._end(error)
         except Exception as error:  # noqa: BLE001 - a worker's end: the import stops and says why
@@ -202,25 +228,37 @@ class _Run:
         finally:
             self._room.release(weight)
 
-    def _load(self, batch: list[Found]) -> list[Loaded]:
+    def _load(self, batch: list[Found], fetched: ExitStack) -> list[Loaded]:
         loaded = []
         for found in batch:
             try:
-                loaded.append(load(found, self._options.batch_bytes))
-            except OSError as error:
+                here = self._fetched(found, fetched)
+                loaded.append(load(here, self._options.batch_bytes))
+            except (OSError, RequestError) as error:
                 self._note_verdict(Verdict(found, stored=False, reason=str(error)))
         return loaded
 
-    def _store(self, batch: list[Loaded]) -> None:
-        if not batch:
-            return
+    def _fetched(self, found: Found, fetched: ExitStack) -> Found:
+        """Return a file that can be read here: itself, or what was fetched, which is let go with `fetched`."""
+        if found.fetch is None:
+            return found
+        here = fetched.enter_context(closing(found.fetch()))
         with self._lock:
-            self.report.sent_bytes += sum(loaded.file.size for loaded in batch)
-        try:
-            for verdict in self._sender.store(batch):
-                self._note_verdict(verdict)
-        except OSError as error:  # only a file read as it is sent, and such a file goes alone
-            self._note_verdict(Verdict(batch[0].file, stored=False, reason=str(error)))
+            self.report.found_bytes += here.size
+            self._progress.found(0, here.size)
+        return replace(found, size=here.size, open=here.open, fetch=None)
+
+    def _store(self, batch: list[Loaded]) -> None:
+        """Send what was loaded in one request, and what is read as it is sent in one each."""
+        small = [loaded for loaded in batch if loaded.data is not None]
+        for together in [small] * bool(small) + [[loaded] for loaded in batch if loaded.data is None]:
+            with self._lock:
+                self.report.sent_bytes += sum(loaded.file.size for loaded in together)
+            try:
+                for verdict in self._sender.store(together):
+                    self._note_verdict(verdict)
+            except OSError as error:  # only a file read as it is sent
+                self._note_verdict(Verdict(together[0].file, stored=False, reason=str(error)))
 
     def _note_verdict(self, verdict: Verdict) -> None:
         found = verdict.file

@@ -10,15 +10,14 @@ from functools import partial
 from typing import TypeAlias
 
 import httpx
-import pydicom
 
-from nearframe.errors import AccessError, MalformedDICOM, UpstreamError, UpstreamUnavailable
+from nearframe.errors import AccessError, UpstreamError, UpstreamUnavailable
 from nearframe.importer.answer import OUT_OF_RESOURCES, Answer, Said, read_answer
 from nearframe.importer.archives import UNPACKING_ERRORS
+from nearframe.importer.pace import Pace
 from nearframe.importer.patience import NotNow, Patience, busy, retry_after_s, unreachable
-from nearframe.importer.reading import lenient_reading
 from nearframe.importer.replies import detail_of, json_of
-from nearframe.importer.sources import Found
+from nearframe.importer.sources import Found, identity_of
 from nearframe.units import MIB
 from nearframe.wire import multipart
 
@@ -112,12 +111,15 @@ class Sender:
         The DICOMweb service: instances go to ``{url}/studies``.
     patience
         How long one batch is tried again while the server is away or busy.
+    pace
+        How fast its bytes go.
     """
 
-    def __init__(self, client: httpx.Client, url: str, patience: Patience) -> None:
+    def __init__(self, client: httpx.Client, url: str, patience: Patience, pace: Pace) -> None:
         self._client = client
         self._url = f"{url}/studies"
         self._patience = patience
+        self._pace = pace
 
     def store(self, batch: Sequence[Loaded]) -> Iterator[Verdict]:
         """Store a batch and yield what became of each file.
@@ -143,7 +145,7 @@ class Sender:
         """Match what was said by UID with the files; one that nothing was said of is sent on its own."""
         said = _by_uid(answer)
         for loaded in batch:
-            uid = _sop_instance_uid(loaded)
+            uid = _sop_instance_uid(loaded.file)
             if said[uid]:
                 yield _verdict(loaded.file, *said[uid].popleft())
             else:
@@ -174,7 +176,9 @@ class Sender:
         def body() -> Iterator[bytes]:
             for head, loaded in zip(heads, batch, strict=True):
                 yield head
-                yield from loaded.chunks()
+                for chunk in loaded.chunks():
+                    self._pace.spend(len(chunk))
+                    yield chunk
             yield end
 
         headers = {
@@ -215,14 +219,10 @@ def _only_verdict(file: Found, response: _Response) -> Verdict:
     return Verdict(file, stored=False, reason=f"HTTP {response.status}{response.text}")
 
 
-def _sop_instance_uid(loaded: Loaded) -> str:
-    """Return the UID of a file, or an empty string: only wanted when not all went well."""
-    try:
-        with lenient_reading(), loaded.file.open() as stream:
-            found = pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=["SOPInstanceUID"])
-            return str(found.get("SOPInstanceUID", ""))
-    except MalformedDICOM:
-        return ""  # the file is then sent on its own
+def _sop_instance_uid(file: Found) -> str:
+    """Return the UID of a file, or an empty string: it is then sent on its own."""
+    identity = identity_of(file)
+    return "" if identity is None else identity[1]
 
 
 def _check_target(reply: httpx.Response) -> None:

@@ -12,9 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeAlias, cast
 
+import pydicom
+
 from nearframe.errors import ConfigurationError, MalformedDICOM
 from nearframe.importer.archives import UNPACKING_ERRORS, Gzip, Zip, gzip_size, is_bomb
 from nearframe.importer.dicomdir import read_dicomdir
+from nearframe.importer.fetched import Fetched
+from nearframe.importer.reading import lenient_reading
 from nearframe.importer.report import Problem
 from nearframe.importer.sniff import HEAD_BYTES, Kind, kind_of
 from nearframe.units import MIB
@@ -41,6 +45,10 @@ class Found:
         Opens it for reading from the start; may be called again, from any thread.
     held_by
         The archive in memory that it is read from, if it is in an archive within another.
+    fetch
+        Brings an instance here that is elsewhere. Until then its size is 0, and nothing opens it.
+    identity
+        Study and SOP Instance UID, where they are known without reading it.
     """
 
     name: str
@@ -48,6 +56,22 @@ class Found:
     key: str
     open: Callable[[], BinaryIO]
     held_by: object = None
+    fetch: Callable[[], Fetched] | None = None
+    identity: tuple[str, str] | None = None
+
+
+def identity_of(found: Found) -> tuple[str, str] | None:
+    """Return Study and SOP Instance UID of a file, None if they cannot be read or it has none."""
+    if found.identity is not None:
+        return found.identity
+    wanted = ["StudyInstanceUID", "SOPInstanceUID"]
+    try:
+        with lenient_reading(), found.open() as stream:
+            read = pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=list(wanted))
+            study, instance = (str(read.get(keyword, "")) for keyword in wanted)
+    except MalformedDICOM:
+        return None
+    return (study, instance) if instance else None
 
 
 @dataclass(frozen=True, slots=True)

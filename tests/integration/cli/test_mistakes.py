@@ -136,7 +136,7 @@ def test_a_port_that_is_taken(origin: Running, folder: Path, capsys: pytest.Capt
 
 def test_nothing_to_import(origin: Running, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["import", "file", "--to", origin.url]) == 1
-    assert "there is no DICOM file at these paths" in capsys.readouterr().err
+    assert "there is no DICOM at these places" in capsys.readouterr().err
 
 
 def test_a_study_that_is_not_there(origin: Running, capsys: pytest.CaptureFixture[str]) -> None:

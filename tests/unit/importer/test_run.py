@@ -14,7 +14,7 @@ from nearframe import importer
 from nearframe.errors import AccessError, ConfigurationError, UpstreamError, UpstreamUnavailable
 from nearframe.importer import patience
 from nearframe.importer.report import NoProgress
-from nearframe.importer.run import TENANT_HEADER
+from nearframe.importer.server import TENANT_HEADER
 from tests.unit.importer.conftest import StoreServer, dicom_file
 
 
