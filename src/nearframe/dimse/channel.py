@@ -141,8 +141,9 @@ class Channel(asyncio.BufferedProtocol):
             raise AssociationLost
 
     def ignore_more(self) -> None:
-        """Take no notice of what comes until the peer closes."""
+        """Take no notice of what comes, until the peer closes or does not stop."""
         self._is_deaf = True
+        self.read_on()
 
     def close(self) -> None:
         """Send what is waiting, then close."""

@@ -312,8 +312,8 @@ def test_answers_to_what_nobody_asked(node: Archive) -> None:
     with Associated(node.dicom) as wire:
         wire.send(message(STORE, answer, b"x") * 1000, ask_echo())
         assert wire.answer().status == Status.SUCCESS
-        wire.send_until_cut(message(STORE, answer, bytes(2 * MIB)), 64 * MIB)
-        assert wire.hear()[:1] == bytes([PDUType.ABORT])
+        assert wire.send_until_cut(message(STORE, answer, bytes(2 * MIB)), 64 * MIB) < 32 * MIB
+        assert wire.hear()[:1] in (b"", bytes([PDUType.ABORT]))
 
 
 def test_an_object_in_fragments_of_nothing(node: Archive) -> None:
