@@ -39,6 +39,7 @@ _NODE_ROUTES = (
     *((one.method, one.path, one.prose) for one in directory_http.DESCRIBED),
     ("POST", "/api/scrub", "Begin to read and prove all that is stored; 202."),
     ("GET", "/api/scrub", "How the last scrub stands or ended."),
+    ("GET", "/api/scrub/damaged", "Contents of the tenant that are known to be damaged, by study and digest."),
 )
 
 _NOTE = "<!-- Made by scripts/generate_reference.py from the code; a test checks that it is current. -->"

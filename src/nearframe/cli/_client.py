@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from nearframe.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    import httpx
+
     from nearframe.cli._asking import Node
 
 DEFAULT_URL = "http://127.0.0.1:8042"
@@ -35,15 +37,21 @@ def add_asked_node(parser: argparse.ArgumentParser) -> None:
 def node_of(options: argparse.Namespace) -> Iterator[Node]:
     """Open the node that the options name."""
     # The commands that look after an edge stand beside the one that runs it, which needs no HTTP client like this.
+    from nearframe.cli._asking import Node
+
+    with client_of(options) as client:
+        yield Node(client)
+
+
+def client_of(options: argparse.Namespace, url: str | None = None) -> httpx.Client:
+    """Return a client of the node that the options name, or of another one on the same terms."""
     import httpx
 
-    from nearframe.cli._asking import TIMEOUT, Node
+    from nearframe.cli._asking import TIMEOUT
 
     headers = {TENANT_HEADER: options.tenant} if options.tenant else {}
-    with httpx.Client(
-        base_url=_base_url(options.url), headers=headers, verify=trust(options.ca_cert), timeout=TIMEOUT
-    ) as client:
-        yield Node(client)
+    base_url = _base_url(url or options.url)
+    return httpx.Client(base_url=base_url, headers=headers, verify=trust(options.ca_cert), timeout=TIMEOUT)
 
 
 @contextlib.contextmanager

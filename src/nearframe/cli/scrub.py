@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, TypeAlias
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from nearframe.cli._client import add_node_options, node_of
+from nearframe.cli._client import add_node_options, client_of, node_of
+from nearframe.cli._copies import catalogue_in, copies_of
 from nearframe.cli._output import Subparsers, add_json_option, add_parser, print_json
 from nearframe.cli._settings import add_setting, settings_from
 from nearframe.errors import ConfigurationError
 from nearframe.storage.packs import PackSettings, PackStore
+from nearframe.storage.scratch import ScratchFolder
 from nearframe.units import format_size
+from nearframe.upkeep.nodes import RunningNode
+from nearframe.upkeep.repair import OwnStore, Repaired, repair
 
 EXIT_DAMAGED: Final = 1
 _ASK_AGAIN_S: Final = 0.5
@@ -31,6 +37,10 @@ _SHOWN: Final = (
 )
 
 
+#: Shows the state of a scrub.
+Show: TypeAlias = Callable[[dict[str, Any]], None]
+
+
 def add_subparser(subparsers: Subparsers, what: str) -> None:
     parser = add_parser(
         subparsers,
@@ -41,6 +51,14 @@ def add_subparser(subparsers: Subparsers, what: str) -> None:
     )
     add_node_options(parser)
     add_setting(parser, "home")
+    parser.add_argument(
+        "--repair-from",
+        metavar="PLACE",
+        help="mend what is damaged from the URL of another node, or from a folder of backups",
+    )
+    parser.add_argument(
+        "--root-key", type=Path, metavar="FILE", help="root key that opens the backups (default: the home's)"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     add_json_option(parser)
     parser.set_defaults(run=run)
@@ -54,36 +72,45 @@ def run(options: argparse.Namespace) -> int:
         def show(state: dict[str, Any]) -> None:
             progress.update(task, completed=state["segments"], total=state["total_segments"] or None)
 
-        found = _offline(options, show) if options.home else _online(options, show)
+        found, repaired = (_offline if options.home else _online)(options, show)
     if options.json:
-        print_json(found)
+        print_json(found | ({"lost": repaired.lost, "mended": repaired.mended} if repaired else {}))
     else:
         for name, label in _SHOWN:
             value = found[name]
             print(f"{label:34} {format_size(value) if name.endswith('bytes') else value}")
-    return EXIT_DAMAGED if found["damaged"] or found["quarantined"] else 0
+        if repaired:
+            print(f"{'mended':34} {repaired.mended} of {repaired.lost}")
+    is_damaged = repaired.mended < repaired.lost if repaired else found["damaged"] or found["quarantined"]
+    return EXIT_DAMAGED if is_damaged else 0
 
 
-def _online(options: argparse.Namespace, show: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+def _online(options: argparse.Namespace, show: Show) -> tuple[dict[str, Any], Repaired | None]:
     with node_of(options) as node:
         state: dict[str, Any] = node.post("/api/scrub")
         while state["running"]:
             show(state)
             time.sleep(_ASK_AGAIN_S)
             state = node.json("/api/scrub")
-    return state
+    if not options.repair_from:
+        return state, None
+    with client_of(options) as client, copies_of(options, options.root_key, Path(tempfile.gettempdir())) as copies:
+        return state, repair(RunningNode(client), copies)
 
 
-def _offline(options: argparse.Namespace, show: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+def _offline(options: argparse.Namespace, show: Show) -> tuple[dict[str, Any], Repaired | None]:
     settings = settings_from(options)
     if not (settings.home / "packs").is_dir():
         raise ConfigurationError(f"--home {settings.home}: no store is there")
     sizes = PackSettings(settings.segment_bytes, settings.chunk_bytes, settings.kept_free_bytes)
-    store = PackStore(settings.home, sizes)
-    try:
-        return asdict(store.scrub(lambda report: show(asdict(report))))
-    finally:
-        store.close()
+    with PackStore(settings.home, sizes) as store:
+        found = asdict(store.scrub(lambda report: show(asdict(report))))
+        if not options.repair_from:
+            return found, None
+        root_key = options.root_key or settings.home / "keys" / "root.key"
+        scratch = ScratchFolder(settings.home / "scratch")
+        with catalogue_in(settings) as catalogue, copies_of(options, root_key, scratch.path) as copies:
+            return found, repair(OwnStore(store, catalogue), copies)
 
 
 def _bar(console: Console, *, hidden: bool) -> Progress:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from nearframe.ids import Digest
 from nearframe.storage.catalogue import SQLCatalogue
-from nearframe.storage.packs import PackStore
-from nearframe.storage.ports import InstanceRecord
+from nearframe.storage.packs import LostContent, PackStore
+from nearframe.storage.ports import ContentKind, InstanceRecord
 
 _VERSIONS_AT_ONCE: Final = 1000
 
@@ -33,24 +32,33 @@ class CrossCheck:
     contents: int = 0
 
 
-def cross_check(
-    catalogue: SQLCatalogue, packs: PackStore, progress: Callable[[CrossCheck], None] = lambda _found: None
-) -> CrossCheck:
+def cross_check(catalogue: SQLCatalogue, packs: PackStore) -> CrossCheck:
     """Look up every content of every version; says nothing of what a content's bytes are (`PackStore.scrub`)."""
     found = CrossCheck()
-    after = 0
-    while page := catalogue.every_version(after, _VERSIONS_AT_ONCE):
-        for _, record in page:
-            missing = len(packs.missing(record.study, contents_of(record)))
-            found.versions += 1
-            found.incomplete += missing > 0
-            found.contents += missing
-        progress(found)
-        after = page[-1][0]
+    for record in _versions(catalogue):
+        lost = len(_lost_of(record, packs))
+        found.versions += 1
+        found.incomplete += lost > 0
+        found.contents += lost
     return found
 
 
-def contents_of(record: InstanceRecord) -> list[Digest]:
-    """Return the digests of everything that a version consists of."""
-    frames = (enc for enc, _ in record.frames)
-    return list(dict.fromkeys((record.hdr, *frames, *(entry.digest for entry in record.bulk))))
+def lost_contents(catalogue: SQLCatalogue, packs: PackStore) -> Iterator[LostContent]:
+    """Yield what the catalogue speaks of and the packs cannot give."""
+    for record in _versions(catalogue):
+        yield from _lost_of(record, packs)
+
+
+def _versions(catalogue: SQLCatalogue) -> Iterator[InstanceRecord]:
+    after = 0
+    while page := catalogue.every_version(after, _VERSIONS_AT_ONCE):
+        yield from (record for _, record in page)
+        after = page[-1][0]
+
+
+def _lost_of(record: InstanceRecord, packs: PackStore) -> list[LostContent]:
+    contents = [(record.hdr, ContentKind.HEADER)]
+    contents += ((enc, ContentKind.FRAME) for enc, _ in record.frames)
+    contents += ((entry.digest, entry.kind) for entry in record.bulk)
+    kinds = dict(contents)
+    return [LostContent(record.study, digest, kinds[digest]) for digest in packs.missing(record.study, kinds)]

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,7 +31,7 @@ from nearframe.metrics import (
 )
 from nearframe.query.workers import Workers
 from nearframe.storage.durable import replace_durably
-from nearframe.storage.packs import PackStore
+from nearframe.storage.packs import LostContent, PackStore
 from nearframe.storage.packs.scrub import ScrubReport
 
 COMPACT_EVERY_S: Final = 3600.0
@@ -122,6 +123,11 @@ class Upkeep:
             self._state = ScrubState(running=True, started_at=self._clock.now())
             self._asked.set()
         return self._state
+
+    async def damaged(self, tenant: str, limit: int) -> list[LostContent]:
+        """Return contents of a tenant that cannot be read; looks at everything that is held."""
+        found = (lost for lost in self._packs.damaged() if lost.study.tenant == tenant)
+        return await asyncio.to_thread(lambda: list(islice(found, limit)))
 
     async def _run(self) -> None:
         compact_at = self._clock.monotonic() + COMPACT_EVERY_S

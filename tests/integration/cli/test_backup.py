@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from nearframe.cli import main
+from nearframe.storage.packs.record import FILE_HEADER_BYTES, HEADER_BYTES
 from tests.integration.cli.conftest import Running
 from tests.multiparts import store_body
 from tests.syncing import STUDY_UID, ct_series, instance_uid
@@ -144,3 +145,16 @@ def test_what_a_person_may_get_wrong(tmp_path: Path, capsys: pytest.CaptureFixtu
     vault.mkdir()
     assert main(["restore", "--from", str(vault), "--root-key", str(key)]) == 2
     assert "there is no backup in this folder" in capsys.readouterr().err
+
+
+def test_a_running_archive_is_mended_from_its_backup(origin: Running, nearframe: Command, tmp_path: Path) -> None:
+    nearframe("backup", "--home", origin.home, "--into", tmp_path / "vault")
+    pack = max((origin.home / "packs").glob("*.seg"), key=lambda path: path.stat().st_size)
+    data = bytearray(pack.read_bytes())
+    data[FILE_HEADER_BYTES + HEADER_BYTES + 10] ^= 1
+    pack.write_bytes(data)
+    key = origin.home / "keys" / "root.key"
+    found = nearframe("scrub", "--url", origin.url, "--repair-from", tmp_path / "vault", "--root-key", key)
+    assert (found["damaged"], found["lost"], found["mended"]) == (1, 1, 1)
+    again = nearframe("scrub", "--url", origin.url)
+    assert (again["damaged"], again["quarantined"]) == (0, 0)

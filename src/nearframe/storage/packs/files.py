@@ -41,23 +41,27 @@ def disk_errors(needed_bytes: int = 0) -> Iterator[None]:
         raise BackendFailed(f"the disk refused an operation ({name})") from error
 
 
-class StoredFile(Protocol):
-    """An open file. Reads may come from several threads; one thread writes at a time.
-
-    Every operation may raise `OSError`. A write that raised may have left any part of
-    its bytes behind.
-    """
+class ReadableFile(Protocol):
+    """What is read of a file. Reads may come from several threads, and may raise `OSError`."""
 
     def size(self) -> int:
         """Return the length in bytes."""
         ...
 
-    def write_at(self, offset: int, buffers: Sequence[Buffer]) -> None:
-        """Write all of `buffers`, one after the other. Not durable."""
-        ...
-
     def read_into(self, offset: int, buffer: memoryview) -> int:
         """Fill `buffer` as far as the file goes; return the bytes read."""
+        ...
+
+
+class StoredFile(ReadableFile, Protocol):
+    """An open file; one thread writes at a time.
+
+    Every operation may raise `OSError`. A write that raised may have left any part of
+    its bytes behind.
+    """
+
+    def write_at(self, offset: int, buffers: Sequence[Buffer]) -> None:
+        """Write all of `buffers`, one after the other. Not durable."""
         ...
 
     def read_into_nowait(self, offset: int, buffer: memoryview) -> bool:

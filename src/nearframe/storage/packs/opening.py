@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from nearframe.errors import IntegrityError
 from nearframe.ids import sha256_of
-from nearframe.storage.packs.files import StoredFile
+from nearframe.storage.packs.files import ReadableFile, StoredFile
 from nearframe.storage.packs.keys import StudyKeys
 from nearframe.storage.packs.record import HEADER_BYTES, Coding, RecordHeader
 from nearframe.storage.packs.seal import Form, decompress, open_chunk, open_chunk_into
@@ -31,7 +31,7 @@ _scratch = _Scratch()
 
 
 def read_range(
-    key: AESGCM, form: Form, file: StoredFile, offset: int, start: int = 0, stop: int | None = None
+    key: AESGCM, form: Form, file: ReadableFile, offset: int, start: int = 0, stop: int | None = None
 ) -> Iterator[bytes]:
     """Yield bytes ``start:stop`` of the content whose record starts at `offset`, chunk by chunk.
 
@@ -94,7 +94,7 @@ def form_of(header: RecordHeader) -> Form:
     )
 
 
-def _read_chunk(key: AESGCM, form: Form, file: StoredFile, offset: int, chunk: int) -> bytes:
+def _read_chunk(key: AESGCM, form: Form, file: ReadableFile, offset: int, chunk: int) -> bytes:
     at, length = form.place_of(chunk)
     sealed = _scratch.view(length)
     if file.read_into(offset + HEADER_BYTES + at, sealed) != length:

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from typing import Final
 
 from nearframe.errors import IntegrityError
-from nearframe.storage.packs.files import StoredFile
+from nearframe.storage.packs.files import ReadableFile
 from nearframe.storage.packs.record import HEADER_BYTES, MAGIC, RecordHeader, decode_header
 
 _BLOCK_BYTES: Final = 1 << 20
 
 
-def read_records(file: StoredFile, start: int, end: int) -> Iterator[tuple[int, RecordHeader]]:
+def read_records(file: ReadableFile, start: int, end: int) -> Iterator[tuple[int, RecordHeader]]:
     """Yield offset and header of every whole record between `start` and `end`.
 
     What is no record is skipped up to the next header whose CRC fits: damage costs the
@@ -28,7 +28,7 @@ def read_records(file: StoredFile, start: int, end: int) -> Iterator[tuple[int, 
             at = _next_magic(file, at + 1, end)
 
 
-def _header_at(file: StoredFile, at: int) -> RecordHeader | None:
+def _header_at(file: ReadableFile, at: int) -> RecordHeader | None:
     data = bytearray(HEADER_BYTES)
     try:
         done = file.read_into(at, memoryview(data))
@@ -37,7 +37,7 @@ def _header_at(file: StoredFile, at: int) -> RecordHeader | None:
         return None
 
 
-def _next_magic(file: StoredFile, start: int, end: int) -> int:
+def _next_magic(file: ReadableFile, start: int, end: int) -> int:
     block = bytearray(_BLOCK_BYTES)
     while start < end:
         try:

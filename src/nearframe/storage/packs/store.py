@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -104,6 +104,14 @@ class _Held:
     form: Form
     key: AESGCM
     was_read: bool = False
+
+
+class LostContent(NamedTuple):
+    """A content that a study holds, and that cannot be read."""
+
+    study: StudyRef
+    digest: Digest
+    kind: ContentKind
 
 
 class PackStore:
@@ -385,7 +393,7 @@ class PackStore:
         with self._upkeep():
             return Scrubber(self._segments, self._ledger, self._keys, self._writer, progress=progress, pace=pace).run()
 
-    def damaged(self) -> Iterator[tuple[StudyRef, Digest]]:
+    def damaged(self) -> Iterator[LostContent]:
         """Yield what studies hold and cannot read: to be fetched again and appended."""
         for content_id, entry in self._ledger.entries():
             if entry.readable:
@@ -394,7 +402,8 @@ class PackStore:
                 keys, wrap = self._keys.by_id(key_id), self._ledger.wrap(key_id, content_id)
                 study = self._keys.study_of(key_id)
                 if keys is not None and wrap is not None and study is not None:
-                    yield study, keys.unwrap(content_id, wrap)[1]
+                    digest = keys.unwrap(content_id, wrap)[1]
+                    yield LostContent(study, digest, ContentKind(entry.kind))
 
     @contextmanager
     def _upkeep(self) -> Iterator[None]:

@@ -96,13 +96,17 @@ class Points:
             raise IntegrityError("a blob of the backup is damaged")
         return data
 
-    def salvage(self, part: Part) -> bytes:
-        """Return a damaged blob as far as it is there, and zeros in place of the rest: packs are read past damage."""
+    def salvage(self, part: Part, start: int = 0, stop: int | None = None) -> bytes:
+        """Return a blob, or a part of it, as far as it is there, with zeros for the rest: packs are read past damage.
+
+        Nothing is proved of it.
+        """
+        stop = part.length if stop is None else min(stop, part.length)
         try:
-            data = self._vault.get(part.name)
+            data = self._vault.get(part.name, start, stop)
         except (NotFound, BackendFailed):
             data = b""
-        return data[: part.length].ljust(part.length, b"\0")
+        return data.ljust(stop - start, b"\0")
 
     def keep_last(self, count: int) -> int:
         """Remove all points but the last ones, and every blob that none of those needs; return how many points went."""

@@ -31,8 +31,8 @@ class Vault(Protocol):
         """
         ...
 
-    def get(self, name: str) -> bytes:
-        """Return a blob.
+    def get(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
+        """Return a blob, or bytes ``start:stop`` of it.
 
         Raises
         ------
@@ -108,12 +108,14 @@ class DirectoryVault:
             replace_durably(path, data)
         return True
 
-    def get(self, name: str) -> bytes:
+    def get(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
         path = self._path(name)
         with disk_errors():
             if not path.is_file():
                 raise NotFound("blob in the backup")
-            return path.read_bytes()
+            with path.open("rb") as file:
+                file.seek(start)
+                return file.read(-1 if stop is None else max(stop - start, 0))
 
     def names(self, prefix: str) -> list[str]:
         with disk_errors():

@@ -75,7 +75,7 @@ def test_scrub_finds_what_nobody_read(store: PackStore, disk: FaultyDisk, digest
     assert (report.contents, report.damaged, report.quarantined) == (1, 1, 0)
     again = store.scrub()
     assert (again.contents, again.damaged, again.quarantined) == (1, 0, 1)
-    assert set(store.damaged()) == {(A, digest), (B, digest)}
+    assert {(lost.study, lost.digest) for lost in store.damaged()} == {(A, digest), (B, digest)}
     store.append(A, ContentKind.FRAME, digest, len(DATA), [DATA])
     assert list(store.damaged()) == []
     assert store.scrub().damaged == 0
@@ -96,7 +96,7 @@ def test_scrub_finds_a_content_whose_pack_is_gone(
     disk.directory("packs").remove(PACK)
     again = open_store()
     assert again.scrub().damaged == 2
-    assert {found for _, found in again.damaged()} == {digest, sha256(OTHER)}
+    assert {lost.digest for lost in again.damaged()} == {digest, sha256(OTHER)}
     again.append(A, ContentKind.FRAME, digest, len(DATA), [DATA])
     assert again.read(B, digest) == DATA
 
@@ -152,6 +152,6 @@ def test_a_content_known_to_be_damaged_goes_with_its_pack(store: PackStore, disk
     assert store.scrub().damaged == 1
     assert store.compact(1.0).skipped == 0
     assert PACK not in disk.directory("packs").names()
-    assert set(store.damaged()) == {(A, digest), (B, digest)}
+    assert {(lost.study, lost.digest) for lost in store.damaged()} == {(A, digest), (B, digest)}
     store.append(A, ContentKind.FRAME, digest, len(DATA), [DATA])
     assert store.read(B, digest) == DATA
