@@ -112,7 +112,7 @@ async def open_core(settings: Settings, role: str, store: type[PackStore]) -> As
         where = settings.database_url or settings.home / CATALOGUE_FILE
         # An edge gets its catalogue from upstream again; an origin has none to get it from.
         may_create = role == "edge" or (await disk.run(packs.stats)).contents == 0
-        catalogue = await sql.run(partial(open_catalogue, where, may_create=may_create))
+        catalogue = await sql.run(partial(open_catalogue, where, may_create=may_create, honours_notes=role != "edge"))
         stack.push_async_callback(sql.run, catalogue.close)
         core = Core(
             settings=settings,

@@ -15,10 +15,10 @@ from nearframe.dicom.attributeedit import AttributeEdit
 from nearframe.dicom.attributes import keys
 from nearframe.dicom.describe import derived_uid
 from nearframe.dicom.dicomjson import SPECIFIC_CHARACTER_SET
+from nearframe.dicom.jsonitems import text_at
 from nearframe.dicom.levels import COMPUTED, Level, level_of
 from nearframe.dicom.model import DICOMJSON
 from nearframe.errors import AccessError, Conflict, LimitExceeded, NotFound
-from nearframe.query.keys import text_at
 from nearframe.storage.catalogue.corrections import Corrections
 from nearframe.storage.ports import Catalogue, InstanceRecord, StudyRef
 

@@ -135,7 +135,11 @@ class CommitmentService:
         try:
             identity = self._catalogue.find_instance(tenant, instance).identity
         except NotFound:
-            return _NO_SUCH_INSTANCE
+            # A rejection note, or what it rejects: kept, though nothing shows it.
+            kept = self._catalogue.list_versions(tenant, instance)
+            if not kept:
+                return _NO_SUCH_INSTANCE
+            identity = kept[-1].identity
         return None if identity.sop_class_uid == sop_class else _CLASS_CONFLICT
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
+from nearframe.dicom.jsonitems import first_item, items_of, texts_of
 from nearframe.dicom.model import DICOMJSON
 from nearframe.query.matching import parse_test
 from nearframe.storage.catalogue.criteria import Criterion
 
 #: Of the protocol, not of what is looked for: character set, level, retrieval.
 _NOT_KEYS: Final = frozenset({"00080005", "00080052", "00080053", "00080054"})
-_GROUPS: Final = ("Alphabetic", "Ideographic", "Phonetic")
 
 
 def criteria_of(keys: DICOMJSON, path: tuple[str, ...] = ()) -> Iterator[Criterion]:
@@ -27,7 +27,7 @@ def criteria_of(keys: DICOMJSON, path: tuple[str, ...] = ()) -> Iterator[Criteri
             continue
         if key.get("vr") == "SQ":
             yield from criteria_of(first_item(keys, tag), (*path, tag))
-        elif (test := parse_test(key.get("vr", "UN"), tag, "\\".join(_texts(key)))) is not None:
+        elif (test := parse_test(key.get("vr", "UN"), tag, "\\".join(texts_of(key)))) is not None:
             yield Criterion((*path, tag), test)
 
 
@@ -41,36 +41,3 @@ def _shown(keys: DICOMJSON, tag: str, found: DICOMJSON) -> DICOMJSON:
     if wanted := first_item(keys, tag):
         return {"vr": "SQ", "Value": [shown(wanted, item) for item in items_of(found, tag)]}
     return found.get(tag) or {"vr": vr}
-
-
-def first_item(document: DICOMJSON, tag: str) -> DICOMJSON:
-    """Return the first item of a sequence, empty if there is none."""
-    return next(iter(items_of(document, tag)), {})
-
-
-def items_of(document: DICOMJSON, tag: str) -> list[DICOMJSON]:
-    """Return the items of a sequence."""
-    element = document.get(tag)
-    if not isinstance(element, dict) or element.get("vr") != "SQ":
-        return []
-    return [item for item in _values(element) if isinstance(item, dict)]
-
-
-def text_at(document: DICOMJSON, tag: str) -> str:
-    """Return the first value of an attribute as text, empty if there is none."""
-    return next(iter(_texts(document.get(tag))), "")
-
-
-def _texts(element: object) -> list[str]:
-    return [_text(value) for value in _values(element)]
-
-
-def _values(element: object) -> list[Any]:
-    values = element.get("Value") if isinstance(element, dict) else None
-    return values if isinstance(values, list) else []
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, dict):  # a person's name
-        return "=".join(str(value.get(group) or "") for group in _GROUPS).rstrip("=")
-    return "" if value is None else str(value).strip()

@@ -10,9 +10,10 @@ from typing import Final
 from nearframe.clock import Clock, SystemClock
 from nearframe.context import Context
 from nearframe.dicom.build import build_data_set
+from nearframe.dicom.jsonitems import first_item, items_of, text_at
 from nearframe.dicom.model import DICOMJSON
 from nearframe.errors import Conflict, LimitExceeded, MalformedRequest, MissingIdentifier, NotFound, Refused
-from nearframe.query.keys import criteria_of, first_item, items_of, shown, text_at
+from nearframe.query.keys import criteria_of, shown
 from nearframe.query.matching import accepts
 from nearframe.storage.catalogue.steps import PerformedStep, ScheduledStep, Steps
 from nearframe.storage.ports import Catalogue

@@ -13,11 +13,11 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
+from nearframe.dicom.rejection import KEY_OBJECT_SELECTION
 from nearframe.wire.canonical import JSONObject
 from nearframe.wire.manifest import InstanceEntry, Manifest
 from nearframe.wire.studycontents import StudyContent
 
-KEY_OBJECT_SELECTION = "1.2.840.10008.5.1.4.1.1.88.59"  # PS3.3 A.35.4
 _LAST = 2**31  # beyond what Instance Number (IS) can hold
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from tests.integration.edge.nodes import Node, edge_node, origin_node, until_followed, until_shows
+from tests.rejecting import note
 from tests.syncing import STUDY_UID, ct_series, instance_uid
 
 OTHER = "1.2.826.0.1.3680043.2.1125.2"
+NOTE = "1.2.826.0.1.3680043.2.1125.9"
 
 
 async def correct(origin: Node, action: str, **more: Any) -> dict[str, Any]:
@@ -26,6 +29,12 @@ async def undo(origin: Node, made: dict[str, Any]) -> None:
 
 async def instances(node: Node, study: str) -> set[str]:
     return {str(row["00080018"]["Value"][0]) for row in await node.metadata(study)}  # type: ignore[index]
+
+
+async def until_holds(node: Node, study: str, uids: set[str]) -> None:
+    async with asyncio.timeout(60):
+        while await instances(node, study) != uids:
+            await asyncio.sleep(0.05)
 
 
 async def test_no_correction_moves_a_frame_and_every_undoing_is_exact(tmp_path: Path) -> None:
@@ -70,6 +79,14 @@ async def test_no_correction_moves_a_frame_and_every_undoing_is_exact(tmp_path: 
         assert await instances(edge, STUDY_UID) == set(uids[3:])
         await undo(origin, made)
         await until_followed(edge, origin)
+        await check_files()
+
+        await edge.store([note(files[:3], "113001", NOTE)])
+        await until_holds(edge, STUDY_UID, set(uids[3:]))
+        (made,) = (await origin.client.get("/api/corrections", params={"limit": 1})).json()["corrections"]
+        assert (made["action"], made["reason"]) == ("reject", "Rejected for Quality Reasons")
+        await undo(origin, made)
+        await until_holds(edge, STUDY_UID, {*uids, NOTE})
         await check_files()
 
         assert set(origin.sent() - moved) <= {"delta", "manifest", "header"}

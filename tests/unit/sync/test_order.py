@@ -7,8 +7,9 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nearframe.dicom.rejection import KEY_OBJECT_SELECTION
 from nearframe.ids import Identity, sha256
-from nearframe.sync.order import KEY_OBJECT_SELECTION, sending_order, spread
+from nearframe.sync.order import sending_order, spread
 from nearframe.wire.frametable import FrameTable
 from nearframe.wire.manifest import BulkPiece, InstanceEntry, Manifest
 from nearframe.wire.studycontents import contents_of

@@ -7,7 +7,7 @@ returns after the database has synced its log (SQLite: `sqlite.py`; PostgreSQL: 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,9 +15,18 @@ import sqlalchemy as sa
 
 from nearframe.clock import Clock, SystemClock
 from nearframe.dicom.model import DICOMJSON
-from nearframe.errors import NotFound
 from nearframe.ids import Digest, Identity
-from nearframe.storage.catalogue import conflicts, derived, feed, reading, recording, removal, schema, searching
+from nearframe.storage.catalogue import (
+    conflicts,
+    derived,
+    feed,
+    reading,
+    recording,
+    rejecting,
+    removal,
+    schema,
+    searching,
+)
 from nearframe.storage.catalogue.changes import Changes
 from nearframe.storage.catalogue.database import Database
 from nearframe.storage.catalogue.migrations import migrate, new_epoch
@@ -25,6 +34,7 @@ from nearframe.storage.catalogue.postgres import open_postgres
 from nearframe.storage.catalogue.replicating import Replication
 from nearframe.storage.catalogue.searching import Result, Search
 from nearframe.storage.catalogue.sqlite import open_sqlite
+from nearframe.storage.catalogue.states import VersionState
 from nearframe.storage.catalogue.values import microseconds
 from nearframe.storage.catalogue.warm import Warm
 from nearframe.storage.ports import (
@@ -48,7 +58,9 @@ from nearframe.storage.ports import (
 from nearframe.wire.frametable import FrameTable
 
 
-def open_catalogue(where: Path | str, clock: Clock | None = None, *, may_create: bool = True) -> SQLCatalogue:
+def open_catalogue(
+    where: Path | str, clock: Clock | None = None, *, may_create: bool = True, honours_notes: bool = True
+) -> SQLCatalogue:
     """Open a catalogue, creating or bringing forward its tables.
 
     Parameters
@@ -57,6 +69,8 @@ def open_catalogue(where: Path | str, clock: Clock | None = None, *, may_create:
         The file of an SQLite database, or a ``postgresql://`` URL.
     may_create
         False where there is something that a catalogue must know of.
+    honours_notes
+        False where rejection notes are for another node to honour: an edge shows what its upstream does.
 
     Raises
     ------
@@ -73,15 +87,16 @@ def open_catalogue(where: Path | str, clock: Clock | None = None, *, may_create:
     except BaseException:
         database.close()
         raise
-    return SQLCatalogue(database, clock)
+    return SQLCatalogue(database, clock, honours_notes)
 
 
 class SQLCatalogue:
     """The `Catalogue` of `storage.ports`, in a database."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, honours_notes: bool = True) -> None:
         self.database = database
         self._clock = clock
+        self._honours_notes = honours_notes
         self._warm = Warm()
 
     def close(self) -> None:
@@ -95,6 +110,7 @@ class SQLCatalogue:
         with self.changing() as changes:
             recording.load_for(changes, batch)
             recorded = [recording.record(changes, draft) for draft in drafts]
+            self._honour_notes(changes, zip(batch, recorded, strict=True))
             changes.write()
             durable()
         return recorded
@@ -106,6 +122,7 @@ class SQLCatalogue:
         with self.changing() as changes:
             recording.load_for(changes, batch)
             recorded = [recording.record_decided(changes, draft) for draft in drafts]
+            self._honour_notes(changes, zip(batch, recorded, strict=True))
             changes.write()
             answer = [
                 one if isinstance(one, Recorded) else Undecided(reading.record_of(changes.connection, one.id))
@@ -138,16 +155,7 @@ class SQLCatalogue:
 
     def set_pix(self, tenant: str, sop_instance_uid: str, version: int, frames: FrameTable) -> None:
         with self.database.write() as connection:
-            table = schema.version.c
-            owner = sa.select(schema.instance.c.id).where(
-                schema.instance.c.tenant == tenant, schema.instance.c.sop_instance_uid == sop_instance_uid
-            )
-            chosen = sa.and_(table.instance_id == owner.scalar_subquery(), table.number == version)
-            version_id = connection.execute(sa.select(table.id).where(chosen)).scalar()
-            if version_id is None:
-                raise NotFound("version")
-            connection.execute(sa.update(schema.version).where(chosen).values(frames=frames.encode()))
-            derived.set_hash_pix(connection, version_id, frames)
+            derived.set_pix(connection, tenant, sop_instance_uid, version, frames)
 
     def delete(
         self, study: StudyRef, series_instance_uid: str | None, sop_instance_uid: str | None
@@ -381,6 +389,10 @@ class SQLCatalogue:
             changes = Changes(connection, self._warm)
             yield changes
         changes.committed()
+
+    def _honour_notes(self, changes: Changes, stored: Iterable[tuple[NewVersion, Recorded | VersionState]]) -> None:
+        if self._honours_notes:
+            rejecting.honour(changes, [(new, one.outcome) for new, one in stored if isinstance(one, Recorded)])
 
     def _close_removed(self, changes: Changes) -> None:
         gone = [v.id for i in changes.instances.values() for v in i.versions.values() if v.is_removed]

@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from nearframe.errors import NotFound
 from nearframe.ids import Digest, Identity
 from nearframe.storage.catalogue import schema
 from nearframe.storage.catalogue.loading import chunks
@@ -105,7 +106,18 @@ def add_hashes(connection: sa.Connection, rows: Sequence[PerceptualRow]) -> None
         connection.execute(sa.insert(schema.perceptual), list(values.values()))
 
 
-def set_hash_pix(connection: sa.Connection, version_id: int, frames: FrameTable) -> None:
+def set_pix(connection: sa.Connection, tenant: str, sop_instance_uid: str, version: int, frames: FrameTable) -> None:
+    """Fill in `pix` digests of a version; see `Catalogue.set_pix`."""
+    owner = sa.select(_instance.id).where(_instance.tenant == tenant, _instance.sop_instance_uid == sop_instance_uid)
+    chosen = sa.and_(_version.instance_id == owner.scalar_subquery(), _version.number == version)
+    version_id = connection.execute(sa.select(_version.id).where(chosen)).scalar()
+    if version_id is None:
+        raise NotFound("version")
+    connection.execute(sa.update(schema.version).where(chosen).values(frames=frames.encode()))
+    _set_hash_pix(connection, version_id, frames)
+
+
+def _set_hash_pix(connection: sa.Connection, version_id: int, frames: FrameTable) -> None:
     """Bring the hashes of a version up to date with its frame table."""
     rows = [{"pix_": frames.pix_of(index), "index_": index} for index in range(len(frames))]
     statement = sa.update(schema.perceptual).where(
