@@ -71,6 +71,12 @@ class Transfer:
     def urgency(self) -> Urgency:
         return self._claim.urgency
 
+    @property
+    def found_line_full(self) -> bool:
+        """Whether what was under way when it began fills the line for a round trip."""
+        claim = self._claim
+        return claim.before_bytes >= self._line.windows[claim.direction].bytes
+
     def raise_to(self, urgency: Urgency) -> None:
         """Make it as urgent as somebody who wants it too; it never becomes less urgent."""
         if urgency < self._claim.urgency:

@@ -7,6 +7,9 @@ them would need three for::
 
     ─── strand 1 ───── strand 2 ───── strand 3 ───
        handed on       read ahead until it is next
+
+On a line that is full already this gains nothing, and each strand is a request more to be
+answered: there only what is urgent is divided.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from dataclasses import dataclass
 from typing import Final, Generic, TypeAlias, TypeVar
 
 from nearframe import tasks
+from nearframe.context import Urgency
 from nearframe.edge.line import Transfer
 from nearframe.edge.turns import User
 from nearframe.edge.upstream import Upstreams
@@ -84,11 +88,12 @@ async def chunks_of(
     upstream: Upstreams, wanted: Wanted, transfer: Transfer, start: int, stop: int | None
 ) -> AsyncGenerator[Chunk, None]:
     """Yield bytes ``start:stop`` of a content in order, over as many connections as are at hand and worth it."""
-    worth = _worth((stop or wanted.length) - start)
-    if wanted.user is User.READER and upstream.at_hand * _FEW < worth:
+    end = stop or wanted.length
+    count = _worth(end - start) if _is_divided(wanted, transfer) else 1
+    if count > 1 and upstream.at_hand * _FEW < count:
         # Connections are opened in two round trips, all at once; over a few the content takes more than that.
-        await upstream.connected(worth)
-    places = _divided(upstream, wanted, start, stop)
+        await upstream.connected(count)
+    places = _divided(start, end, stop, min(count, upstream.at_hand))
     carry = _strand if len(places) == 1 else _lasting
     strands = [carry(upstream, wanted, transfer, *place) for place in places]
     async with AsyncExitStack() as stack:
@@ -103,13 +108,15 @@ async def chunks_of(
                     yield chunk
 
 
-def _divided(upstream: Upstreams, wanted: Wanted, start: int, stop: int | None) -> list[tuple[int, int | None]]:
+def _is_divided(wanted: Wanted, transfer: Transfer) -> bool:
+    if wanted.user is not User.READER:
+        return False
+    return transfer.urgency <= Urgency.ACTIVE or not transfer.found_line_full
+
+
+def _divided(start: int, end: int, stop: int | None, count: int) -> list[tuple[int, int | None]]:
     """Return the beginning and end of each strand."""
-    size = (stop or wanted.length) - start
-    count = min(_worth(size), upstream.at_hand)
-    if wanted.user is not User.READER or count < 2:
-        return [(start, stop)]
-    starts = [start + size * number // count for number in range(count)]
+    starts = [start + (end - start) * number // count for number in range(count)] if count > 1 else [start]
     return list(zip(starts, [*starts[1:], stop], strict=True))
 
 

@@ -12,7 +12,7 @@ import pytest
 from nearframe import tasks
 from nearframe.context import Urgency
 from nearframe.edge.strands import MOST_STRANDS, STRAND_BYTES, Wanted, chunks_of
-from nearframe.edge.turns import User
+from nearframe.edge.turns import Direction, User
 from nearframe.edge.upstream import Upstreams
 from nearframe.errors import UpstreamUnavailable
 from nearframe.ids import sha256
@@ -30,10 +30,15 @@ def upstream(at_hand: int) -> FakeUpstream:
 
 
 async def taken(
-    made: FakeUpstream, start: int = 0, stop: int | None = None, user: User = User.READER, length: int = len(PICTURE)
+    made: FakeUpstream,
+    start: int = 0,
+    stop: int | None = None,
+    user: User = User.READER,
+    length: int = len(PICTURE),
+    urgency: Urgency = Urgency.STAT,
 ) -> bytes:
     wanted = Wanted(StudyRef("main", "1.2"), sha256(PICTURE), length, user)
-    transfer = made.line.transfer(user, Urgency.STAT, len(PICTURE))
+    transfer = made.line.transfer(user, urgency, len(PICTURE))
     async with transfer.turn(), aclosing(chunks_of(cast("Upstreams", made), wanted, transfer, start, stop)) as chunks:
         found = [chunk async for chunk in chunks]
     assert {total for total, _ in found} == {len(PICTURE)}
@@ -68,6 +73,15 @@ async def test_what_nobody_waits_for_is_not_divided() -> None:
     assert await taken(made, user=User.READ_AHEAD) == PICTURE
     assert await taken(made, length=0) == PICTURE, "a length that is not known"
     assert made.ranges == [(0, None)] * 2
+
+
+@pytest.mark.parametrize(("urgency", "strands"), [(Urgency.ROUTINE, 1), (Urgency.ACTIVE, MOST_STRANDS)])
+async def test_on_a_full_line_only_what_is_urgent_is_divided(urgency: Urgency, strands: int) -> None:
+    made = upstream(8)
+    full = made.line.windows[Direction.DOWN].bytes
+    async with made.line.transfer(User.READER, Urgency.ROUTINE, full).turn():
+        assert await taken(made, urgency=urgency) == PICTURE
+    assert len(made.ranges) == strands
 
 
 async def test_a_strand_is_gone_on_with_where_it_was_cut() -> None:
