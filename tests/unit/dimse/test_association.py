@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +22,9 @@ from nearframe.dimse.scp import Provider, Rest, Session
 from nearframe.dimse.scu import UNCOMPRESSED, VERIFICATION, Peer, associate
 from nearframe.dimse.server import Admission, DimseServer, ServerLimits
 from nearframe.dimse.status import Status
+from nearframe.dimse.tls import Credentials
 from nearframe.errors import AssociationLost, NoSpace, Refused, UpstreamUnavailable
+from nearframe.listener.devtls import ensure
 from nearframe.metrics import Metrics
 from nearframe.settingkinds import Address
 
@@ -92,6 +97,7 @@ async def site(
     limits: ServerLimits | None = None,
     window: int = 4,
     choosing: Callable[[Proposed], str | ContextResult] = choose,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Site]:
     archive = Archive()
     archive.may_answer.set()
@@ -104,7 +110,7 @@ async def site(
             return AssociateRJ.of(Rejection.CALLED_AE_TITLE_NOT_RECOGNIZED)
         return Admission(offer, provider.serve)
 
-    server = DimseServer(doorkeeper, Metrics(), max_pdu_bytes=4096, timeouts=timeouts, limits=limits)
+    server = DimseServer(doorkeeper, Metrics(), max_pdu_bytes=4096, timeouts=timeouts, limits=limits, tls=tls)
     await server.start(Address("127.0.0.1", 0))
     try:
         yield Site(server, archive)
@@ -211,6 +217,18 @@ async def test_who_is_silent_longest_makes_room() -> None:
             second[1].write(bytes(8))
             assert (await asyncio.wait_for(second[0].readexactly(10), 5))[0] == 7
         for _, writer in (oldest, second):
+            writer.close()
+
+
+async def test_who_does_not_even_begin_tls_makes_room(tmp_path: Path) -> None:
+    made = ensure(tmp_path, datetime.now(UTC))
+    ours, theirs = Credentials(made.files.certificate, made.files.key), Credentials(authority=made.authority)
+    async with site(limits=ServerLimits(sockets_per_address=2), tls=ours.for_listening()) as archive:
+        silent = [await archive.connect(), await archive.connect()]
+        async with associate(replace(archive.peer, tls=theirs.for_calling()), CONTEXTS) as user:
+            assert await asyncio.wait_for(silent[0][0].read(), 5) == b""
+            assert await user.echo() == Status.SUCCESS
+        for _, writer in silent:
             writer.close()
 
 
