@@ -119,7 +119,12 @@ def has_orthanc() -> bool:
 
 @contextlib.contextmanager
 def orthanc(
-    home: Path, *, place: Place = HERE, port: int | None = None, dicom_port: int | None = None
+    home: Path,
+    *,
+    place: Place = HERE,
+    port: int | None = None,
+    dicom_port: int | None = None,
+    env: dict[str, str] | None = None,
 ) -> Iterator[Server]:
     """Orthanc with its DICOMweb plugin, tuned: no compression, keep-alive, large cache, no file access on find."""
     home.mkdir(parents=True, exist_ok=True)
@@ -149,7 +154,7 @@ def orthanc(
     path = home / "orthanc.json"
     path.write_text(json.dumps(configuration))
     root = f"http://{place.host}:{port}"
-    with running([*place.enter, "Orthanc", str(path)], f"{root}/system", home / "log") as pid:
+    with running([*place.enter, "Orthanc", str(path)], f"{root}/system", home / "log", env) as pid:
         yield Server("Orthanc", pid, f"{root}/dicom-web")
 
 
