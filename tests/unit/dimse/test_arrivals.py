@@ -6,7 +6,7 @@ from typing import cast
 
 import pytest
 
-from nearframe.dimse.arrivals import Arrivals, Released
+from nearframe.dimse.arrivals import Arrival, Arrivals, Released
 from nearframe.dimse.channel import Channel
 from nearframe.dimse.command import Command, CommandField
 from nearframe.dimse.messages import Arrived, Data
@@ -18,13 +18,17 @@ ECHO = Arrived(1, Command.request(CommandField.C_ECHO_RQ, 1, {}, has_data=False)
 class Line:
     """Only whether it is read."""
 
-    is_read = True
+    def __init__(self) -> None:
+        self._is_read = True
+
+    def is_read(self) -> bool:
+        return self._is_read
 
     def hold_back(self) -> None:
-        self.is_read = False
+        self._is_read = False
 
     def read_on(self) -> None:
-        self.is_read = True
+        self._is_read = True
 
 
 async def test_small_parts_wait_as_one() -> None:
@@ -37,7 +41,7 @@ async def test_small_parts_wait_as_one() -> None:
 
 async def test_nothing_is_put_together_beyond_the_end_of_a_message() -> None:
     arrivals = Arrivals(cast(Channel, Line()))
-    sent = [Data(b"a", is_last=True), ECHO, Data(b"b", is_last=True), Released()]
+    sent: list[Arrival] = [Data(b"a", is_last=True), ECHO, Data(b"b", is_last=True), Released()]
     for one in sent:
         arrivals.put(one)
     assert [await arrivals.next() for _ in sent] == sent
@@ -48,11 +52,11 @@ async def test_much_that_waits_holds_the_peer_back(one: Data | Arrived) -> None:
     line = Line()
     arrivals = Arrivals(cast(Channel, line))
     waiting = 0
-    while line.is_read:
+    while line.is_read():
         arrivals.put(one)
         waiting += 1
     assert waiting < 300
-    while not line.is_read:
+    while not line.is_read():
         await arrivals.next()
         waiting -= 1
     assert waiting > 5
