@@ -15,7 +15,7 @@ from nearframe.storage.packs.keys import read_root_key
 from nearframe.units import counted, format_size
 from nearframe.upkeep.backup.point import PointKeys
 from nearframe.upkeep.backup.points import Points
-from nearframe.upkeep.backup.restore import Restored, prove_point, restore
+from nearframe.upkeep.backup.restore import Restored, prove_point, restore, restore_catalogue
 from nearframe.upkeep.backup.vault import DirectoryVault
 
 EXIT_DAMAGED: Final = 1
@@ -35,6 +35,9 @@ def add_subparser(subparsers: Subparsers, what: str) -> None:
     add_setting(parser, "home")
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--list", action="store_true", help="list the backups, and do nothing else")
+    instead.add_argument(
+        "--only-catalogue", action="store_true", help="bring back the catalogue alone, beside packs that are whole"
+    )
     instead.add_argument("--check", action="store_true", help="read and prove the backup, and do nothing else")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     add_json_option(parser)
@@ -78,7 +81,8 @@ def _check(points: Points, options: argparse.Namespace) -> int:
 def _restore(points: Points, root_key: bytes, options: argparse.Namespace) -> int:
     home = settings_from(options).home
     with bytes_bar(hidden=options.quiet or options.json) as show:
-        restored = restore(points, points.at(options.at), root_key, home, show)
+        bring_back = restore_catalogue if options.only_catalogue else restore
+        restored = bring_back(points, points.at(options.at), root_key, home, show)
     if options.json:
         proved = {"scrub": asdict(restored.scrubbed), "check": asdict(restored.checked)}
         print_json(point_json(restored.point) | proved)
@@ -89,10 +93,11 @@ def _restore(points: Points, root_key: bytes, options: argparse.Namespace) -> in
 
 def _tell(restored: Restored) -> None:
     point = restored.point
-    print(
-        f"{point.name}: {counted(point.holds.studies, 'study')} and {counted(point.holds.instances, 'instance')} are "
-        f"back; {counted(restored.scrubbed.contents, 'content')} proved, {format_size(restored.scrubbed.read_bytes)}"
-    )
+    held = f"{counted(point.holds.studies, 'study')} and {counted(point.holds.instances, 'instance')}"
+    print(f"{point.name}: {held} are back")
+    if restored.scrubbed.contents:
+        proved = restored.scrubbed
+        print(f"{counted(proved.contents, 'content')} proved, {format_size(proved.read_bytes)}")
     if not restored.is_whole:
         print(
             f"{counted(restored.checked.incomplete, 'version')} lost "

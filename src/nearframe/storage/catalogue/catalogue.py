@@ -78,16 +78,18 @@ def open_catalogue(
         If the URL cannot be read, a driver is missing, or a newer release wrote the database.
     """
     clock = clock or SystemClock()
-    if isinstance(where, str) and "://" in where:
-        database = open_postgres(where)
-    else:
-        database = open_sqlite(Path(where))
+    database = open_database(where)
     try:
         migrate(database, clock.now(), may_create=may_create)
     except BaseException:
         database.close()
         raise
     return SQLCatalogue(database, clock, honours_notes)
+
+
+def open_database(where: Path | str) -> Database:
+    """Open the database of a catalogue as it is; see `open_catalogue`."""
+    return open_postgres(where) if isinstance(where, str) and "://" in where else open_sqlite(Path(where))
 
 
 class SQLCatalogue:

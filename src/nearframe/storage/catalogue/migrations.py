@@ -2,14 +2,16 @@
 
 A new database gets the current tables at once. An older one is brought forward by the
 steps it lacks, each in the transaction that raises its number. A newer one is refused:
-a program must not write what it cannot read.
+a program must not write what it cannot read. So before an older release is installed
+again, the newer one takes back what it added (`take_back`).
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 import sqlalchemy as sa
@@ -21,15 +23,16 @@ from nearframe.storage.catalogue.values import microseconds
 
 LATEST: Final = 4
 
+#: ``{version: tables}``: what a step added, so that it can be taken back for an older release.
+ADDED: Final[Mapping[int, Sequence[sa.Table]]] = {
+    2: (schema.given_urgency,),
+    3: (schema.commitment, schema.performed_step, schema.scheduled_step),
+    4: (schema.correction, schema.corrected, schema.withdrawn),
+}
+
 #: ``{version: step}``: a step takes a database at the version before to `version`.
 STEPS: Final[Mapping[int, Callable[[sa.Connection], None]]] = {
-    2: lambda connection: schema.given_urgency.create(connection),
-    3: lambda connection: schema.metadata.create_all(
-        connection, [schema.commitment, schema.performed_step, schema.scheduled_step], checkfirst=False
-    ),
-    4: lambda connection: schema.metadata.create_all(
-        connection, [schema.correction, schema.corrected, schema.withdrawn], checkfirst=False
-    ),
+    version: partial(schema.metadata.create_all, tables=tables, checkfirst=False) for version, tables in ADDED.items()
 }
 
 
@@ -48,22 +51,49 @@ def migrate(database: Database, now: datetime, *, may_create: bool = True) -> No
         if found > LATEST:
             raise ConfigurationError(
                 f"the catalogue has schema {found}, this release knows {LATEST}: "
-                "install the newer release again, or restore a backup from before it"
+                f"install the newer release again; there nearframe migrate --to {LATEST} makes it what this one knows"
             )
         if found == 0 and not may_create:
             raise ConfigurationError(
-                "the packs of this home hold contents, but there is no catalogue to say whose: restore its backup, "
-                "correct database_url, or begin anew with an empty home"
+                "the packs of this home hold contents, but there is no catalogue to say whose: nearframe restore "
+                "--only-catalogue brings back the last backup's; or correct database_url, or take an empty home"
             )
         if found == 0:
             _create(connection)
         else:
             for version in range(found + 1, LATEST + 1):
                 STEPS[version](connection)
-        connection.execute(sa.delete(schema.schema_version))
-        connection.execute(
-            sa.insert(schema.schema_version).values(version=LATEST, applied_at=microseconds(now)),
-        )
+        _set_version(connection, LATEST, now)
+
+
+def take_back(database: Database, to: int, now: datetime, *, discard: bool) -> dict[str, int]:
+    """Give a database the schema of an older release; return the rows that went, by table.
+
+    Parameters
+    ----------
+    discard
+        Also if rows of what the older release does not know go with it.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no way to that schema, or rows would go.
+    """
+    with database.write() as connection:
+        found = _version(connection)
+        if not min(ADDED) - 1 <= to <= found <= LATEST:
+            raise ConfigurationError(
+                f"the catalogue has schema {found}; this release can make it {min(ADDED) - 1} to {min(found, LATEST)}"
+            )
+        leaving = [table for version in range(found, to, -1) for table in reversed(ADDED[version])]
+        rows = {table.name: _rows(connection, table) for table in leaving}
+        lost = {name: count for name, count in rows.items() if count}
+        if lost and not discard:
+            words = ", ".join(f"{count} of {name}" for name, count in lost.items())
+            raise ConfigurationError(f"an older release does not know these rows: {words}; --discard drops them")
+        schema.metadata.drop_all(connection, tables=leaving, checkfirst=False)
+        _set_version(connection, to, now)
+    return lost
 
 
 def new_epoch() -> str:
@@ -75,6 +105,15 @@ def _version(connection: sa.Connection) -> int:
     if not sa.inspect(connection).has_table(schema.schema_version.name):
         return 0
     return connection.execute(sa.select(sa.func.max(schema.schema_version.c.version))).scalar() or 0
+
+
+def _set_version(connection: sa.Connection, version: int, now: datetime) -> None:
+    connection.execute(sa.delete(schema.schema_version))
+    connection.execute(sa.insert(schema.schema_version).values(version=version, applied_at=microseconds(now)))
+
+
+def _rows(connection: sa.Connection, table: sa.Table) -> int:
+    return int(connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one())
 
 
 def _create(connection: sa.Connection) -> None:

@@ -6,7 +6,7 @@ knows how long a pack was, and how it ended there, copies only what has come sin
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Final, Self
 
 from nearframe.errors import Busy, ConfigurationError, IntegrityError
 from nearframe.ids import Digest, sha256
-from nearframe.storage.packs.files import LocalFiles, StoredFile, disk_errors
+from nearframe.storage.packs.files import LocalFiles, ReadableFile, StoredFile, disk_errors
 from nearframe.storage.packs.keyring import read_ring
 from nearframe.storage.packs.locks import keeping_packs
 from nearframe.storage.packs.record import FILE_HEADER_BYTES, Role, decode_file_header
@@ -37,11 +37,13 @@ class StandingPack:
         Its name in the store.
     length
         Bytes from its start to the end of its last record.
+    open
+        Gives the file of a number: an archive has more packs than a process may hold open.
     """
 
     number: int
     length: int
-    file: StoredFile
+    open: Callable[[int], ReadableFile]
 
     def tail_at(self, length: int) -> Digest:
         """Return the digest of what stands before `length`: a pack that ends so is the same as far as there."""
@@ -57,7 +59,7 @@ class StandingPack:
         """
         data = bytearray(stop - start)
         with disk_errors():
-            done = self.file.read_into(start, memoryview(data))
+            done = self.open(self.number).read_into(start, memoryview(data))
         if done != len(data):
             raise IntegrityError("a pack is shorter than it was")
         return bytes(data)
@@ -108,7 +110,7 @@ class StandingPacks:
                     size = _end_of_records(file, size)
                     file.sync()
             if size > FILE_HEADER_BYTES:
-                yield StandingPack(number, size, file)
+                yield StandingPack(number, size, self._open)
 
     def ring(self) -> bytes:
         """Return the key ring: it has the keys of every record in the packs that were listed before."""
@@ -131,7 +133,7 @@ class StandingPacks:
             raise Busy("a pack went while the packs were listed: its node was just started; try again") from error
 
 
-def _end_of_records(file: StoredFile, size: int) -> int:
+def _end_of_records(file: ReadableFile, size: int) -> int:
     end = FILE_HEADER_BYTES
     for offset, header in read_records(file, FILE_HEADER_BYTES, size):
         end = offset + header.length

@@ -22,6 +22,7 @@ from nearframe import log
 from nearframe.errors import BackendFailed, ConfigurationError, IntegrityError
 from nearframe.storage.catalogue import CATALOGUE_FILE, open_catalogue
 from nearframe.storage.catalogue.migrations import LATEST
+from nearframe.storage.durable import sync_folder
 from nearframe.storage.packs import PackSettings, PackStore
 from nearframe.storage.packs.files import LocalFiles, disk_errors
 from nearframe.storage.packs.keyring import RING_FILE
@@ -92,6 +93,36 @@ def restore(points: Points, point: Point, root_key: bytes, home: Path, progress:
     return restored
 
 
+def restore_catalogue(points: Points, point: Point, root_key: bytes, home: Path, progress: Progress) -> Restored:
+    """Bring back the catalogue alone, beside packs that are whole.
+
+    Of what came after the point the packs hold contents that no version refers to: the same objects
+    sent again find them.
+
+    Raises
+    ------
+    ConfigurationError
+        If there are no packs, or a catalogue, or somebody works there.
+    IntegrityError
+        If a blob of the catalogue is missing or damaged.
+    """
+    place = home / CATALOGUE_FILE
+    if not (home / "packs").is_dir() or place.exists():
+        there = "a catalogue is there: put it aside" if place.exists() else "no packs are there: restore everything"
+        raise ConfigurationError(f"--home {home}: {there}")
+    check_space(home, sum(page.part.length for page in point.catalogue))
+    with PackStore(home, PackSettings(reserve_bytes=0)) as packs, disk_errors():
+        _remove_catalogue(home)  # its log, or what a restore that did not end left
+        new = home / f"{CATALOGUE_FILE}.new"
+        _Restoring(points, point, root_key, home, progress).write_catalogue(new.name)
+        with closing(open_catalogue(new, may_create=False)) as catalogue:
+            catalogue.start_epoch()
+            checked = cross_check(catalogue, packs)
+        new.replace(place)
+        sync_folder(home)
+    return Restored(point, ScrubReport(), checked)
+
+
 def _begin(home: Path, point: Point) -> None:
     if point.holds.schema > LATEST:
         raise ConfigurationError(f"release {point.release} made this backup and this one is older: restore with that")
@@ -100,12 +131,17 @@ def _begin(home: Path, point: Point) -> None:
         if role_of(home) == UNFINISHED:
             for left in ("packs", "keys"):
                 shutil.rmtree(home / left, ignore_errors=True)
-            for file in home.glob(f"{CATALOGUE_FILE}*"):
-                file.unlink()
+            _remove_catalogue(home)
         elif {path.name for path in home.iterdir()} - _NOTHING:
             raise ConfigurationError(f"--home {home} is not empty: name a folder that is, or does not exist yet")
         check_space(home, int(point.length * (1 + _INDEX_SHARE)))
         set_role(home, UNFINISHED)
+
+
+def _remove_catalogue(home: Path) -> None:
+    for name in (CATALOGUE_FILE, f"{CATALOGUE_FILE}.new"):
+        for suffix in ("-wal", "-shm", ""):
+            (home / f"{name}{suffix}").unlink(missing_ok=True)
 
 
 class _Restoring:
@@ -124,7 +160,10 @@ class _Restoring:
         packs = LocalFiles(self._home / "packs")
         for pack in self._point.packs:
             self._write(packs, pack_name(pack.number), map(self._pack_blob, pack.parts))
-        self._write(LocalFiles(self._home), CATALOGUE_FILE, self._pages())
+        self.write_catalogue(CATALOGUE_FILE)
+
+    def write_catalogue(self, name: str) -> None:
+        self._write(LocalFiles(self._home), name, self._pages())
 
     def _pack_blob(self, part: Part) -> bytes:
         try:

@@ -76,7 +76,8 @@ def _without_catalogue(patient: Patient) -> Finding:
     return Finding(
         State.FAILING,
         "the catalogue is missing beside packs that hold contents. It cannot be made from them: a header says how long "
-        f"its frames are, not which ones they are. {RESTORE}, and the objects that came later can be sent again",
+        "its frames are, not which ones they are. nearframe restore --only-catalogue brings it back from a backup, and "
+        "the objects that came later can be sent again",
     )
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 import sqlalchemy as sa
 
+from nearframe.context import Urgency
 from nearframe.errors import ConfigurationError
 from nearframe.storage.catalogue import SQLCatalogue, migrations, schema
+from nearframe.storage.ports import GivenUrgency
 from tests.unit.storage.catalogue.objects import study_ref, version
 
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
 Open = Callable[[], SQLCatalogue]
 
 
@@ -59,6 +63,24 @@ def test_a_database_of_the_release_before_gets_the_tables_it_lacks(catalogue: SQ
     brought = open_again()
     with brought.database.read() as connection:
         assert connection.execute(sa.select(sa.func.count()).select_from(schema.scheduled_step)).scalar_one() == 0
+
+
+def test_what_a_release_added_is_taken_back_and_added_again(catalogue: SQLCatalogue, open_again: Open) -> None:
+    catalogue.record([version()])
+    catalogue.give_urgency(study_ref(), GivenUrgency(Urgency.STAT))
+    assert migrations.take_back(catalogue.database, 2, NOW, discard=False) == {}
+    assert found_version(catalogue) == 2
+    with pytest.raises(ConfigurationError, match="1 of given_urgency; --discard"):
+        migrations.take_back(catalogue.database, 1, NOW, discard=False)
+    assert found_version(catalogue) == 2
+    assert migrations.take_back(catalogue.database, 1, NOW, discard=True) == {"given_urgency": 1}
+    for wrong in (0, 2, migrations.LATEST + 1):
+        with pytest.raises(ConfigurationError, match="has schema 1"):
+            migrations.take_back(catalogue.database, wrong, NOW, discard=True)
+    again = open_again()
+    assert found_version(again) == migrations.LATEST
+    assert again.given_urgency(study_ref()) is None
+    assert len(again.list_instances(study_ref())) == 1
 
 
 def test_a_step_that_fails_leaves_everything_as_it_was(

@@ -13,9 +13,9 @@ from nearframe.upkeep.backup import restore as restoring
 from nearframe.upkeep.backup import take
 from nearframe.upkeep.backup.point import PointKeys
 from nearframe.upkeep.backup.points import Points
-from nearframe.upkeep.backup.restore import prove_point
+from nearframe.upkeep.backup.restore import Restored, prove_point, restore_catalogue
 from nearframe.upkeep.crosscheck import cross_check
-from tests.syncing import ct_series, edited, instance_uid, rename
+from tests.syncing import Shelves, ct_series, edited, instance_uid, rename
 from tests.unit.upkeep.backup.conftest import Kept, untold
 
 
@@ -171,3 +171,30 @@ def test_a_catalogue_and_packs_that_are_not_of_one_moment_are_told_apart(kept: K
 def _path(name: str) -> Path:
     prefix, _, own = name.partition("/")
     return Path(prefix, own[-2:], own)
+
+
+def test_a_lost_catalogue_comes_back_beside_its_packs(kept: Kept) -> None:
+    files, later = ct_series(3), ct_series(2, series=2, seed=2)
+    kept.shelves.put(files)
+    head = kept.shelves.catalogue.head()
+    kept.back_up()
+    kept.shelves.put(later)
+
+    def bring_back() -> Restored:
+        return restore_catalogue(kept.points, kept.points.at(None), kept.root_key, kept.home, untold)
+
+    with pytest.raises(ConfigurationError, match="a catalogue is there"):
+        bring_back()
+    kept.shelves.close()
+    (kept.home / "catalogue.sqlite").unlink()
+    restored = bring_back()
+    assert (restored.checked.versions, restored.checked.incomplete) == (3, 0)
+    kept.shelves = Shelves.open(kept.home)
+    assert kept.shelves.catalogue.head().epoch != head.epoch
+    for file in files:
+        assert kept.shelves.file(instance_uid(file)) == file
+    stored = kept.shelves.store.stats().stored_bytes
+    kept.shelves.put(later)  # nothing but their versions was lost
+    assert kept.shelves.store.stats().stored_bytes == stored
+    with pytest.raises(ConfigurationError, match="no packs are there"):
+        restore_catalogue(kept.points, kept.points.at(None), kept.root_key, kept.folder / "none", untold)
