@@ -68,24 +68,27 @@ def renditions(
 
 def add_renditions(connection: sa.Connection, tenant: str, renditions: Sequence[Rendition]) -> None:
     """Remember renditions, each in the place of an earlier one."""
-    for one in renditions:
-        connection.execute(
-            sa.delete(schema.rendition).where(
-                _rendition.tenant == tenant,
-                _rendition.source == one.source,
-                _rendition.transfer_syntax_uid == one.transfer_syntax_uid,
-            )
-        )
-        connection.execute(
-            sa.insert(schema.rendition).values(
-                tenant=tenant,
-                source=one.source,
-                transfer_syntax_uid=one.transfer_syntax_uid,
-                digest=one.digest,
-                length=one.length,
-                resolution_offsets=json.dumps(one.resolution_offsets),
-            )
-        )
+    rows = {
+        (one.source, one.transfer_syntax_uid): {
+            "tenant": tenant,
+            "source": one.source,
+            "transfer_syntax_uid": one.transfer_syntax_uid,
+            "digest": one.digest,
+            "length": one.length,
+            "resolution_offsets": json.dumps(one.resolution_offsets),
+        }
+        for one in renditions
+    }
+    if not rows:
+        return
+    # Two statements for all of them: a series of 300 slices took 130 ms one by one, and somebody waits for it.
+    earlier = sa.delete(schema.rendition).where(
+        _rendition.tenant == tenant,
+        _rendition.source == sa.bindparam("source_"),
+        _rendition.transfer_syntax_uid == sa.bindparam("transfer_syntax_uid_"),
+    )
+    connection.execute(earlier, [{"source_": source, "transfer_syntax_uid_": syntax} for source, syntax in rows])
+    connection.execute(sa.insert(schema.rendition), list(rows.values()))
 
 
 def add_hashes(connection: sa.Connection, rows: Sequence[PerceptualRow]) -> None:
