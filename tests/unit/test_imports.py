@@ -24,6 +24,7 @@ FLOORS = (
     ("corrections",),
     ("sync", "upkeep", "dimse"),
     ("origin", "edge", "importer", "client", "demo"),
+    ("exporter",),
     ("web",),
     ("core",),
     ("dicomnode",),

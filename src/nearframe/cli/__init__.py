@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "origin": "run an origin: the archive",
     "edge": "run an edge: follows its upstream, serves what it holds",
     "import": "send DICOM files, or what another archive has, to a server",
+    "export": "write studies to folders, zip files or media, as they are or de-identified",
     "push": "send studies of a node to another DICOMweb server",
     "study": "look at the studies of a node",
     "dicom": "talk to a DICOM peer: echo, send, find, get, move, worklist, commit",

@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeAlias
 
 # Rich is imported where something is printed with it: a node that starts prints one plain line.
 if TYPE_CHECKING:
@@ -39,10 +39,11 @@ def add_json_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
 
 
-def print_json(value: object) -> None:
-    """Print a value as indented JSON on standard output."""
-    json.dump(value, sys.stdout, indent=2, ensure_ascii=False)
-    print()
+def print_json(value: object, out: TextIO | None = None) -> None:
+    """Print a value as indented JSON, on standard output unless another stream is named."""
+    out = out or sys.stdout
+    json.dump(value, out, indent=2, ensure_ascii=False)
+    print(file=out)
 
 
 def console() -> Console:

@@ -35,7 +35,7 @@ def add_transfer_options(parser: argparse.ArgumentParser) -> None:
     """Add where to, how fast and how patiently, and how to tell of it."""
     parser.add_argument("--to", required=True, metavar="URL", help="the server, or its DICOMweb service")
     parser.add_argument(
-        "--parallel", type=_parallel, default=4, metavar="N", help=f"requests at the same time, 1 to {MAX_PARALLEL} (4)"
+        "--parallel", type=parallel, default=4, metavar="N", help=f"requests at the same time, 1 to {MAX_PARALLEL} (4)"
     )
     parser.add_argument(
         "--rate", type=_rate, metavar="SIZE", help="send at most so much a second, e.g. 5MB (as fast as it goes)"
@@ -66,7 +66,7 @@ def transfer(sources: Sequence[importer.Source], options: argparse.Namespace, te
     )
     console = Console(stderr=True, highlight=False)
     try:
-        with _Bar(console, hidden=options.quiet or options.json) as bar:
+        with TransferBar(console, doing="sending", hidden=options.quiet or options.json) as bar:
             report = importer.run(sources, wanted, bar)
     except KeyboardInterrupt:
         console.print(
@@ -82,7 +82,7 @@ def transfer(sources: Sequence[importer.Source], options: argparse.Namespace, te
     return 0 if report.complete and report.found else EXIT_PROBLEMS
 
 
-def _parallel(text: str) -> int:
+def parallel(text: str) -> int:
     with _expecting(f"a whole number from 1 to {MAX_PARALLEL}"):
         number = COUNT.read(text)
         if not 1 <= number <= MAX_PARALLEL:
@@ -111,10 +111,10 @@ def _expecting(what: str) -> Iterator[None]:
         raise argparse.ArgumentTypeError(f"expected {what}") from error
 
 
-class _Bar:
+class TransferBar:
     """A progress bar on standard error; it is none where that is not a terminal."""
 
-    def __init__(self, console: Console, *, hidden: bool) -> None:
+    def __init__(self, console: Console, *, doing: str, hidden: bool) -> None:
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -130,11 +130,12 @@ class _Bar:
         )
         self._task = self._progress.add_task("searching", total=0, files=0)
         self._console = console
+        self._doing = doing
         self._files = 0
         self._total_bytes = 0
         self._waits_for = ""
 
-    def __enter__(self) -> _Bar:
+    def __enter__(self) -> TransferBar:
         self._progress.start()
         return self
 
@@ -146,7 +147,7 @@ class _Bar:
         self._progress.update(self._task, total=self._total_bytes)
 
     def searched(self) -> None:
-        self._progress.update(self._task, description="sending")
+        self._progress.update(self._task, description=self._doing)
 
     def sent(self, files: int, size_bytes: int) -> None:
         self._files += files
@@ -160,8 +161,8 @@ class _Bar:
 
 
 def _tell(console: Console, report: importer.Report) -> None:
-    _list(console, "Worth a look", report.warned, report.warned_count)
-    _list(console, "Not stored", report.failed, report.failed_count)
+    print_problems(console, "Worth a look", report.warned, report.warned_count)
+    print_problems(console, "Not stored", report.failed, report.failed_count)
     if report.stopped_by is not None:
         console.print(f"Stopped: {report.stopped_by}", markup=False, soft_wrap=True)
     elif not report.found and not report.failed_count:
@@ -182,7 +183,7 @@ def _tell(console: Console, report: importer.Report) -> None:
 
 
 def _tell_reconciliation(console: Console, compared: importer.Reconciliation) -> None:
-    _list(console, "Not at the server", compared.missing, compared.missing_count)
+    print_problems(console, "Not at the server", compared.missing, compared.missing_count)
     parts = [f"{compared.held} of {counted(compared.instances, 'instance')} at the server"]
     if compared.others:
         parts.append(f"{compared.others} more there in the same studies")
@@ -191,7 +192,7 @@ def _tell_reconciliation(console: Console, compared: importer.Reconciliation) ->
     sys.stdout.write(f"compared {counted(compared.studies, 'study')}: {', '.join(parts)}\n")
 
 
-def _list(console: Console, title: str, problems: list[importer.Problem], count: int) -> None:
+def print_problems(console: Console, title: str, problems: list[importer.Problem], count: int) -> None:
     if not problems:
         return
     console.print(f"{title}:", style="bold")

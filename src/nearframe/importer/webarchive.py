@@ -34,7 +34,7 @@ from nearframe.wire.multipart import MultipartParser, PartData, PartStart
 
 #: How many studies, or instances, one search asks for.
 _PAGE: Final = 500
-_STORED: Final = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+_AS_STORED: Final = "*"
 _STUDY, _SERIES, _INSTANCE = "0020000D", "0020000E", "00080018"
 _SERIES_NUMBER, _INSTANCE_NUMBER = "00200011", "00200013"
 _LAST: Final = 2**31  # beyond what Series and Instance Number (IS) can hold
@@ -74,10 +74,8 @@ class RemoteInstance:
     @property
     def path(self) -> str:
         """Where it is, below the service."""
-        study, series, instance = (
-            quote(uid, safe="") for uid in (self.study_instance_uid, self.series_instance_uid, self.sop_instance_uid)
-        )
-        return f"/studies/{study}/series/{series}/instances/{instance}"
+        series, instance = (quote(uid, safe="") for uid in (self.series_instance_uid, self.sop_instance_uid))
+        return f"{study_path(self.study_instance_uid)}/series/{series}/instances/{instance}"
 
     @property
     def reading_order(self) -> tuple[int, str, int, str]:
@@ -108,7 +106,7 @@ class WebArchive:
 
     def instances(self, study_instance_uid: str) -> list[RemoteInstance]:
         """Return the instances of a study in reading order; none if it has no such study."""
-        path = f"/studies/{quote(study_instance_uid, safe='')}/instances"
+        path = f"{study_path(study_instance_uid)}/instances"
         found = [
             RemoteInstance(
                 study_instance_uid,
@@ -134,8 +132,8 @@ class WebArchive:
                     identity=(study, instance.sop_instance_uid),
                 )
 
-    def fetch(self, instance: RemoteInstance) -> Fetched:
-        """Return an instance's Part 10 file as it is stored.
+    def fetch(self, instance: RemoteInstance, transfer_syntax_uid: str = _AS_STORED) -> Fetched:
+        """Return an instance's Part 10 file: as it is stored, or in another transfer syntax.
 
         Raises
         ------
@@ -144,7 +142,7 @@ class WebArchive:
         AccessError, UpstreamError
             If it gives nothing, or not now.
         """
-        return self._patience.ask(partial(self._try_fetch, instance))
+        return self._patience.ask(partial(self._try_fetch, instance, transfer_syntax_uid))
 
     def _pages(self, path: str, key: str) -> Iterator[_Row]:
         """Yield the rows of a search, each once: what is stored meanwhile moves the pages."""
@@ -176,11 +174,12 @@ class WebArchive:
             raise UpstreamError("the archive does not answer searches as DICOMweb does; is this its DICOMweb service?")
         return [row for row in rows if isinstance(row, dict)]
 
-    def _try_fetch(self, instance: RemoteInstance) -> Fetched | NotNow:
+    def _try_fetch(self, instance: RemoteInstance, transfer_syntax_uid: str) -> Fetched | NotNow:
+        accept = f'multipart/related; type="application/dicom"; transfer-syntax={transfer_syntax_uid}'
         with ExitStack() as cleaning:
             file = cleaning.enter_context(tempfile.TemporaryFile(buffering=0))
             try:
-                with self._client.stream("GET", self._url + instance.path, headers={"Accept": _STORED}) as reply:
+                with self._client.stream("GET", self._url + instance.path, headers={"Accept": accept}) as reply:
                     if reply.status_code != httpx.codes.OK:
                         reply.read()
                         if later := busy(reply):
@@ -191,6 +190,11 @@ class WebArchive:
                 return unreachable(error)
             cleaning.pop_all()
             return Fetched(file)
+
+
+def study_path(study_instance_uid: str) -> str:
+    """Return where a study is, below the service."""
+    return f"/studies/{quote(study_instance_uid, safe='')}"
 
 
 def _key(url: str, instance: RemoteInstance) -> str:
