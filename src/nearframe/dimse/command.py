@@ -182,7 +182,8 @@ class Command:
 
     @classmethod
     def decode(cls, data: bytes) -> Command:
-        """Read a command set; elements that PS3.7 does not know are skipped.
+        """Read a command set; elements that PS3.7 does not know are skipped, such as the list of failed
+        instances that Orthanc 1.10 puts in here.
 
         Raises
         ------
@@ -192,8 +193,8 @@ class Command:
         fields: dict[Field, Value] = {}
         at = 0
         while at < len(data):
-            at, field, value = _read_element(data, at)
-            if field in _KNOWN:
+            at, group, field, value = _read_element(data, at)
+            if group == 0 and field in _KNOWN:
                 fields[Field(field)] = _value(Field(field), value)
         told = fields.pop(Field.GROUP_LENGTH, 0)
         if isinstance(told, int) and told > len(data):
@@ -224,16 +225,14 @@ def _encoded(field: Field, value: Value) -> bytes:
     return _U32.pack(value) if field is Field.GROUP_LENGTH else _U16.pack(value)
 
 
-def _read_element(data: bytes, at: int) -> tuple[int, int, bytes]:
+def _read_element(data: bytes, at: int) -> tuple[int, int, int, bytes]:
     if at + _ELEMENT.size > len(data):
         raise MalformedPDU("a command set ends within an element")
     group, field, length = _ELEMENT.unpack_from(data, at)
     at += _ELEMENT.size
-    if group != 0:
-        raise MalformedPDU("a command set with an element of another group")
     if length > len(data) - at:
         raise MalformedPDU("an element of a command set says that it is longer than the set")
-    return at + length, field, data[at : at + length]
+    return at + length, group, field, data[at : at + length]
 
 
 def _value(field: Field, data: bytes) -> Value:

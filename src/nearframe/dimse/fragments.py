@@ -17,14 +17,16 @@ _LARGEST_PDU: Final = 128 * KIB
 async def data_pdus(
     context_id: int, command: bytes, data: Buffer | AsyncIterable[Buffer] | None, max_pdu_bytes: int
 ) -> AsyncIterator[tuple[Buffer, Buffer]]:
-    """Yield header and fragment of each PDU of a message.
+    """Yield header and fragment of each PDU of a message. Fragments are of even length, as PS3.8 Annex E has them.
 
     Parameters
     ----------
+    data
+        Its data set, in chunks of any length.
     max_pdu_bytes
         The largest body that the peer takes; 0 for any.
     """
-    most = min(max_pdu_bytes or _LARGEST_PDU, _LARGEST_PDU) - PDV_HEADER_BYTES
+    most = (min(max_pdu_bytes or _LARGEST_PDU, _LARGEST_PDU) - PDV_HEADER_BYTES) & ~1
     for pdu in _pdus(context_id, command, most, is_command=True, ends=True):
         yield pdu
     if data is None:
@@ -33,13 +35,14 @@ async def data_pdus(
         for pdu in _pdus(context_id, data, most, is_command=False, ends=True):
             yield pdu
         return
-    held: Buffer | None = None  # the last chunk is known by there being no other
+    held: Buffer = b""  # the last chunk is known by there being no other
     async for chunk in data:
-        if held is not None:
-            for pdu in _pdus(context_id, held, most, is_command=False, ends=False):
+        even = len(held) & ~1
+        if even:
+            for pdu in _pdus(context_id, memoryview(held)[:even], most, is_command=False, ends=False):
                 yield pdu
-        held = chunk
-    for pdu in _pdus(context_id, held or b"", most, is_command=False, ends=True):
+        held = bytes(held[even:]) + chunk if even < len(held) else chunk
+    for pdu in _pdus(context_id, held, most, is_command=False, ends=True):
         yield pdu
 
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from nearframe.config import Settings
 from nearframe.context import Context
-from nearframe.dicom.transfersyntax import BY_UID, ImplicitVRLittleEndian
+from nearframe.dicom.transfersyntax import BY_UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from nearframe.dimse.association import Association, Message
 from nearframe.dimse.command import CommandField
 from nearframe.dimse.items import ContextResult, Proposed
@@ -75,7 +75,7 @@ _RIGHT_TO: Final = {
     CommandField.C_GET_RQ: "retrieve",
     CommandField.C_MOVE_RQ: "retrieve",
 }
-_UNCOMPRESSED: Final = ("1.2.840.10008.1.2.1", ImplicitVRLittleEndian)
+_UNCOMPRESSED: Final = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 #: Of P-DATA-TF: DCMTK sends up to 128 KiB, others as much as they are offered.
 _MAX_PDU_BYTES: Final = 256 * KIB
 _MAX_WINDOW: Final = 16
@@ -138,8 +138,9 @@ class Doorkeeper:
         peer = self._peer(request.calling_ae_title)
         if peer is None or not peer.may_call_from(address) or not peer.may_call_as(tls):
             return AssociateRJ.of(Rejection.CALLING_AE_TITLE_NOT_RECOGNIZED)
+        receives = {role.sop_class_uid for role in request.user.roles if role.is_scp}
         offer = Offer(
-            choose=lambda proposed: self._choose(proposed, peer.may),
+            choose=lambda proposed: self._choose(proposed, peer.may, receives),
             may_be_scp=lambda uid: self._is_storage(uid) and "retrieve" in peer.may,
             max_pdu_bytes=_MAX_PDU_BYTES,
             max_window=_MAX_WINDOW,
@@ -163,12 +164,14 @@ class Doorkeeper:
     def _is_storage(self, uid: str) -> bool:
         return uid.startswith(_STORAGE_ROOT) or uid in _OTHER_STORAGE or uid in self._private_classes
 
-    def _choose(self, proposed: Proposed, may: frozenset[str]) -> str | ContextResult:
+    def _choose(self, proposed: Proposed, may: frozenset[str], receives: set[str]) -> str | ContextResult:
         if proposed.abstract_syntax == VERIFICATION:
             return _first(proposed, _UNCOMPRESSED)
         if self._is_storage(proposed.abstract_syntax):
             # Who retrieves by C-GET proposes storage as well: both rights open it.
-            return _as_sent(proposed) if may & {"store", "retrieve"} else ContextResult.USER_REJECTION
+            if not may & {"store", "retrieve"}:
+                return ContextResult.USER_REJECTION
+            return _as_sent(proposed, is_to_receive=proposed.abstract_syntax in receives)
         right = _RIGHT_FOR.get(proposed.abstract_syntax)
         if right is None:
             return ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED
@@ -256,11 +259,15 @@ def _first(proposed: Proposed, served: tuple[str, ...]) -> str | ContextResult:
     return ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED
 
 
-def _as_sent(proposed: Proposed) -> str | ContextResult:
+def _as_sent(proposed: Proposed, *, is_to_receive: bool) -> str | ContextResult:
     """Return the syntax that the proposer put first, of those we can name.
 
-    Without VRs only if there is no other: what a private element is cannot be told later.
+    Without VRs only if there is no other: what a private element is cannot be told later. Who is to
+    receive in this context gets what every object can be given in, if it takes that: few can be encoded
+    in whichever it prefers, and this context is all that there is.
     """
     known = [uid for uid in proposed.transfer_syntaxes if uid in BY_UID]
+    if is_to_receive and ExplicitVRLittleEndian in known:
+        return ExplicitVRLittleEndian
     with_vrs = [uid for uid in known if uid != ImplicitVRLittleEndian]
     return next(iter(with_vrs or known), ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED)

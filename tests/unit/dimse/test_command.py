@@ -53,7 +53,8 @@ def test_an_answer_names_what_was_asked() -> None:
 def test_tags_and_unknown_elements() -> None:
     command = Command({**echo().fields, Field.OFFENDING_ELEMENT: (0x00100010, 0x7FE00010)})
     unknown = bytes.fromhex("00000050 02000000 6162")  # (0000,5000), of an old edition
-    assert Command.decode(command.encode() + unknown) == command
+    of_a_data_set = bytes.fromhex("08005800 04000000 312e3200")  # (0008,0058), of Orthanc
+    assert Command.decode(command.encode() + unknown + of_a_data_set) == command
 
 
 def test_a_command_that_no_edition_knows() -> None:
@@ -62,8 +63,8 @@ def test_a_command_that_no_edition_knows() -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", ECHO[:-1], ECHO[:3], b"\x08\0\x05\0\0\0\0\0", ECHO[:12], b"\0\0\0\1\1\0\0\0x"],
-    ids=["nothing", "cut", "cut in a tag", "another group", "no command", "a number of one byte"],
+    [b"", ECHO[:-1], ECHO[:3], b"\x08\0\0\1\2\0\0\0\1\0", ECHO[:12], b"\0\0\0\1\1\0\0\0x"],
+    ids=["nothing", "cut", "cut in a tag", "only another group", "no command", "a number of one byte"],
 )
 def test_what_is_no_command_set(data: bytes) -> None:
     with pytest.raises(MalformedPDU):
