@@ -17,6 +17,7 @@ from math import isfinite
 from typing import Any, Final, TypeAlias
 
 from nearframe.dicom.bulk import PIXEL_DATA_TAGS
+from nearframe.dicom.charset import UTF_8, CharacterSet
 from nearframe.dicom.dicomjson import SPECIFIC_CHARACTER_SET
 from nearframe.dicom.element import UNDEFINED_LENGTH
 from nearframe.dicom.elementbytes import element_bytes, element_header
@@ -91,15 +92,27 @@ def build(
     return BuiltFile(tuple(writer.parts()))
 
 
-def build_data_set(metadata: DICOMJSON, *, implicit_vr: bool) -> bytes:
+def build_data_set(metadata: DICOMJSON, *, implicit_vr: bool, character_sets: Sequence[str] = (UTF_8,)) -> bytes:
     """Return a data set without bulk data, in Little Endian: the identifier of a query, or of its answer.
+
+    Parameters
+    ----------
+    character_sets
+        The values of Specific Character Set to write in; none for ASCII.
 
     Raises
     ------
     MalformedDICOM
-        If a value cannot be written.
+        If a value cannot be written, or a text has characters that these sets have not.
     """
-    writer = _Writer(nothing, is_encapsulated=False, limits=Limits(), implicit_vr=implicit_vr)
+    writer = _Writer(
+        nothing,
+        is_encapsulated=False,
+        limits=Limits(),
+        implicit_vr=implicit_vr,
+        character_sets=character_sets,
+        encode=CharacterSet(tuple(character_sets)).encode,
+    )
     writer.dataset(metadata, depth=0)
     return b"".join(part for part in writer.parts() if isinstance(part, bytes))
 
@@ -150,9 +163,11 @@ class _Writer:
         is_encapsulated: bool,
         limits: Limits,
         implicit_vr: bool = False,
+        character_sets: Sequence[str] = (UTF_8,),
         encode: TextEncoder = str.encode,
     ) -> None:
         self._bulk = bulk
+        self._character_sets = list(character_sets)
         self._implicit_vr = implicit_vr
         self._encode = encode
         self._is_encapsulated = is_encapsulated
@@ -192,9 +207,9 @@ class _Writer:
             raise LimitExceeded("max_nesting", self._max_nesting)
         rows = {_tag(key): attribute for key, attribute in metadata.items()}
         rows.pop(SPECIFIC_CHARACTER_SET, None)
-        if depth == 0:
-            # What is written here is UTF-8, whatever the metadata said of itself.
-            rows[SPECIFIC_CHARACTER_SET] = {"vr": "CS", "Value": ["ISO_IR 192"]}
+        if depth == 0 and self._character_sets:
+            # Whatever the metadata said of itself.
+            rows[SPECIFIC_CHARACTER_SET] = {"vr": "CS", "Value": self._character_sets}
         for tag, attribute in sorted(rows.items(), key=lambda row: row[0]):
             if tag >> 16 != 0x0002 and tag & 0xFFFF:
                 self.attribute(tag, attribute, depth)

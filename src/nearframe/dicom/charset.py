@@ -1,8 +1,8 @@
 """Text of the character sets of DICOM (PS3.3 C.12.1.1.2, PS3.5 section 6.1).
 
-One `CharacterSet` decodes the text of a data set. Bytes that do not fit what Specific
-Character Set promises are read as UTF-8, else as Latin-1, which always succeeds: a name
-that looks odd can be corrected, one that is lost cannot.
+One `CharacterSet` decodes and encodes the text of a data set. Bytes that do not fit what
+Specific Character Set promises are read as UTF-8, else in another set that it names, else as
+Latin-1, which always succeeds: a name that looks odd can be corrected, one that is lost cannot.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from functools import lru_cache
 from typing import Final
 
 DEFAULT: Final = "ascii"
+#: The defined term of the set that has every character.
+UTF_8: Final = "ISO_IR 192"
 
 #: Defined term, without the words ISO_IR and ISO 2022 IR, -> Python codec.
 _CODEC: Final[dict[str, str]] = {
@@ -70,8 +72,11 @@ _ESCAPE = re.compile(rb"(\x1b(?:\$[()][A-D]|\$B|[-()][A-Za-z]))")
 _DELIMITER = re.compile(rb"[\\^=\t\n\f\r]")
 _DELIMITER_IN_TEXT = re.compile(r"([\\^=\t\n\f\r])")
 
-#: What stands before a run in another than the first set; the codecs of Japanese write it themselves.
-_ESCAPE_TO: Final = {codec: escape for escape, codec in _ESCAPES.items() if not codec.startswith(("iso2022", "shift"))}
+#: What stands before a run in another than the first set. The codecs of two bytes in G0 write theirs themselves, and
+#: the one back to ASCII; for JIS X 0201 it is that of its katakana, in G1.
+_ESCAPE_TO: Final = {codec: escape for escape, codec in _ESCAPES.items() if not codec.startswith("iso2022")} | {
+    "shift_jis": b"\x1b)I"
+}
 
 
 class CharacterSet:
@@ -96,7 +101,7 @@ class CharacterSet:
             return self._read(value)
         except UnicodeDecodeError:
             self.misfits += 1
-            return _decode_unfit(value)
+            return self._decode_unfit(value)
 
     def encode(self, text: str) -> bytes:
         """Return the bytes of a text, with escape sequences where another than the first set is needed.
@@ -122,8 +127,15 @@ class CharacterSet:
                 encoded = run.encode(codec)
                 # Of JIS X 0201 Python knows no codec without the two-byte characters of its neighbour.
                 if codec != "shift_jis" or len(encoded) == len(run):
-                    return escape + encoded
+                    # Where that is the first set, it is what there is to go back to.
+                    return escape + (encoded.replace(b"\x1b(B", b"\x1b(J") if self._codec == "shift_jis" else encoded)
         raise UnicodeError("the character set has not this character")
+
+    def _decode_unfit(self, value: bytes) -> str:
+        for codec in ("utf_8", *self._extensions):  # some writers, pydicom among them, leave escape sequences out
+            with suppress(UnicodeDecodeError):
+                return value.decode(codec)
+        return value.decode("latin_1")
 
     def _decode_escaped(self, value: bytes) -> str:
         """Decode ISO 2022 text: each escape sequence chooses the set of what follows it."""
@@ -152,13 +164,6 @@ def _short_name(term: str) -> str:
     for prefix in ("ISO 2022 IR", "ISO2022 IR", "ISO IR", "IR"):
         name = name.removeprefix(prefix)
     return name.strip()
-
-
-def _decode_unfit(value: bytes) -> str:
-    try:
-        return value.decode("utf_8")
-    except UnicodeDecodeError:
-        return value.decode("latin_1")
 
 
 @lru_cache(maxsize=256)

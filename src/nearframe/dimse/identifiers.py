@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from nearframe.dicom.build import build_data_set
+from nearframe.dicom.charset import UTF_8
 from nearframe.dicom.dicomjson import to_json
+from nearframe.dicom.element import DataSet
 from nearframe.dicom.filemeta import file_meta
 from nearframe.dicom.limits import Limits
 from nearframe.dicom.model import DICOMJSON
 from nearframe.dicom.part10 import parse
 from nearframe.dicom.source import BytesSource
 from nearframe.dicom.transfersyntax import transfer_syntax
+from nearframe.errors import MalformedDICOM
 from nearframe.units import MIB
 
 QUERY_RETRIEVE_LEVEL: Final = "00080052"
@@ -24,6 +28,20 @@ _LIMITS: Final = Limits(max_instance_bytes=2 * MIB, max_elements=10_000, max_par
 #: Of a list of instances: 20 000 of them, each with its class.
 MAX_LIST_BYTES: Final = 4 * MIB
 _LIST_LIMITS: Final = Limits(max_instance_bytes=5 * MIB, max_elements=100_000, max_parse_seconds=5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """The identifier of a query.
+
+    Attributes
+    ----------
+    character_sets
+        Values of its Specific Character Set, and so what the asker can read; none is ASCII.
+    """
+
+    identifier: DICOMJSON
+    character_sets: tuple[str, ...]
 
 
 def read_identifier(data: bytes, transfer_syntax_uid: str) -> DICOMJSON:
@@ -39,14 +57,25 @@ def read_identifier(data: bytes, transfer_syntax_uid: str) -> DICOMJSON:
     return _read(data, transfer_syntax_uid, _LIMITS)
 
 
+def read_query(data: bytes, transfer_syntax_uid: str) -> Query:
+    """Read the identifier of a query; raises as `read_identifier`."""
+    dataset = _parsed(data, transfer_syntax_uid, _LIMITS)
+    asked = dataset.text(int(_SPECIFIC_CHARACTER_SET, 16))
+    return Query(to_json(dataset, set()), tuple(asked.split("\\")) if asked else ())
+
+
 def read_list(data: bytes, transfer_syntax_uid: str) -> DICOMJSON:
     """Read a data set that may name thousands of instances; raises as `read_identifier`. Takes time."""
     return _read(data, transfer_syntax_uid, _LIST_LIMITS)
 
 
-def write_identifier(document: DICOMJSON, transfer_syntax_uid: str) -> bytes:
-    """Write an identifier; its texts are in UTF-8, and it says so."""
-    return build_data_set(document, implicit_vr=transfer_syntax(transfer_syntax_uid).implicit_vr)
+def write_identifier(document: DICOMJSON, transfer_syntax_uid: str, character_sets: Sequence[str] = (UTF_8,)) -> bytes:
+    """Write an identifier, in these character sets if they have all of its texts, else in UTF-8."""
+    implicit_vr = transfer_syntax(transfer_syntax_uid).implicit_vr
+    try:
+        return build_data_set(document, implicit_vr=implicit_vr, character_sets=character_sets)
+    except MalformedDICOM:
+        return build_data_set(document, implicit_vr=implicit_vr)
 
 
 def keys_of(identifier: DICOMJSON) -> list[tuple[str, str]]:
@@ -69,8 +98,11 @@ def text_of(identifier: DICOMJSON, tag: str) -> str:
 
 
 def _read(data: bytes, transfer_syntax_uid: str, limits: Limits) -> DICOMJSON:
-    source = BytesSource(file_meta("", "", transfer_syntax_uid) + data)
-    return to_json(parse(source, limits).dataset, set())
+    return to_json(_parsed(data, transfer_syntax_uid, limits), set())
+
+
+def _parsed(data: bytes, transfer_syntax_uid: str, limits: Limits) -> DataSet:
+    return parse(BytesSource(file_meta("", "", transfer_syntax_uid) + data), limits).dataset
 
 
 def _keys(path: str, element: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -86,5 +118,5 @@ def _keys(path: str, element: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _text(value: Any) -> str:
     if isinstance(value, dict):  # a person's name
-        return str(value.get("Alphabetic") or value.get("Ideographic") or value.get("Phonetic") or "")
+        return "=".join(str(value.get(group, "")) for group in ("Alphabetic", "Ideographic", "Phonetic")).rstrip("=")
     return "" if value is None else str(value)

@@ -13,9 +13,10 @@ from nearframe.dimse.association import Message
 from nearframe.dimse.identifiers import (
     QUERY_RETRIEVE_LEVEL,
     RETRIEVE_AE_TITLE,
+    Query,
     answer_of,
     keys_of,
-    read_identifier,
+    read_query,
     text_of,
     write_identifier,
 )
@@ -57,23 +58,24 @@ class Finder:
 
     async def find(self, session: Session, message: Message) -> Rest:
         """Read the identifier; the rest answers."""
-        identifier = read_identifier(await message.whole(), message.context.transfer_syntax)
-        level = text_of(identifier, QUERY_RETRIEVE_LEVEL).strip().upper()
+        query = read_query(await message.whole(), message.context.transfer_syntax)
+        level = text_of(query.identifier, QUERY_RETRIEVE_LEVEL).strip().upper()
         is_patient_root = message.context.abstract_syntax == PATIENT_ROOT_FIND
         if level not in _LEVELS or (level == "PATIENT" and not is_patient_root):
             raise MalformedRequest("Query/Retrieve Level is STUDY, SERIES or IMAGE, and PATIENT in the patient root")
-        return self._answer(session, message, identifier, level)
+        return self._answer(session, message, query, level)
 
-    async def _answer(self, session: Session, message: Message, identifier: DICOMJSON, level: str) -> None:
+    async def _answer(self, session: Session, message: Message, query: Query, level: str) -> None:
         association, command, context = session.association, message.command, message.context
-        async for found in self._found(self._context_of(session), identifier, level):
+        async for found in self._found(self._context_of(session), query.identifier, level):
             if association.is_cancelled(command.message_id):
                 await session.answer(message, Status.CANCELLED)
                 return
-            row = answer_of(identifier, found)
+            row = answer_of(query.identifier, found)
             row[RETRIEVE_AE_TITLE] = {"vr": "AE", "Value": [self._ae_title]}
             pending = command.answer(Status.PENDING, has_data=True)
-            await association.send(context, pending, write_identifier(row, context.transfer_syntax))
+            data = write_identifier(row, context.transfer_syntax, query.character_sets)
+            await association.send(context, pending, data)
         await session.answer(message, Status.SUCCESS)
 
     async def _found(self, ctx: Context, identifier: DICOMJSON, level: str) -> AsyncIterator[DICOMJSON]:

@@ -7,9 +7,8 @@ from itertools import islice
 from typing import Final
 
 from nearframe.context import Context
-from nearframe.dicom.model import DICOMJSON
 from nearframe.dimse.association import Message
-from nearframe.dimse.identifiers import read_identifier, write_identifier
+from nearframe.dimse.identifiers import Query, read_query, write_identifier
 from nearframe.dimse.scp import Rest, Session
 from nearframe.dimse.status import Status
 from nearframe.query.steps import StepService
@@ -36,18 +35,18 @@ class WorklistFinder:
 
     async def find(self, session: Session, message: Message) -> Rest:
         """Read the identifier; the rest answers."""
-        keys = read_identifier(await message.whole(), message.context.transfer_syntax)
-        return self._answer(session, message, keys)
+        query = read_query(await message.whole(), message.context.transfer_syntax)
+        return self._answer(session, message, query)
 
-    async def _answer(self, session: Session, message: Message, keys: DICOMJSON) -> None:
+    async def _answer(self, session: Session, message: Message, query: Query) -> None:
         command, context = message.command, message.context
-        found = self._steps.worklist(self._context_of(session), keys)
+        found = self._steps.worklist(self._context_of(session), query.identifier)
         while page := await self._workers.run(lambda: list(islice(found, _PAGE))):
             for item in page:
                 if session.association.is_cancelled(command.message_id):
                     await session.answer(message, Status.CANCELLED)
                     return
                 pending = command.answer(Status.PENDING, has_data=True)
-                data = write_identifier(item, context.transfer_syntax)
+                data = write_identifier(item, context.transfer_syntax, query.character_sets)
                 await session.association.send(context, pending, data)
         await session.answer(message, Status.SUCCESS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -62,7 +64,14 @@ def test_the_sets_of_the_standard(terms: str, raw: bytes, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("terms", "text"),
-    [("", "é"), ("ISO_IR 100", "山"), ("ISO_IR 13", "山"), (KOREAN, "قباني"), ("ISO_IR 192", "\ud800")],
+    [
+        ("", "é"),
+        ("ISO_IR 100", "山"),
+        ("ISO_IR 13", "山"),
+        ("ISO_IR 13", "¥"),
+        (KOREAN, "قباني"),
+        ("ISO_IR 192", "\ud800"),
+    ],
 )
 def test_a_text_that_a_set_lacks_is_not_written(terms: str, text: str) -> None:
     with pytest.raises(UnicodeError):
@@ -85,6 +94,7 @@ def test_an_escape_that_is_not_repeated_behind_a_delimiter_still_counts() -> Non
         ("", b"J\xe9r\xf4me", "Jérôme"),
         ("ISO_IR 192", b"J\xe9r\xf4me", "Jérôme"),
         ("KOI8", b"J\xe9r\xf4me", "Jérôme"),
+        (r"\ISO 2022 IR 58", b"Zhang=\xd5\xc5", "Zhang=张"),
         ("ISO_IR 6", b"\x1b$BJ\xff", "\x1b$BJÿ"),
     ],
 )
@@ -104,3 +114,32 @@ def test_spellings_of_other_writers(term: str) -> None:
 @given(st.sampled_from(["", "ISO_IR 192", KATAKANA, KOREAN, "GB18030", "x"]), st.binary(max_size=40))
 def test_any_bytes_become_text(terms: str, raw: bytes) -> None:
     character_set(terms.encode()).decode(raw).encode()
+
+
+@pytest.mark.parametrize(
+    ("terms", "raw", "text"),
+    [
+        ("", b"Doe^Jane", "Doe^Jane"),
+        ("ISO_IR 100", b"Buc^J\xe9r\xf4me", "Buc^Jérôme"),
+        ("ISO_IR 192", "王^小东".encode(), "王^小东"),
+        ("GB18030", b"\xcd\xf5^\xd0\xa1\xb6\xab", "王^小东"),
+        ("ISO_IR 13", b"\xd4\xcf\xc0\xde", "ﾔﾏﾀﾞ"),
+        (JAPANESE, b"Yamada^Tarou=\x1b$B;3ED\x1b(B^\x1b$BB@O:\x1b(B", "Yamada^Tarou=山田^太郎"),
+        (KATAKANA, b"\xd4\xcf\xc0\xde^\xc0\xdb\xb3=\x1b$B;3ED\x1b(J^\x1b$BB@O:\x1b(J", "ﾔﾏﾀﾞ^ﾀﾛｳ=山田^太郎"),
+        (KOREAN, b"Hong^Gildong=\x1b$)C\xfb\xf3^\x1b$)C\xd1\xce\xd4\xd7", "Hong^Gildong=洪^吉洞"),
+        (r"\ISO 2022 IR 58", b"Zhang=\x1b$)A\xd5\xc5", "Zhang=张"),
+        (r"ISO 2022 IR 100\ISO 2022 IR 144", b"J\xe9r\xf4me\\\x1b-L\xbb\xee\xda\x63", "Jérôme\\Люкc"),
+    ],
+)
+def test_text_is_written_as_the_standard_has_it(terms: str, raw: bytes, text: str) -> None:
+    assert character_set(terms.encode()).encode(text) == raw
+
+
+@given(
+    st.sampled_from(["ISO_IR 100", "ISO_IR 144", "GB18030", "ISO_IR 13", JAPANESE, KATAKANA, KOREAN]),
+    st.text(st.sampled_from("aZ1^=\\ ~¥é¤Люﾔﾏﾞやまだンヴ山田郎東东張张홍길동洪€\n"), max_size=20),
+)
+def test_what_is_written_is_read_as_it_was(terms: str, text: str) -> None:
+    charset = character_set(terms.encode())
+    with suppress(UnicodeError):
+        assert charset.decode(charset.encode(text)) == text
