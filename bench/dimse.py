@@ -121,7 +121,8 @@ def storescp(folder: Path) -> Iterator[tuple[int, Peer]]:
     """DCMTK's receiver, as a user starts it."""
     folder.mkdir(parents=True)
     port = peers.free_port()
-    process = subprocess.Popen(["storescp", "--fork", "--output-directory", str(folder), str(port)])
+    # By its full path: pynetdicom has a command of this name.
+    process = subprocess.Popen(["/usr/bin/storescp", "--fork", "--output-directory", str(folder), str(port)])
     try:
         yield process.pid, Peer("127.0.0.1", port, "STORESCP", "BENCH")
     finally:

@@ -7,9 +7,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import httpx
+import pydicom
 
 from bench.peers import free_port, origin
 
@@ -22,11 +24,11 @@ class DicomNode:
 
     Attributes
     ----------
-    url
-        Of its DICOMweb.
+    client
+        Speaks to it by HTTP.
     """
 
-    url: str
+    client: httpx.Client
     port: int
 
     @property
@@ -36,17 +38,21 @@ class DicomNode:
 
     def refused(self) -> dict[str, int]:
         """Return how many associations it refused, by reason."""
-        told = httpx.get(f"{self.url.removesuffix('/dicomweb')}/metrics").text
+        told = self.client.get("/metrics").text
         counts = re.findall(r'^nearframe_dimse_rejected_total{reason="(.+)"} (\d+)', told, re.MULTILINE)
         return {reason: int(count) for reason, count in counts}
 
     def stored(self, instance: str) -> bytes:
         """Return an instance as it is held: a Part 10 file."""
-        (found,) = httpx.get(f"{self.url}/instances", params={"SOPInstanceUID": instance}).json()
+        (found,) = self.client.get("/dicomweb/instances", params={"SOPInstanceUID": instance}).json()
         (url,) = found["00081190"]["Value"]
-        answer = httpx.get(url, headers={"Accept": "application/dicom; transfer-syntax=*"})
+        answer = self.client.get(url, headers={"Accept": "application/dicom; transfer-syntax=*"})
         assert answer.status_code == 200, answer.text
         return answer.content
+
+    def held(self, instance: str) -> pydicom.Dataset:
+        """Return an instance as it is held."""
+        return pydicom.dcmread(BytesIO(self.stored(instance)))
 
 
 @contextmanager
@@ -57,8 +63,11 @@ def dicom_node(home: Path, peers: Sequence[Mapping[str, object]] = (), *options:
     settings.write_text("\n".join(_table(peer) for peer in peers))
     port = free_port()
     chosen = ["--config", settings, "--dicom", f"127.0.0.1:{port}", "--disk-reserve-bytes", "1MiB", *options]
-    with origin(home / "node", options=[str(option) for option in chosen]) as server:
-        yield DicomNode(server.url, port)
+    with (
+        origin(home / "node", options=[str(option) for option in chosen]) as server,
+        httpx.Client(base_url=server.url.removesuffix("/dicomweb"), trust_env=False) as client,
+    ):
+        yield DicomNode(client, port)
 
 
 def _table(peer: Mapping[str, object]) -> str:
