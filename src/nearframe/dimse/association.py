@@ -14,7 +14,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final, TypeAlias
 
-from nearframe.dimse import tls
+from nearframe.dimse import tls, words
 from nearframe.dimse.arrivals import Arrivals, Released
 from nearframe.dimse.channel import Channel, Timeouts
 from nearframe.dimse.command import Command, CommandField
@@ -314,7 +314,7 @@ class Association:
             self._arrivals.put(found)
 
     def on_malformed(self, error: MalformedPDU) -> None:
-        self._on(Event.INVALID_PDU_RECEIVED, Abort(AbortSource.PROVIDER, error.reason), str(error))
+        self._on(Event.INVALID_PDU_RECEIVED, Abort(AbortSource.PROVIDER, error.reason), f"the DICOM peer sends {error}")
 
     def on_closed(self, error: Exception | None) -> None:
         if isinstance(error, ssl.SSLError):  # in TLS 1.3 a peer refuses our certificate after the handshake
@@ -383,7 +383,7 @@ class Association:
                 self._fail(AssociationLost("the DICOM peer was too slow, or gave up"))
                 self.channel.cut()
             case Action.AA_3:
-                self._fail(AssociationLost("the DICOM peer aborted the association"))
+                self._fail(AssociationLost(f"the DICOM peer aborted the association{words.abort(pdu)}"))
                 self.channel.close()
             case Action.AA_4:
                 self._fail(AssociationLost())

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable
+from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
+from nearframe.dimse import words
 from nearframe.dimse.association import Association, Buffer, Message
 from nearframe.dimse.command import NO_DATA_SET, Command, CommandField, Field, Priority, Value
+from nearframe.dimse.items import ContextResult, Proposed
 from nearframe.dimse.negotiation import Context
 from nearframe.dimse.status import Status
 from nearframe.errors import AssociationLost, MalformedPDU, NotAcceptable, UpstreamTimeout
@@ -32,10 +34,17 @@ class Answer:
 
 
 class Requests:
-    """Sends requests, from any task, and waits for their answers, which one task hands in."""
+    """Sends requests, from any task, and waits for their answers, which one task hands in.
 
-    def __init__(self, association: Association) -> None:
+    Parameters
+    ----------
+    proposed
+        The presentation contexts that this side asked for.
+    """
+
+    def __init__(self, association: Association, proposed: Sequence[Proposed] = ()) -> None:
         self.association = association
+        self._proposed = proposed
         self._last_id = 0
         self._waiting: dict[int, asyncio.Queue[Answer | AssociationLost]] = {}
 
@@ -50,7 +59,20 @@ class Requests:
         for context in self.association.contexts_for(abstract_syntax):
             if transfer_syntax in (None, context.transfer_syntax):
                 return context
-        raise NotAcceptable("the DICOM peer does not offer this service, or does not take this kind of object")
+        raise NotAcceptable(words.not_offered(abstract_syntax, self.why_not(abstract_syntax, transfer_syntax)))
+
+    def why_not(self, abstract_syntax: str, transfer_syntax: str | None = None) -> str:
+        """Return why the peer did not accept a context, in words."""
+        if any(self.association.contexts_for(abstract_syntax)):
+            # DCMTK says that it does not support the class at all where it means this syntax of it.
+            return words.context_result(ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED)
+        agreement = self.association.agreement
+        results = {one.context_id: one.result for one in agreement.answer.results} if agreement else {}
+        for asked in self._proposed:
+            is_of_syntax = transfer_syntax is None or transfer_syntax in asked.transfer_syntaxes
+            if asked.abstract_syntax == abstract_syntax and is_of_syntax:
+                return words.context_result(results.get(asked.context_id, ContextResult.NO_REASON))
+        return "it was not asked whether it does"
 
     async def store(
         self,

@@ -15,7 +15,7 @@ from nearframe.dimse import tls, words
 from nearframe.dimse.association import Association, Buffer
 from nearframe.dimse.channel import Timeouts
 from nearframe.dimse.command import Command, CommandField
-from nearframe.dimse.items import ContextResult, Proposed, Role, UserInformation
+from nearframe.dimse.items import Proposed, Role, UserInformation
 from nearframe.dimse.negotiation import Agreement, Context
 from nearframe.dimse.pdu import AssociateAC, AssociateRJ, AssociateRQ, RejectResult
 from nearframe.dimse.requests import Requests
@@ -66,8 +66,7 @@ class User:
         self, association: Association, proposed: Sequence[Proposed] = (), on_request: Operation | None = None
     ) -> None:
         self.association = association
-        self._proposed = proposed
-        self.requests = Requests(association)
+        self.requests = Requests(association, proposed)
         self._session = Session(association, self.requests)
         self._on_request = on_request
         self._reader = tasks.spawn(self._read(), name="answers")
@@ -93,18 +92,6 @@ class User:
         """
         context = self.requests.context(sop_class_uid, transfer_syntax_uid)
         return await self.requests.store(context, sop_instance_uid, data)
-
-    def why_not(self, abstract_syntax: str, transfer_syntax: str) -> str:
-        """Return why the peer did not accept a context, in words."""
-        if any(self.association.contexts_for(abstract_syntax)):
-            # DCMTK says that it does not support the class at all where it means this syntax of it.
-            return words.context_result(ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED)
-        agreement = self.association.agreement
-        results = {one.context_id: one.result for one in agreement.answer.results} if agreement else {}
-        for asked in self._proposed:
-            if asked.abstract_syntax == abstract_syntax and transfer_syntax in asked.transfer_syntaxes:
-                return words.context_result(results.get(asked.context_id, ContextResult.NO_REASON))
-        return "it was not asked whether it does"
 
     async def close(self) -> None:
         """Release the association."""
@@ -165,7 +152,10 @@ async def associate(
             answer = await association.opened
     except TimeoutError:
         association.abort()
-        raise UpstreamTimeout("the DICOM peer does not answer a request for an association") from None
+        raise UpstreamTimeout(
+            f"{peer.host}:{peer.port} takes connections, and does not answer a request for an association: is this its "
+            "port for DICOM?"
+        ) from None
     if isinstance(answer, AssociateRJ):
         why = f"the DICOM peer rejects the association: {words.rejection(answer)}"
         raise Refused(why) if answer.result == RejectResult.PERMANENT else UpstreamUnavailable(why)
@@ -198,11 +188,11 @@ async def _connect(association: Association, peer: Peer) -> None:
         async with asyncio.timeout(association.timeouts.connect_s):
             await opening
     except TimeoutError:
-        raise UpstreamTimeout(f"{peer.host}:{peer.port} does not answer") from None
+        raise UpstreamTimeout(f"{peer.host}:{peer.port} does not answer: a wrong address, or a firewall") from None
     except OSError as error:
         if peer.tls is not None and isinstance(error, ssl.SSLError | ConnectionAbortedError | ConnectionResetError):
             raise UpstreamUnavailable(f"{peer.host}:{peer.port}: {tls.explain(error)}") from error
-        raise UpstreamUnavailable(f"{peer.host}:{peer.port} cannot be reached: {error.strerror or error}") from error
+        raise UpstreamUnavailable(f"{peer.host}:{peer.port} cannot be reached: {words.unreachable(error)}") from error
 
 
 def _agreement(proposed: Sequence[Proposed], answer: AssociateAC) -> Agreement:

@@ -172,7 +172,9 @@ async def _store(user: User, file: Outgoing) -> Sent | UpstreamError:
     except NotAcceptable:
         syntax = transfer_syntax(file.transfer_syntax_uid).keyword or file.transfer_syntax_uid
         kind = f"{file.sop_class_uid} in {syntax}"
-        return Sent(file, None, f"the peer does not take this kind of object ({kind}): {user.why_not(*file.kind)}")
+        return Sent(
+            file, None, f"the peer does not take this kind of object ({kind}): {user.requests.why_not(*file.kind)}"
+        )
     except OSError as error:
         return Sent(file, None, f"it cannot be read any more: {error.strerror or error}")
     except UpstreamError as error:

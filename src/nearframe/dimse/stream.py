@@ -22,8 +22,10 @@ from nearframe.units import KIB
 
 #: Of any PDU but P-DATA-TF: a request with 128 contexts of 60 syntaxes each would need more, and nobody sends it.
 MAX_SMALL_BYTES: Final = 64 * KIB
-#: The first byte of an alert, and of a handshake (RFC 8446 section 5.1).
-_TLS_RECORDS: Final = (0x15, 0x16)
+#: By their first bytes: an alert, a handshake (RFC 8446 section 5.1), and "GET", "HTTP", "POST".
+_OTHER_PROTOCOLS: Final = dict.fromkeys((0x15, 0x16), "TLS, which is spoken on one side only") | dict.fromkeys(
+    b"GHP", "HTTP, which is another protocol"
+)
 _NO_BYTES: Final = memoryview(b"")
 
 
@@ -108,7 +110,7 @@ class PDUStream:
         try:
             known = PDUType(kind)
         except ValueError:
-            what = "TLS, which is spoken on one side only" if kind in _TLS_RECORDS else f"a PDU of type {kind:#04x}"
+            what = _OTHER_PROTOCOLS.get(kind, f"a PDU of type {kind:#04x}")
             raise MalformedPDU(what, AbortReason.UNRECOGNIZED_PDU) from None
         if length > MAX_SMALL_BYTES:
             raise MalformedPDU(f"{known.name} of {length} bytes; at most {MAX_SMALL_BYTES} are read")

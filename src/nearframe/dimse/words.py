@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from typing import Final
 
 from nearframe.dimse.command import Command, Field
 from nearframe.dimse.items import ContextResult
-from nearframe.dimse.pdu import AssociateRJ, Rejection, RejectResult
+from nearframe.dimse.pdu import Abort, AbortReason, AbortSource, AssociateRJ, Rejection, RejectResult
 from nearframe.dimse.status import Status
 
 _REJECTIONS: Final = {
@@ -19,6 +21,26 @@ _REJECTIONS: Final = {
     Rejection.PROTOCOL_VERSION_NOT_SUPPORTED: "it speaks no version 1 of the upper layer",
     Rejection.TEMPORARY_CONGESTION: "it is busy: try again",
     Rejection.LOCAL_LIMIT_EXCEEDED: "it has as many associations as it takes: try again",
+}
+_ABORTS: Final = {
+    AbortReason.UNRECOGNIZED_PDU: "a PDU of a type that it does not know",
+    AbortReason.UNEXPECTED_PDU: "a PDU out of order",
+    AbortReason.UNRECOGNIZED_PARAMETER: "a parameter that it does not know",
+    AbortReason.UNEXPECTED_PARAMETER: "a parameter out of place",
+    AbortReason.INVALID_PARAMETER: "a value that cannot be",
+}
+#: PS3.6 Table A-1.
+_SERVICES: Final = {
+    "1.2.840.10008.1.1": "verification (C-ECHO)",
+    "1.2.840.10008.1.20.1": "storage commitment",
+    "1.2.840.10008.3.1.2.3.3": "performed procedure steps",
+    "1.2.840.10008.5.1.4.31": "a worklist",
+    "1.2.840.10008.5.1.4.1.2.1.1": "queries for patients (C-FIND)",
+    "1.2.840.10008.5.1.4.1.2.2.1": "queries for studies (C-FIND)",
+    "1.2.840.10008.5.1.4.1.2.1.2": "C-MOVE of patients",
+    "1.2.840.10008.5.1.4.1.2.2.2": "C-MOVE of studies",
+    "1.2.840.10008.5.1.4.1.2.1.3": "C-GET of patients",
+    "1.2.840.10008.5.1.4.1.2.2.3": "C-GET of studies",
 }
 _CONTEXTS: Final = {
     ContextResult.USER_REJECTION: "not from us",
@@ -78,6 +100,29 @@ def rejection(answer: AssociateRJ) -> str:
     except ValueError:
         why = f"for a reason that the standard does not have (source {answer.source}, reason {answer.reason})"
     return why if answer.result == RejectResult.PERMANENT or "try again" in why else f"{why}; only for now: try again"
+
+
+def abort(pdu: object) -> str:
+    """Return what an A-ABORT adds to that (PS3.8 Table 9-26)."""
+    if not isinstance(pdu, Abort) or pdu.source == AbortSource.USER:
+        return ": its log says why"
+    return f": it could not read what it was sent ({_ABORTS.get(pdu.reason, 'for no reason that it tells')})"
+
+
+def unreachable(error: OSError) -> str:
+    """Return why a connection could not be made, and what to look at."""
+    if isinstance(error, ConnectionRefusedError):
+        return "nobody listens there: is the port right, and does the service run?"
+    if isinstance(error, socket.gaierror):
+        return f"{error.strerror}: is the host's name right?"
+    return os.strerror(error.errno) if error.errno else str(error)
+
+
+def not_offered(abstract_syntax: str, why: str) -> str:
+    """Return what it means that there is no presentation context for a service, or for objects of a class."""
+    service = _SERVICES.get(abstract_syntax)
+    what = f"does not offer {service}" if service else "does not take objects of this class"
+    return f"the DICOM peer {what}: {why}"
 
 
 def status(code: int) -> str:

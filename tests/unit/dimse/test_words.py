@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import errno
+import socket
+
 import pytest
 
 from nearframe.dimse import words
 from nearframe.dimse.command import Command, Field
 from nearframe.dimse.items import ContextResult
-from nearframe.dimse.pdu import AssociateRJ, Rejection, RejectResult
+from nearframe.dimse.pdu import Abort, AbortReason, AbortSource, AssociateRJ, Rejection, RejectResult
 
 
 @pytest.mark.parametrize("why", Rejection)
@@ -54,3 +57,29 @@ def test_warnings_are_successes(code: int, done: bool) -> None:
 def test_contexts() -> None:
     assert words.context_result(ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED) == "not in this transfer syntax"
     assert words.context_result(99) == "it does not say why"
+
+
+def test_an_abort_says_where_to_look() -> None:
+    assert words.abort(Abort(AbortSource.USER)) == ": its log says why"
+    assert "a PDU out of order" in words.abort(Abort(AbortSource.PROVIDER, AbortReason.UNEXPECTED_PDU))
+    assert "for no reason that it tells" in words.abort(Abort(AbortSource.PROVIDER))
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ConnectionRefusedError(111, "Connect call failed"), "nobody listens there"),
+        (socket.gaierror(-2, "Name or service not known"), "is the host's name right?"),
+        (OSError(errno.ENETUNREACH, "Connect call failed"), "Network is unreachable"),
+        (OSError("Multiple exceptions"), "Multiple exceptions"),
+    ],
+)
+def test_why_nobody_is_reached(error: OSError, said: str) -> None:
+    assert said in words.unreachable(error)
+
+
+def test_what_is_not_offered() -> None:
+    assert words.not_offered("1.2.840.10008.5.1.4.31", "not at all") == (
+        "the DICOM peer does not offer a worklist: not at all"
+    )
+    assert "does not take objects of this class" in words.not_offered("1.2.840.10008.5.1.4.1.1.2", "not from us")
