@@ -22,7 +22,7 @@ _REJECTIONS: Final = {
     Rejection.TEMPORARY_CONGESTION: "it is busy: try again",
     Rejection.LOCAL_LIMIT_EXCEEDED: "it has as many associations as it takes: try again",
 }
-_ABORTS: Final = {
+_ABORTS: Final[dict[int, str]] = {
     AbortReason.UNRECOGNIZED_PDU: "a PDU of a type that it does not know",
     AbortReason.UNEXPECTED_PDU: "a PDU out of order",
     AbortReason.UNRECOGNIZED_PARAMETER: "a parameter that it does not know",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +19,9 @@ from nearframe.dimse.scp_commitment import STORAGE_COMMITMENT_PUSH
 from nearframe.dimse.scu import UNCOMPRESSED, Peer, associate
 from nearframe.dimse.scu_commit import Committed, commit
 from nearframe.dimse.status import Status
+from nearframe.dimse.tls import Credentials
 from nearframe.errors import UpstreamError, UpstreamTimeout
+from nearframe.listener.devtls import ensure
 from nearframe.settingkinds import Address
 from tests.unit.dimse.serving import serving
 
@@ -74,6 +78,15 @@ async def test_an_answer_on_an_association_of_the_peers_own(unused_tcp_port: int
     us = Peer("127.0.0.1", unused_tcp_port, "CT", "ARCHIVE")
     async with serving(CommandField.N_ACTION_RQ, Keeper(answer_to=us).action) as peer:
         check(await commit(peer, ASKED, wait_s=5, listen=Address("127.0.0.1", unused_tcp_port)))
+
+
+async def test_an_answer_by_tls(unused_tcp_port: int, tmp_path: Path) -> None:
+    made = ensure(tmp_path, datetime.now(UTC))
+    own = Credentials(made.files.certificate, made.files.key, made.authority)
+    us = Peer("127.0.0.1", unused_tcp_port, "CT", "ARCHIVE", own.for_calling())
+    async with serving(CommandField.N_ACTION_RQ, Keeper(answer_to=us).action) as peer:
+        address = Address("127.0.0.1", unused_tcp_port)
+        check(await commit(peer, ASKED, wait_s=5, listen=address, listen_tls=own.for_listening()))
 
 
 async def test_a_refusal() -> None:

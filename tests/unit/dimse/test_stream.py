@@ -81,7 +81,7 @@ def test_two_fragments_in_one_pdu() -> None:
         (b"\4\0\xff\xff\xff\xf0", "P-DATA-TF of 4294967280 bytes"),
         (b"\4\0" + (MOST + 1).to_bytes(4, "big"), "were offered"),
         (b"\1\0" + (MAX_SMALL_BYTES + 1).to_bytes(4, "big"), "ASSOCIATE_RQ"),
-        (b"\x47ET / HTTP", "type 0x47"),
+        (b"\x47ET / HTTP", "HTTP"),
         (b"\4\0\0\0\0\0", "without a presentation data value"),
         (b"\4\0\0\0\0\x06\0\0\0\x64\1\0", "longer than its P-DATA-TF"),
         (b"\4\0\0\0\0\x0a\0\0\0\x03\1\0x\0\0\0", "bytes behind"),
