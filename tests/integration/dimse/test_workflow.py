@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from nearframe.app import open_origin
+from nearframe.clock import ManualClock
 from nearframe.config import Settings
 from nearframe.dicom.model import DICOMJSON
 from nearframe.dimse.association import Message
@@ -32,9 +33,11 @@ from nearframe.dimse.server import Admission, DimseServer
 from nearframe.dimse.status import Status
 from nearframe.edgeapp import open_edge
 from nearframe.metrics import SERIES_ENDS, Metrics
+from nearframe.origin.activity import QUIET_S, Activity
 from nearframe.settingkinds import Address
 from nearframe.storage.catalogue import open_catalogue
 from nearframe.storage.catalogue.commitments import CommitmentKey, Commitments
+from nearframe.units import MIB
 from tests.integration.edge.nodes import origin_node, until
 from tests.integration.origin.test_ingest import packaged
 
@@ -339,3 +342,23 @@ async def test_a_report_that_cannot_be_delivered_is_due_again(tmp_path: Path) ->
         assert table.next_due() is not None
         catalogue.close()
     assert [retry_after_s(attempt) for attempt in (0, 1, 2, 1000)] == [10, 20, 40, 3600]
+
+
+async def test_the_background_waits_while_an_object_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, may_end = ManualClock(), asyncio.Event()
+    activity = Activity(clock)
+    monkeypatch.setattr("nearframe.app.Activity", lambda: activity)
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield bytes(MIB)
+        yield b"no object"
+        await may_end.wait()
+
+    async with archive(tmp_path / "home") as site:
+        async with Scanner().connected(site.port) as user:
+            storing = asyncio.ensure_future(user.store(CT_CLASS, CT_UID, UNCOMPRESSED[0], slowly()))
+            await until(activity.is_busy)
+            may_end.set()
+            assert (await storing).status != Status.SUCCESS
+        clock.advance(QUIET_S)
+        assert not activity.is_busy()
