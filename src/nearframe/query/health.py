@@ -24,6 +24,9 @@ from nearframe.units import format_size
 #: A check that takes longer has failed: who asks for health has little patience.
 PATIENCE_S: Final = 2.0
 
+#: Of a disk: below it somebody should order a larger one.
+LITTLE_ROOM: Final = 0.05
+
 _log = log.logger(__name__)
 
 
@@ -112,16 +115,21 @@ def disk_check(home: Path, reserve_bytes: int, disk: Workers) -> Check:
 
 
 def look_for_room(home: Path, reserve_bytes: int) -> Finding:
-    """Look whether there is room to take anything in."""
+    """Look whether there is room to take anything in, and will be for a while."""
     state = os.statvfs(home)
     free = state.f_bavail * state.f_frsize
-    if free > reserve_bytes:
-        return WELL
-    return Finding(
-        State.DEGRADED,
-        f"{format_size(free)} free, {format_size(reserve_bytes)} reserved: nothing more is taken in; "
-        "free some disk, or lower disk_reserve_bytes",
-    )
+    if free <= reserve_bytes:
+        return Finding(
+            State.DEGRADED,
+            f"{format_size(free)} free, {format_size(reserve_bytes)} reserved: nothing more is taken in; "
+            "free some disk, or lower disk_reserve_bytes",
+        )
+    if state.f_bavail < state.f_blocks * LITTLE_ROOM:
+        return Finding(
+            State.DEGRADED,
+            f"{format_size(free - reserve_bytes)} left before nothing more is taken in: give it a larger disk",
+        )
+    return WELL
 
 
 def upstream_check(is_reachable: Callable[[], bool], refuses: Callable[[], bool] = lambda: False) -> Check:

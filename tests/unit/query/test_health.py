@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from nearframe.errors import BackendFailed
+from nearframe.query import health
 from nearframe.query.health import WELL, Finding, State, disk_check, examine, upstream_check
 from nearframe.query.workers import Workers
 
@@ -46,9 +47,14 @@ async def test_a_check_that_fails_or_hangs_makes_it_failing(check) -> None:  # t
     assert "database" not in str(health.as_json())
 
 
-async def test_disk(tmp_path: Path) -> None:
+async def test_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     disk = Workers("disk", 1)
     try:
+        monkeypatch.setattr(health, "LITTLE_ROOM", 2)
+        little = await disk_check(tmp_path, 0, disk)()
+        assert little.state is State.DEGRADED
+        assert "left before nothing more is taken in" in little.reason
+        monkeypatch.setattr(health, "LITTLE_ROOM", 0)
         assert await disk_check(tmp_path, 0, disk)() == WELL
         full = await disk_check(tmp_path, 2**62, disk)()
         assert full.state is State.DEGRADED

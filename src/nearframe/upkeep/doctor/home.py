@@ -14,11 +14,9 @@ from typing import Final
 from nearframe.query.health import WELL, Finding, State, look_for_room
 from nearframe.storage.catalogue import CATALOGUE_FILE
 from nearframe.storage.role import UNFINISHED
-from nearframe.units import counted, format_size
+from nearframe.units import counted
 from nearframe.upkeep.doctor.patient import Patient, unseen
 
-#: Of the disk's room: below it somebody should order a larger one.
-_LITTLE_ROOM: Final = 0.05
 _LITTLE_INODES: Final = 1000
 #: Files of the future: more than clocks of two machines differ.
 _CLOCK_ERROR: Final = timedelta(minutes=5)
@@ -80,12 +78,6 @@ def look_at_disk(patient: Patient) -> Finding:
     state = os.statvfs(patient.home)
     if state.f_files and state.f_favail < _LITTLE_INODES:
         return Finding(State.DEGRADED, f"{counted(state.f_favail, 'inode')} left: remove small files from this disk")
-    free = state.f_bavail * state.f_frsize - patient.settings.kept_free_bytes
-    if state.f_bavail < state.f_blocks * _LITTLE_ROOM:
-        return Finding(
-            State.DEGRADED,
-            f"{format_size(free)} left before nothing more is taken in: add a disk, or move the home to a larger one",
-        )
     return WELL
 
 

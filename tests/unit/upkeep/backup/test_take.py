@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from nearframe.clock import ManualClock
-from nearframe.errors import Busy, ConfigurationError, IntegrityError
+from nearframe.errors import Busy, ConfigurationError, IntegrityError, NoSpace
 from nearframe.storage.packs.locks import keeping_packs
 from nearframe.storage.role import set_role
 from nearframe.units import MIB
@@ -133,3 +133,32 @@ def test_a_damaged_catalogue_is_told_of(kept: Kept) -> None:
     assert len(data) < 4 * MIB
     with pytest.raises(IntegrityError, match="damaged"):
         take_backup(copy, kept.vault, ManualClock(), untold)
+
+
+class FullVault(DirectoryVault):
+    """A vault whose disk is full after some blobs."""
+
+    left = 3
+
+    def put(self, name: str, data: bytes) -> bool:
+        self.left -= 1
+        if self.left < 0:
+            raise NoSpace(len(data), 0)
+        return super().put(name, data)
+
+
+def test_a_full_vault_keeps_no_point_and_the_next_backup_uses_what_is_there(
+    kept: Kept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(take, "PART_BYTES", 10_000)
+    kept.shelves.put(ct_series(10, rows=64))
+    with FullVault(tmp_path / "full", create=True) as vault:
+        with pytest.raises(NoSpace):
+            take_backup(kept.home, vault, kept.clock, untold)
+        assert vault.names("points") == []
+        kept_before = len(vault.names("blobs"))
+        vault.left = 1000
+        taken = take_backup(kept.home, vault, kept.clock, untold)
+        blobs = sum(path.stat().st_size for path in (tmp_path / "full" / "blobs").glob("*/*"))
+        assert kept_before > 0
+        assert taken.written_bytes < blobs

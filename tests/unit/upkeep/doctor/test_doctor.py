@@ -18,12 +18,12 @@ import pytest
 from nearframe.config import Settings
 from nearframe.errors import UpstreamUnavailable
 from nearframe.listener.devtls import ensure
+from nearframe.query import health
 from nearframe.query.health import Finding, State
 from nearframe.settingkinds import Address
 from nearframe.storage.catalogue import migrations
 from nearframe.storage.packs.locks import is_owned
 from nearframe.storage.role import UNFINISHED, role_of, set_role
-from nearframe.upkeep.doctor import home as home_checks
 from nearframe.upkeep.doctor import stores
 from nearframe.upkeep.doctor.examine import CHECKS, examine, worst
 from nearframe.upkeep.doctor.patient import Answer, Patient
@@ -63,7 +63,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def home(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(home_checks, "_LITTLE_ROOM", 0)  # this machine's disk may be full
+    monkeypatch.setattr(health, "LITTLE_ROOM", 0)  # this machine's disk may be full
     return Path(shutil.copytree(model, tmp_path / "home"))
 
 
