@@ -27,6 +27,7 @@ _PROSE: Final = {
     "instance": "SOP Instance UID",
     "frames": "Frame numbers, counted from 1, joined by commas",
     "conflict": "Number of the conflict",
+    "correction": "Number of the correction",
     "transaction": "Transaction UID of a request for storage commitment",
     "step": "Scheduled Procedure Step ID",
     "digest": "SHA-256 of the content in hex",
