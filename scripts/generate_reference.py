@@ -25,6 +25,7 @@ from nearframe.metrics import METRICS  # noqa: E402
 from nearframe.origin.api import endpoints  # noqa: E402
 from nearframe.sync import directory_http  # noqa: E402
 from nearframe.sync.app import ROUTES  # noqa: E402
+from nearframe.upkeep import http as upkeep_http  # noqa: E402
 
 _NODE_ROUTES = (
     ("GET", "/", "The study page."),
@@ -37,9 +38,7 @@ _NODE_ROUTES = (
     ("GET", "/metrics", "What it counts ([metrics.md](metrics.md)), for Prometheus."),
     ("GET", "/openapi.json", "DICOMweb and what is beside it as OpenAPI."),
     *((one.method, one.path, one.prose) for one in directory_http.DESCRIBED),
-    ("POST", "/api/scrub", "Begin to read and prove all that is stored; 202."),
-    ("GET", "/api/scrub", "How the last scrub stands or ended."),
-    ("GET", "/api/scrub/damaged", "Contents of the tenant that are known to be damaged, by study and digest."),
+    *((one.method, one.path, one.prose) for one in upkeep_http.DESCRIBED),
 )
 
 _NOTE = "<!-- Made by scripts/generate_reference.py from the code; a test checks that it is current. -->"

@@ -62,6 +62,7 @@ from nearframe.sync.directory_http import DESCRIBED as DIRECTORY_DESCRIBED
 from nearframe.sync.directory_http import Listing, directory_routes
 from nearframe.sync.recipebook import RecipeBook
 from nearframe.sync.services import SyncServices, TakesIn
+from nearframe.upkeep.http import DESCRIBED as UPKEEP_DESCRIBED
 from nearframe.upkeep.http import upkeep_routes
 from nearframe.web import viewer
 from nearframe.web.pages import Pages
@@ -229,7 +230,10 @@ async def open_origin(
         directory = directory_of(core)
         listing = await stack.enter_async_context(open_listing(core, "origin", directory))
         nodes = directory.web_origins
-        beside = (*described(), *WORKLIST_DESCRIBED, *CORRECTIONS_DESCRIBED, *SYNC_DESCRIBED, *DIRECTORY_DESCRIBED)
+        beside = (
+            *described(), *WORKLIST_DESCRIBED, *CORRECTIONS_DESCRIBED, *UPKEEP_DESCRIBED,
+            *SYNC_DESCRIBED, *DIRECTORY_DESCRIBED,
+        )  # fmt: skip
         served = services_of(core, frames, store, remove, workflow.commitment)
         dicomweb = dicomweb_app(served, settings, core.gate, nodes, beside)
         forwarding = await stack.enter_async_context(open_forwarding(core, served))

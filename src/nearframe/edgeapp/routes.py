@@ -37,8 +37,11 @@ from nearframe.sync.app import sync_routes
 from nearframe.sync.directory_http import DESCRIBED as DIRECTORY_DESCRIBED
 from nearframe.sync.directory_http import directory_routes
 from nearframe.sync.services import TakesIn
+from nearframe.upkeep.http import DESCRIBED as UPKEEP_DESCRIBED
 
-_BESIDE: Final = (*EDGE_DESCRIBED, *OUTBOX_DESCRIBED, *WORKLIST_DESCRIBED, *SYNC_DESCRIBED, *DIRECTORY_DESCRIBED)
+_BESIDE: Final = (
+    *EDGE_DESCRIBED, *OUTBOX_DESCRIBED, *WORKLIST_DESCRIBED, *UPKEEP_DESCRIBED, *SYNC_DESCRIBED, *DIRECTORY_DESCRIBED,
+)  # fmt: skip
 
 
 class EdgeRoutes(NamedTuple):

@@ -10,10 +10,17 @@ from starlette.routing import Route
 
 from nearframe.dicomweb.boundary import routes_of
 from nearframe.dicomweb.call import Gate
+from nearframe.dicomweb.endpoint import Beside
 from nearframe.upkeep.service import Upkeep
 
+_JSON: Final = ("application/json",)
 PATH: Final = "/api/scrub"
 DAMAGED_PATH: Final = f"{PATH}/damaged"
+DESCRIBED: Final = (
+    Beside("scrub_state", "GET", PATH, "How the last scrub stands or ended.", _JSON),
+    Beside("scrub", "POST", PATH, "Begin to read and prove all that is stored.", _JSON),
+    Beside("damaged", "GET", DAMAGED_PATH, "Contents of the tenant that are known to be damaged.", _JSON),
+)
 #: Of one answer: who mends them asks again for the rest.
 MAX_DAMAGED: Final = 10_000
 
@@ -48,13 +55,8 @@ def upkeep_routes(upkeep: Upkeep, gate: Gate) -> list[Route]:
         ]
         return _answer({"damaged": listed}, 200)
 
-    return routes_of(
-        [
-            ("scrub_state", "GET", PATH, state),
-            ("scrub", "POST", PATH, begin),
-            ("damaged", "GET", DAMAGED_PATH, damaged),
-        ]
-    )
+    handlers = {"scrub_state": state, "scrub": begin, "damaged": damaged}
+    return routes_of([(one.name, one.method, one.path, handlers[one.name]) for one in DESCRIBED])
 
 
 def _answer(state: dict[str, object], status: int) -> Response:
