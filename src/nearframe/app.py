@@ -239,10 +239,13 @@ async def open_origin(
         forwarding = await stack.enter_async_context(open_forwarding(core, served))
         wakes.append(forwarding.wake)
         await stack.enter_async_context(open_dicom(core, served, takes, workflow, announce, activity.answering))
-        admin = Admin(settings.home, core.packs, core.catalogue, background)
+        corrections = Corrections(core.catalogue)
+        admin = Admin(settings.home, core.packs, core.catalogue, corrections, background)
         routes = [
             *api_routes(ApiServices(admin, core.freshness, core.sql, core.cpu), core.gate, Addresses(settings)),
-            *correction_routes(_corrections(core, takes, committed), core.sync, core.gate, Addresses(settings)),
+            *correction_routes(
+                _correcting(core, corrections, takes, committed), core.sync, core.gate, Addresses(settings)
+            ),
             *worklist_routes(workflow.steps, core.sql, core.gate, Addresses(settings)),
             *sync_routes(replace(sync_services(core, contents, feed, takes), making=partial(_making, core)), core.gate),
             *directory_routes(listing, core.gate),
@@ -274,11 +277,11 @@ async def taking_in(
         await core.disk.run(ingest.close)
 
 
-def _corrections(core: Core, takes: TakesIn, on_made: Callable[[], None]) -> CorrectionService:
+def _correcting(core: Core, corrections: Corrections, takes: TakesIn, on_made: Callable[[], None]) -> CorrectionService:
     return CorrectionService(
         core.packs,
         core.catalogue,
-        Corrections(core.catalogue),
+        corrections,
         core.freshness,
         core.metrics,
         limits=core.limits,

@@ -100,3 +100,23 @@ async def test_a_file_that_is_dropped_is_stored(page: Page, nodes: dict[str, Dem
     await page.goto(nodes["origin"].url)
     await page.evaluate(_DROP, [file.name, b64encode(file.read_bytes()).decode()])
     await expect(page.locator("body")).to_contain_text("1 stored", timeout=READY_MS)
+
+
+async def test_a_study_is_corrected_and_put_back(page: Page, nodes: dict[str, DemoNode]) -> None:
+    page.on("dialog", lambda dialog: dialog.accept("it was right"))
+    await open_study(page, nodes["origin"])
+    box = page.locator(".corrections")
+    await box.locator("summary").click()
+    await box.get_by_label("Accession number").fill("A-77")
+    await box.get_by_label("Why").fill("typed wrongly")
+    await box.get_by_role("button", name="Correct").click()
+    await expect(page.locator("#note")).to_contain_text("no pixel moved", timeout=READY_MS)
+    await open_study(page, nodes["origin"])
+    await box.locator("summary").click()
+    await expect(box.get_by_label("Accession number")).to_have_value("A-77")
+    await expect(box).to_contain_text("attributes")
+    await box.get_by_role("button", name="Undo").click()
+    await expect(page.locator("#note")).to_contain_text("no pixel moved", timeout=READY_MS)
+    await open_study(page, nodes["origin"])
+    await box.locator("summary").click()
+    await expect(box).to_contain_text("undone by")

@@ -100,7 +100,7 @@ class CorrectionService:
         steps = self._planner.steps(ctx, asked.what)
         new = self._new(ctx, asked.action, asked.reason, asked.detail)
         with ExitStack() as using:
-            for study in {step.record.study for step in steps}:
+            for study in set().union(*(step.studies for step in steps)):
                 self._in_use.begin(study)
                 using.callback(self._in_use.end, study)
             since = self._contents.mark()

@@ -64,9 +64,10 @@ class AttributeEdit:
             {**self.set, **{tag: {"vr": "UI", "Value": [uid]} for tag, uid in uids.items()}}, self.remove
         )
 
-    def as_json(self) -> dict[str, Any]:
-        """Return it as its record keeps it."""
-        return {"set": self.set, "remove": sorted(self.remove)}
+    @property
+    def files_in(self) -> str | None:
+        """The study that an object is filed in by it; None if that stays."""
+        return self.set[_STUDY]["Value"][0] if _STUDY in self.set else None
 
 
 def read_edit(wanted: Mapping[str, Any], unwanted: Iterable[str] = ()) -> AttributeEdit:

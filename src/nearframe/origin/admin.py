@@ -10,8 +10,16 @@ from nearframe.origin import proposals
 from nearframe.origin.background import Background
 from nearframe.perceptual.report import dedupe_report
 from nearframe.query.status import NodeStatus, node_status
+from nearframe.storage.catalogue.corrections import Corrections
 from nearframe.storage.packs import PackStore
-from nearframe.storage.ports import Catalogue, ConflictRecord, GivenUrgency, InstanceRecord, StudyRef
+from nearframe.storage.ports import (
+    Catalogue,
+    ConflictRecord,
+    CorrectionRecord,
+    GivenUrgency,
+    InstanceRecord,
+    StudyRef,
+)
 
 #: A report compares frames in memory, at about 600 bytes each.
 MAX_REPORT_FRAMES = 300_000
@@ -20,10 +28,13 @@ MAX_REPORT_FRAMES = 300_000
 class Admin:
     """The archive as its administrator sees it, one tenant at a time."""
 
-    def __init__(self, home: Path, packs: PackStore, catalogue: Catalogue, background: Background) -> None:
+    def __init__(
+        self, home: Path, packs: PackStore, catalogue: Catalogue, corrections: Corrections, background: Background
+    ) -> None:
         self._home = home
         self._packs = packs
         self._catalogue = catalogue
+        self._corrections = corrections
         self._background = background
 
     def status(self) -> NodeStatus:
@@ -86,8 +97,8 @@ class Admin:
         """Give a study a class, or take it back: the feed tells its edges. Raises `NotFound`."""
         self._catalogue.give_urgency(study, given)
 
-    def versions(self, tenant: str, sop_instance_uid: str) -> list[InstanceRecord]:
-        """Return every stored version of an instance, oldest first.
+    def versions(self, tenant: str, sop_instance_uid: str) -> list[tuple[InstanceRecord, CorrectionRecord | None]]:
+        """Return every stored version of an instance, oldest first, with the correction that made it.
 
         Raises
         ------
@@ -97,11 +108,18 @@ class Admin:
         found = self._catalogue.list_versions(tenant, sop_instance_uid)
         if not found:
             raise NotFound("instance")
-        return found
+        made_by = self._corrections.of_instance(tenant, sop_instance_uid)
+        return [(record, made_by.get(record.version)) for record in found]
 
 
-def version_json(record: InstanceRecord) -> dict[str, Any]:
+def version_json(record: InstanceRecord, correction: CorrectionRecord | None) -> dict[str, Any]:
     """Return what is known of one stored version."""
+    why = correction and {
+        "id": correction.id,
+        "action": correction.action,
+        "by": correction.principal,
+        "reason": correction.reason,
+    }
     identity = record.identity
     return {
         "version": record.version,
@@ -115,6 +133,7 @@ def version_json(record: InstanceRecord) -> dict[str, Any]:
         "frames": len(record.frames),
         "received_at": record.received_at.isoformat(),
         "notes": list(record.notes),
+        "correction": why,
     }
 
 

@@ -174,8 +174,9 @@ async def _versions(services: ApiServices, call: Call) -> Response:
     assert call.instance is not None  # noqa: S101 - the path names it
     found = await services.sql.run(services.admin.versions, call.context.tenant, call.instance)
     versions = [
-        version_json(record) | {"url": f"{call.service_url}{instance_path(record.identity)}?version={record.version}"}
-        for record in found
+        version_json(record, correction)
+        | {"url": f"{call.service_url}{instance_path(record.identity)}?version={record.version}"}
+        for record, correction in found
         if call.context.scope.admits(record.identity.study_instance_uid)
     ]
     return _answer({"instance": call.instance, "versions": versions})

@@ -24,7 +24,10 @@ mimetypes.add_type("application/wasm", ".wasm")
 mimetypes.add_type("text/javascript", ".js")
 mimetypes.add_type("text/javascript", ".mjs")
 
-_ASSETS = ("page.js", "node.js", "study.js", "upload.js", "values.js", "page.css", "mark.svg")
+_ASSETS = (
+    *("page.js", "node.js", "study.js", "corrections.js", "upload.js", "values.js"),
+    *("page.css", "mark.svg"),
+)
 _WORKER = ("worker.js", "documents.js", "frames.js", "nodes.js", "payload.js", "studies.js", "tables.js", "register.js")
 _HASHED = re.compile(r"\.[0-9a-f]{16}\.")  # a bundle's name holds the hash of its content
 _FOREVER = "public, max-age=31536000, immutable"

@@ -131,6 +131,8 @@ async def test_what_is_asked_wrongly_is_said_to_be_wrong(tmp_path: Path) -> None
         uid = shown["changed"][0]["instance"]
         versions = (await origin.client.get(f"/api/instances/{uid}/versions")).json()["versions"]
         assert [one["current"] for one in versions] == [False, True]
+        why = {"id": made["id"], "action": "attributes", "by": "local_admin", "reason": "mixed up"}
+        assert [one["correction"] for one in versions] == [None, why]
         path = f"/api/corrections/{made['id']}"
         assert (await origin.client.post(f"{path}/undo", json={})).status_code == 400
         assert (await origin.client.get("/api/corrections/x")).status_code == 400

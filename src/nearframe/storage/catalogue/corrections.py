@@ -175,6 +175,18 @@ class Corrections:
             ]
         return sorted(found, key=lambda one: (one.study_instance_uid, one.sop_instance_uid))
 
+    def of_instance(self, tenant: str, sop_instance_uid: str) -> dict[int, CorrectionRecord]:
+        """Return the corrections that made versions of an instance, by the numbers of these."""
+        statement = (
+            sa.select(schema.correction, _AFTER.c.number)
+            .join_from(schema.instance, schema.corrected, _corrected.instance_id == _instance.id)
+            .join(_AFTER, _AFTER.c.id == _corrected.after_id)
+            .join(schema.correction, _correction.id == _corrected.correction_id)
+            .where(_instance.tenant == tenant, _instance.sop_instance_uid == sop_instance_uid)
+        )
+        with self._catalogue.database.read() as connection:
+            return {row.number: _record(row) for row in connection.execute(statement)}
+
     def studies_touched(self, tenant: str, correction_id: int) -> list[StudyRef]:
         """Return the studies in which a correction changed something: where it came from, and where it went."""
         of_it = _corrected.correction_id == correction_id
@@ -231,7 +243,7 @@ def _drafted(revision: Revision) -> tuple[Revision, Draft | None]:
     if not isinstance(becomes, NewVersion):
         return revision, None
     draft = Draft(becomes)
-    # Of thousands of instances the columns hold it compressed; as objects it takes ten times that.
+    # The columns hold it compressed: thousands of instances as objects would take a gigabyte.
     draft.new = replace(becomes, metadata={})
     return replace(revision, becomes=draft.new), draft
 

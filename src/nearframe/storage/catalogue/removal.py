@@ -39,12 +39,13 @@ def purge(connection: sa.Connection, study: StudyRef) -> None:
     )
     gone = sa.select(_version.id).where(_version.study_id.in_(owner), _version.removed.is_(True))
     instances = sa.select(_version.instance_id).where(_version.id.in_(gone))
+    kept = sa.select(_version.instance_id).where(_version.instance_id == _instance.id, _version.removed.is_(False))
     for statement in (
         sa.delete(schema.perceptual).where(schema.perceptual.c.version_id.in_(gone)),
         sa.delete(schema.conflict).where(schema.conflict.c.version_id.in_(gone)),
         sa.delete(schema.study_root).where(schema.study_root.c.study_id.in_(owner)),
-        # An instance that was stored again after its removal is current, and stays.
-        sa.delete(schema.instance).where(_instance.id.in_(instances), _instance.current_id.is_(None)),
+        # An instance that was stored again after its removal stays, in view or taken out of it by a correction.
+        sa.delete(schema.instance).where(_instance.id.in_(instances), ~kept.exists()),
         sa.delete(schema.version).where(_version.study_id.in_(owner), _version.removed.is_(True)),
     ):
         connection.execute(statement)

@@ -1,5 +1,6 @@
 // One study: its picture, and what is shown when its row is opened.
 
+import { corrections } from "./corrections.js";
 import { $, all, archive, badge, json, line, size, text } from "./values.js";
 
 // Reports, plans, waveforms: a picture of these would be asked for in vain.
@@ -49,7 +50,7 @@ export async function toggle(line) {
     name.className = "uid";
     name.textContent = `Study ${uid}`;
     cell.replaceChildren(grid, name);
-    await Promise.all([urgency(uid, cell), oddities(uid, cell), relatives(uid, cell)]);
+    await Promise.all([urgency(uid, cell), oddities(uid, cell), relatives(uid, cell), corrections(uid, cell)]);
   } catch (error) {
     cell.textContent = `The series cannot be listed: ${error.message}`;
   }
