@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -31,15 +32,16 @@ _OF_ENCODING: Final = frozenset(map(Tag, (0x00280004, 0x00280006, 0x00282110, 0x
 _PADDING: Final = 0xFFFCFFFC
 
 
-@dataclass(frozen=True)
+@dataclass
 class Item:
-    """One file, each in a series of its own."""
+    """One file, each in a series of its own; what it holds is read and decoded once."""
 
     path: Path
     sop_instance_uid: str
     transfer_syntax_uid: str
 
-    def read(self) -> pydicom.Dataset:
+    @cached_property
+    def dataset(self) -> pydicom.Dataset:
         return pydicom.dcmread(self.path)
 
 

@@ -49,7 +49,7 @@ def sent(node: DicomNode, stock: list[Item]) -> None:
 
 def test_what_storescu_sent_is_held_as_it_was(node: DicomNode, stock: list[Item]) -> None:
     for item in stock:
-        assert_same(item.read(), node.held(item.sop_instance_uid))
+        assert_same(item.dataset, node.held(item.sop_instance_uid))
 
 
 def test_movescu_and_getscu(node: DicomNode, ports: Ports, stock: list[Item], tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_movescu_and_getscu(node: DicomNode, ports: Ports, stock: list[Item], tm
         assert len(found) == len(stock)
         by_uid = {item.sop_instance_uid: item for item in stock}
         for one in found:
-            assert_same(by_uid[one.SOPInstanceUID].read(), one)
+            assert_same(by_uid[one.SOPInstanceUID].dataset, one)
 
 
 @contextmanager
