@@ -22,15 +22,18 @@ from nearframe.upkeep.repair import Copies
 
 
 @contextmanager
-def copies_of(options: argparse.Namespace, root_key: Path | None, scratch: Path) -> Iterator[Copies]:
-    """Open what ``--repair-from`` names: a node, or a folder of backups.
+def copies_of(options: argparse.Namespace, root_key: Path | None, scratch: Path) -> Iterator[Copies | None]:
+    """Open what ``--repair-from`` names: a node, or a folder of backups; None if it is not given.
 
     Raises
     ------
     ConfigurationError
-        If it is neither, or there is no root key to open backups with.
+        If it is neither, or there is no root key that opens the backups.
     """
-    place: str = options.repair_from
+    place: str | None = options.repair_from
+    if place is None:
+        yield None
+        return
     if place.startswith(("http://", "https://")):
         with client_of(options, place) as client:
             yield NodeCopies(client, scratch)
@@ -39,7 +42,9 @@ def copies_of(options: argparse.Namespace, root_key: Path | None, scratch: Path)
         raise ConfigurationError("--repair-from a folder of backups needs --root-key, which opens them")
     key = read_root_key(root_key)
     with DirectoryVault(Path(place)) as vault:
-        yield BackupCopies(Points(vault, PointKeys(key)), key)
+        points = Points(vault, PointKeys(key))
+        points.at(None)  # says now if there is none, or of another archive: before everything is read
+        yield BackupCopies(points, key)
 
 
 @contextmanager

@@ -86,16 +86,17 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _online(options: argparse.Namespace, show: Show) -> tuple[dict[str, Any], Repaired | None]:
-    with node_of(options) as node:
+    with (
+        copies_of(options, options.root_key, Path(tempfile.gettempdir())) as copies,
+        node_of(options) as node,
+        client_of(options) as client,
+    ):
         state: dict[str, Any] = node.post("/api/scrub")
         while state["running"]:
             show(state)
             time.sleep(_ASK_AGAIN_S)
             state = node.json("/api/scrub")
-    if not options.repair_from:
-        return state, None
-    with client_of(options) as client, copies_of(options, options.root_key, Path(tempfile.gettempdir())) as copies:
-        return state, repair(RunningNode(client), copies)
+        return state, repair(RunningNode(client), copies) if copies else None
 
 
 def _offline(options: argparse.Namespace, show: Show) -> tuple[dict[str, Any], Repaired | None]:
@@ -103,14 +104,14 @@ def _offline(options: argparse.Namespace, show: Show) -> tuple[dict[str, Any], R
     if not (settings.home / "packs").is_dir():
         raise ConfigurationError(f"--home {settings.home}: no store is there")
     sizes = PackSettings(settings.segment_bytes, settings.chunk_bytes, settings.kept_free_bytes)
-    with PackStore(settings.home, sizes) as store:
+    root_key = options.root_key or settings.home / "keys" / "root.key"
+    with (
+        PackStore(settings.home, sizes) as store,
+        copies_of(options, root_key, ScratchFolder(settings.home / "scratch").path) as copies,
+        catalogue_in(settings) as catalogue,
+    ):
         found = asdict(store.scrub(lambda report: show(asdict(report))))
-        if not options.repair_from:
-            return found, None
-        root_key = options.root_key or settings.home / "keys" / "root.key"
-        scratch = ScratchFolder(settings.home / "scratch")
-        with catalogue_in(settings) as catalogue, copies_of(options, root_key, scratch.path) as copies:
-            return found, repair(OwnStore(store, catalogue), copies)
+        return found, repair(OwnStore(store, catalogue), copies) if copies else None
 
 
 def _bar(console: Console, *, hidden: bool) -> Progress:

@@ -4,8 +4,6 @@ import shutil
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-import pytest
-
 from nearframe.storage.packs import LostContent
 from nearframe.storage.packs.record import FILE_HEADER_BYTES, HEADER_BYTES
 from nearframe.storage.ports import ContentKind, StudyRef
@@ -13,14 +11,7 @@ from nearframe.upkeep.backup.copies import BackupCopies
 from nearframe.upkeep.repair import Copy, OwnStore, repair
 from tests.packs import lose_index, put
 from tests.syncing import STUDY_UID, Shelves, ct_series, edited, instance_uid, rename
-from tests.unit.upkeep.backup.conftest import Kept
-
-
-@pytest.fixture
-def kept(tmp_path: Path) -> Iterator[Kept]:
-    archive = Kept(tmp_path)
-    yield archive
-    archive.close()
+from tests.unit.upkeep.conftest import Kept
 
 
 def flip(pack: Path, offset: int) -> None:

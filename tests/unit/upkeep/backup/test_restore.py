@@ -16,7 +16,7 @@ from nearframe.upkeep.backup.points import Points
 from nearframe.upkeep.backup.restore import Restored, prove_point, restore_catalogue
 from nearframe.upkeep.crosscheck import cross_check
 from tests.syncing import Shelves, ct_series, edited, instance_uid, rename
-from tests.unit.upkeep.backup.conftest import Kept, untold
+from tests.unit.upkeep.conftest import Kept, untold
 
 
 def test_everything_is_back_byte_for_byte(kept: Kept) -> None:

@@ -14,7 +14,7 @@ from nearframe.upkeep.backup import take
 from nearframe.upkeep.backup.take import take_backup
 from nearframe.upkeep.backup.vault import DirectoryVault
 from tests.syncing import accession, ct_series, edited
-from tests.unit.upkeep.backup.conftest import Kept, untold
+from tests.unit.upkeep.conftest import Kept, untold
 
 
 def test_only_what_is_new_is_written(kept: Kept) -> None:
