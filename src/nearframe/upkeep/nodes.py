@@ -78,10 +78,12 @@ class RunningNode:
         return [
             LostContent(StudyRef(one["tenant"], one["study"]), parse_digest(one["digest"]), ContentKind[one["kind"]])
             for one in answer.json()["damaged"]
-            if one["kind"] != ContentKind.DERIVED.name  # made again from what it was made of
         ]
 
     def keep(self, lost: LostContent, copy: Copy) -> None:
+        if lost.kind is ContentKind.DERIVED:
+            return  # a node takes renditions from nobody; with the node stopped they are mended too
+
         def stream() -> Iterator[bytes]:
             yield opening(lost.digest, copy.length)
             yield from copy.chunks()
