@@ -62,7 +62,7 @@ async def open_pacs_edge(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Met
         )
         edge = PacsEdge(settings, kept, core.gate, node_name=core.node_name, nudge=feed.nudge)
         sync = sync_services(core, edge.contents, feed, None)
-        checks = {"upstream": upstream_check(lambda: edge.upstream.is_reachable)}
+        checks = {"upstream": upstream_check(lambda: edge.watch.is_reachable, lambda: edge.watch.problem)}
 
         async def status(request: Request) -> Response:
             stats = await core.disk.run(core.packs.stats)

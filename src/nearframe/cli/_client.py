@@ -55,13 +55,13 @@ def client_of(options: argparse.Namespace, url: str | None = None) -> httpx.Clie
 
 
 @contextlib.contextmanager
-def edge_of(options: argparse.Namespace) -> Iterator[Node]:
-    """Open the node that the options name, which has to be an edge that follows one of ours."""
+def edge_of(options: argparse.Namespace, *, before_any: bool = False) -> Iterator[Node]:
+    """Open the node that the options name: an edge that follows one of ours, or `before_any` archive."""
     with node_of(options) as node:
         status = node.json("/api/status")
         if status.get("role") != "edge":
             raise ConfigurationError(f"{options.url} is no edge; --url names the node to ask")
-        if "tiers" not in status:
+        if "tiers" not in status and not before_any:
             raise ConfigurationError(
                 f"{options.url} stands before another archive: such an edge has no classes and outbox"
             )

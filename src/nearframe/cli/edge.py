@@ -97,17 +97,35 @@ def _add(commands: Subparsers, name: str, what: str, run: Run, *, study: bool = 
 
 
 def run_status(options: argparse.Namespace) -> int:
-    with edge_of(options) as node:
+    with edge_of(options, before_any=True) as node:
         status: dict[str, Any] = node.json("/api/status")
-    tiers, upstream = status["tiers"], status["upstream"]
+    upstream, held = status["upstream"], format_size(status["store"]["stored_bytes"])
     if options.json:
-        print_json({"upstream": upstream, "store": status["store"], "tiers": tiers})
+        print_json({name: status[name] for name in ("upstream", "store", "tiers") if name in status})
         return 0
-    line = "reachable" if upstream["reachable"] else "away"
-    print(f"upstream     {line}, {counted(upstream['lag'], 'changed study')} to follow")
-    for one in upstream["ranked"]:
+    print(f"upstream     {_upstream_line(upstream)}")
+    if upstream["problem"]:
+        print(f"             {upstream['problem']}")
+    for one in upstream.get("ranked", ()):
         print(f"  {one['rank'] + 1}. {one['url']}: {_stand(one)}")
-    print(f"holds        {format_size(status['store']['stored_bytes'])} of {format_size(tiers['budget_bytes'])}")
+    if "tiers" in status:
+        _print_tiers(status["tiers"], held)
+    else:
+        print(f"holds        {held}, {counted(status['counts']['studies'], 'study')}")
+    return 0
+
+
+def _upstream_line(upstream: dict[str, Any]) -> str:
+    """Say how the upstream stands; of one that is away nobody knows what changed there."""
+    if not upstream["reachable"]:
+        return "away: what changed there since is not known"
+    if "lag" not in upstream:
+        return "an archive by DICOMweb, reachable"
+    return f"reachable, {counted(upstream['lag'], 'changed study')} to follow"
+
+
+def _print_tiers(tiers: dict[str, Any], held: str) -> None:
+    print(f"holds        {held} of {format_size(tiers['budget_bytes'])}")
     print(f"pinned       {tiers['pinned']}, {counted(tiers['consults'], 'open consult')}")
     print(f"prefetching  {tiers['prefetching']}")
     print()
@@ -116,7 +134,6 @@ def run_status(options: argparse.Namespace) -> int:
         for name, found in tiers["classes"].items()
     )
     print_table(None, ("class", "studies>", "with frames here>", "bytes>"), rows)
-    return 0
 
 
 def _stand(upstream: dict[str, Any]) -> str:
@@ -125,7 +142,7 @@ def _stand(upstream: dict[str, Any]) -> str:
     if upstream["in_use"]:
         words.append(f"in use for {format_duration(round(upstream['in_use_s']))}")
     if upstream["last_error"]:
-        words.append(f"last error {upstream['last_error']}")
+        words.append(f"last error: {upstream['last_error']}")
     return ", ".join(words)
 
 

@@ -122,8 +122,8 @@ class Follower:
         self._save_wanted = asyncio.Event()
         self._running: list[asyncio.Task[None]] = []
         self.resyncs = 0
-        #: Whether the upstream answered last that it gives no feed, or something that is none.
-        self.is_refused = False
+        #: Why nothing new is followed though the upstream answers; empty while all is well.
+        self.problem = ""
 
     # -- state -----------------------------------------------------------------------------
 
@@ -197,7 +197,7 @@ class Follower:
         while True:
             try:
                 page = await upstream.feed(self._tenant, self._read, self._pace.wait_s)
-                failures, self.is_refused = 0, False
+                failures, self.problem = 0, ""
             except Gone:
                 # A restored upstream: read its feed from the beginning. Roots tell what is
                 # held, so nothing that is held moves; what only this edge has stays.
@@ -209,11 +209,10 @@ class Follower:
                 continue
             except NearframeError as error:
                 failures += 1
-                self.is_refused = not isinstance(error, UpstreamUnavailable | UpstreamTimeout)
-                if failures == 1 and self.is_refused:
-                    _log.warning("feed_refused", error=error)
-                elif failures == 1:
-                    _log.warning("feed_unreachable", error=error)
+                is_away = isinstance(error, UpstreamUnavailable | UpstreamTimeout)
+                self.problem = "" if is_away else str(error)
+                if failures == 1:
+                    _log.warning("feed_unreachable" if is_away else "feed_refused", error=error)
                 await asyncio.sleep(max(upstream.breaker.pause_s, self._backoff_s(failures)))
                 continue
             for entry in page.entries:

@@ -45,7 +45,9 @@ class Standing:
     def upstream(self) -> status.Upstream:
         """Return how the line stands."""
         return {
+            "kind": "nearframe",
             "reachable": self._upstreams.is_reachable,
+            "problem": self._follower.problem,
             "last_contact_s": self._upstreams.last_contact_s,
             "cursor": self._follower.cursor,
             "lag": self._follower.lag,

@@ -62,7 +62,7 @@ async def open_routes(opened: Opened, stack: AsyncExitStack) -> EdgeRoutes:
         sync_services(core, edge.contents, opened.feed, takes), opened=edge.study_opened, archived=edge.archived
     )
     checks = {
-        "upstream": upstream_check(lambda: edge.upstreams.is_reachable, lambda: edge.follower.is_refused),
+        "upstream": upstream_check(lambda: edge.upstreams.is_reachable, lambda: edge.follower.problem),
         "outbox": outbox_check(outbox, core.sql, settings.outbox_patience_s),
     }
     listing = await stack.enter_async_context(open_listing(core, "edge", opened.directory))

@@ -132,24 +132,19 @@ def look_for_room(home: Path, reserve_bytes: int) -> Finding:
     return WELL
 
 
-def upstream_check(is_reachable: Callable[[], bool], refuses: Callable[[], bool] = lambda: False) -> Check:
-    """Check that the upstream answers, and says how its studies stand.
+def upstream_check(is_reachable: Callable[[], bool], problem: Callable[[], str]) -> Check:
+    """Check that the upstream answers, and as it should.
 
     Parameters
     ----------
-    refuses
-        Whether it answered last that it does not: one that is reached and not followed is not well.
+    problem
+        Returns what is wrong with one that answers, and what to do; empty if nothing is.
     """
 
     async def check() -> Finding:
         if not is_reachable():
             return Finding(State.DEGRADED, "the upstream does not answer: what is held here is served, nothing else")
-        if refuses():
-            return Finding(
-                State.DEGRADED,
-                "the upstream answers but refuses its change feed: nothing new is followed; the log says with what, "
-                "see that its URL names a node and that it lets this one in",
-            )
-        return WELL
+        wrong = problem()
+        return Finding(State.DEGRADED, wrong) if wrong else WELL
 
     return check

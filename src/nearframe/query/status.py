@@ -67,15 +67,19 @@ class RankedUpstream(TypedDict):
 class Upstream(TypedDict):
     """The nodes that an edge may follow, and how it follows the one in use.
 
+    `kind` as in the setting ``upstream_kind``: any archive has no feed, and so no `cursor` and `lag`.
+    `problem` says what is wrong with one that answers, and what to do; empty if nothing is.
     `cursor` is the place in the upstream's feed up to which this edge is complete, written
     as the upstream writes its head; `lag` counts the studies known to have changed beyond it.
     `last_contact_s`: seconds since the upstream last answered, or None before it ever did.
     """
 
+    kind: str
     reachable: bool
+    problem: str
     last_contact_s: float | None
-    cursor: str
-    lag: int
+    cursor: NotRequired[str]
+    lag: NotRequired[int]
     ranked: NotRequired[list[RankedUpstream]]
 
 
@@ -88,6 +92,15 @@ class Moved(TypedDict):
     manifest_bytes: int
     delta_bytes: int
     feed_bytes: int
+    saved_bytes: int
+
+
+class MovedFiles(TypedDict):
+    """The same before any archive: whole files, and searches and metadata as it answered them."""
+
+    files: int
+    file_bytes: int
+    document_bytes: int
     saved_bytes: int
 
 
@@ -132,7 +145,7 @@ class NodeStatus(TypedDict):
     store: Store
     background: NotRequired[dict[str, Job]]
     upstream: NotRequired[Upstream]
-    moved: NotRequired[Moved]
+    moved: NotRequired[Moved | MovedFiles]
     tiers: NotRequired[Tiers]
     outbox: NotRequired[OutboxStatus]
 

@@ -255,11 +255,11 @@ async def test_an_upstream_that_is_away_is_asked_again(setup: Setup) -> None:
 async def test_a_feed_that_is_refused_is_told_from_an_upstream_that_is_away(setup: Setup) -> None:
     setup.feed.errors = [UpstreamUnavailable("away"), *[UpstreamError("the upstream answered 403")] * 1000]
     setup.follower.start()
-    await until(lambda: setup.follower.is_refused)
+    await until(lambda: bool(setup.follower.problem))
     setup.feed.errors.clear()
     setup.feed.write(("1.1", 1))
     await until(lambda: setup.follower.cursor == "e:1")
-    assert not setup.follower.is_refused
+    assert setup.follower.problem == ""
 
 
 async def test_a_correction_is_pulled_when_it_has_come_to_a_pause(setup: Setup) -> None:

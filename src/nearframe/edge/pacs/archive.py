@@ -29,6 +29,9 @@ from nearframe.errors import (
 )
 from nearframe.storage.ports import Buffer, StudyRef
 from nearframe.units import KIB, MIB
+from nearframe.wire.document import load_json
+
+_REMEDY: Final = "--upstream names its DICOMweb root (of Orthanc: http://HOST:8042/dicom-web)"
 
 #: Metadata of ten thousand instances are some 60 MB.
 MAX_DOCUMENT_BYTES: Final = 256 * MIB
@@ -41,6 +44,9 @@ _FILE_BYTES: Final = 512 * KIB
 _MOST_BYTES: Final = MIB
 
 _JSON: Final = {"Accept": "application/dicom+json"}
+#: A search for what nobody has: it shows that DICOMweb is answered, and costs the archive one look into an index.
+_PROBE: Final = "/studies?StudyInstanceUID=2.25.0&limit=1"
+_MAX_PROBE_BYTES: Final = 64 * KIB
 #: As it is stored: without the parameter an archive decodes to Explicit VR Little Endian (PS3.18 section 8.7.3.5).
 _AS_STORED: Final = {"Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*'}
 
@@ -61,6 +67,23 @@ class Archive:
         self.upstream = upstream
         self._clock = clock
         self._file_bytes = _FILE_BYTES
+
+    async def probe(self) -> None:
+        """Find out whether it answers, and by DICOMweb.
+
+        Raises
+        ------
+        UpstreamError
+            If not; the message says what to do.
+        """
+        patience_s = self.upstream.timeouts.first_byte_s
+        async with self.upstream.exchange(
+            "GET", _PROBE, headers={**_JSON, **_IDENTITY}, first_byte_s=patience_s
+        ) as answer:
+            _check_answers(answer.status)
+            found = await self.upstream.read(answer, "answer", 0, _MAX_PROBE_BYTES)
+        if found and not _is_search_result(found):
+            raise UpstreamError(f"the archive answered a search with something else than DICOM JSON; {_REMEDY}")
 
     async def metadata(
         self, study: StudyRef, haste: Haste, series: str | None = None, instance: str | None = None
@@ -93,11 +116,8 @@ class Archive:
         UpstreamError
         """
         path = resource(study.study_instance_uid, series, instance)
-        async with self._opened(path, _AS_STORED, haste, min(self._file_bytes, _MOST_BYTES)) as (
-            status,
-            headers,
-            chunks,
-        ):
+        size_bytes = min(self._file_bytes, _MOST_BYTES)
+        async with self._opened(path, _AS_STORED, haste, size_bytes, kind="file") as (status, headers, chunks):
             _check(status, "instance")
             found = False
             try:
@@ -146,7 +166,7 @@ class Archive:
 
     @asynccontextmanager
     async def _opened(
-        self, target: str, headers: Mapping[str, str], haste: Haste, size_bytes: int
+        self, target: str, headers: Mapping[str, str], haste: Haste, size_bytes: int, kind: str = "answer"
     ) -> AsyncIterator[tuple[int, Mapping[str, str], AsyncIterator[bytes]]]:
         """Open an answer when it is its turn: status, headers, body."""
         transfer = self.upstream.line.transfer(_user(haste.urgency), haste.urgency, size_bytes)
@@ -154,7 +174,7 @@ class Archive:
         with haste.driving(transfer):
             async with transfer.turn():
                 haste.queued_s += transfer.waited_s
-                async with self.upstream.forward("GET", target, asked, _nothing(), transfer) as opened:
+                async with self.upstream.forward("GET", target, asked, _nothing(), transfer, kind=kind) as opened:
                     yield opened
 
     async def _measured(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -189,12 +209,24 @@ def _user(urgency: Urgency) -> User:
 
 
 def _check(status: int, what: str) -> None:
-    if status in (200, 204):
-        return
     if status in (404, 410):
         raise NotFound(what)
+    _check_answers(status)
+
+
+def _check_answers(status: int) -> None:
+    if status in (200, 204):
+        return
     if status in (401, 403):
         raise UpstreamError("the archive refuses this edge: give it the rights to query and retrieve")
     if status == 503:
         raise UpstreamUnavailable("the archive is busy")
-    raise UpstreamError(f"the archive answered {status} where DICOMweb was expected; is its URL the DICOMweb root?")
+    raise UpstreamError(f"the archive answered {status} where DICOMweb was expected; {_REMEDY}")
+
+
+def _is_search_result(body: bytes) -> bool:
+    try:
+        found = load_json(body)
+    except MalformedRequest:
+        return False
+    return isinstance(found, list) and all(isinstance(one, dict) for one in found)

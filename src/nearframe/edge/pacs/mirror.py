@@ -165,6 +165,8 @@ class Mirror:
         try:
             document = await self._archive.metadata(study, haste)
         except NotFound:
+            # Only an archive's word counts: a wrong path, or a proxy in its place, knows no study at all.
+            await self._archive.probe()
             await self._remove(study)
             raise
         at_s = self._now_s()

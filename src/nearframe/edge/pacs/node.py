@@ -25,10 +25,11 @@ from nearframe.edge.pacs.contents import MirroredContents
 from nearframe.edge.pacs.front import PacsFront
 from nearframe.edge.pacs.ledger import Ledger
 from nearframe.edge.pacs.mirror import Keeping, Mirror
+from nearframe.edge.pacs.watch import ArchiveWatch
 from nearframe.edge.upstream import Timeouts, Upstream, Upstreams
 from nearframe.errors import ConfigurationError, NearframeError
 from nearframe.intake.spool import Spool
-from nearframe.metrics import EDGE_READ_BYTES, UPSTREAM_BYTES, Metrics
+from nearframe.metrics import EDGE_READ_BYTES, PACS_INSTANCES, UPSTREAM_BYTES, Metrics
 from nearframe.query import status
 from nearframe.query.freshness import Freshness
 from nearframe.query.workers import Workers
@@ -88,6 +89,7 @@ class PacsEdge:
             ca=ca, rng=random.Random(),
         )  # fmt: skip
         self._archive = Archive(self.upstream, clock)
+        self.watch = ArchiveWatch(self._archive)
         self._ledger = Ledger(kept.home, kept.metrics)
         keeping = Keeping(kept.catalogue, kept.store, kept.spool, kept.limits, kept.disk, kept.metrics, clock)
         self.mirror = Mirror(self._archive, self._ledger, keeping, self._changed)
@@ -97,11 +99,13 @@ class PacsEdge:
         self._comparing: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to compare what is open, again and again."""
+        """Begin to look after the archive, and to compare what is open, again and again."""
+        self.watch.start()
         self._comparing = tasks.spawn(self._keep_comparing(), name="compare studies")
 
     async def stop(self) -> None:
         """Stop; what was being brought is brought another time."""
+        await self.watch.stop()
         if self._comparing is not None:
             await tasks.cancel([self._comparing])
         await self.mirror.stop()
@@ -119,22 +123,19 @@ class PacsEdge:
     def upstream_status(self) -> status.Upstream:
         """Return how the line stands; an archive has no feed to be behind of."""
         return {
-            "reachable": self.upstream.is_reachable,
+            "kind": "dicomweb",
+            "reachable": self.watch.is_reachable,
+            "problem": self.watch.problem,
             "last_contact_s": self.upstream.last_contact_s,
-            "cursor": "",
-            "lag": 0,
         }
 
-    def moved(self) -> status.Moved:
+    def moved(self) -> status.MovedFiles:
         """Return what came over the line since the start: files and documents, as the archive sends them."""
         value = self._kept.metrics.value
         return {
-            "frames": 0,
-            "frame_bytes": int(value(UPSTREAM_BYTES, kind="answer")),
-            "header_bytes": 0,
-            "manifest_bytes": 0,
-            "delta_bytes": 0,
-            "feed_bytes": 0,
+            "files": int(value(PACS_INSTANCES)),
+            "file_bytes": int(value(UPSTREAM_BYTES, kind="file")),
+            "document_bytes": int(value(UPSTREAM_BYTES, kind="answer")),
             "saved_bytes": int(value(EDGE_READ_BYTES, how="held")),
         }
 

@@ -109,7 +109,7 @@ class Exchanges:
     ) -> None:
         self.url = url
         self.rank = rank
-        #: What went wrong last, as the name of its error; empty if nothing did.
+        #: What went wrong last, for people; empty if nothing did.
         self.last_error = ""
         self.timeouts = timeouts or Timeouts()
         self.breaker = Breaker(clock, rng or random.Random())
@@ -181,7 +181,7 @@ class Exchanges:
             try:
                 raise_for_status(answer.status)
             except (UpstreamError, LoopDetected) as error:
-                self.last_error = type(error).__name__
+                self.last_error = str(error)
                 raise
             came_in = answer.response.headers.get("content-encoding", "identity")
             if came_in != coding and answer.status != HTTPStatus.NOT_MODIFIED:
@@ -242,7 +242,7 @@ class Exchanges:
 
     def _failed(self, error: NearframeError) -> NearframeError:
         self.breaker.failed()
-        self.last_error = type(error).__name__
+        self.last_error = str(error)
         return error
 
     def _answered(self) -> None:
@@ -284,6 +284,8 @@ def raise_for_status(status: int) -> None:
         raise Gone("the upstream's change feed began anew")
     if status == LoopDetected.http_status:
         raise LoopDetected("upstream leads back to this node: correct the upstream of one of them")
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        raise UpstreamError(f"the upstream answered {status}: it does not let this node in")
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         raise UpstreamUnavailable("the upstream is busy, or its own upstream is away")
     if status == HTTPStatus.GATEWAY_TIMEOUT:

@@ -310,6 +310,8 @@ class Upstream(Exchanges):
         headers: dict[str, str],
         body: AsyncIterator[bytes],
         transfer: Transfer | None = None,
+        *,
+        kind: str = "answer",
     ) -> AsyncIterator[tuple[int, Mapping[str, str], AsyncIterator[bytes]]]:
         """Pass a request on and open whatever the upstream answers: status, headers, body.
 
@@ -319,10 +321,12 @@ class Upstream(Exchanges):
             Path and query, quoted as they go over the line.
         transfer
             It is the caller's to wait for its turn.
+        kind
+            As what the answer's bytes are counted.
         """
         async with (
             self.exchange(method, target, headers=headers, body=body, first_byte_s=None, transfer=transfer) as answer,
-            aclosing(self.chunks(answer, "answer")) as chunks,
+            aclosing(self.chunks(answer, kind)) as chunks,
         ):
             yield answer.status, answer.response.headers, chunks
 

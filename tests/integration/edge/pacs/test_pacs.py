@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pydicom
+import pytest
 from pydicom.data import get_testdata_file
 
+from nearframe.cli import main
+from nearframe.edge.pacs import front
 from nearframe.metrics import EDGE_INTEGRITY_FAILURES, PACS_INSTANCES
 from tests.integration.edge.nodes import Node
 from tests.integration.edge.pacs.conftest import Pacs, pacs_edge
@@ -260,7 +263,56 @@ async def test_what_is_stored_here_goes_to_the_archive(pacs: Pacs, edge: Node) -
 
 
 async def test_an_upstream_that_is_no_archive(tmp_path: Path, pacs: Pacs) -> None:
-    root = pacs.url.removesuffix("/dicom-web") + "/system"
+    root = pacs.url.removesuffix("/dicom-web")
     async with pacs_edge(tmp_path / "edge", root) as edge:
+        assert "DICOMweb root" in (await until_upstream(edge, "degraded"))["reason"]
         answer = await edge.client.get(frame_of(INSTANCE))
         assert answer.status_code in (404, 502)
+
+
+async def test_health_follows_the_archive(pacs: Pacs, edge: Node) -> None:
+    assert await until_upstream(edge, "ok") == {"state": "ok"}
+    pacs.stop()
+    await edge.client.get("/dicomweb/studies", headers=JSON)
+    check = (await edge.client.get("/healthz")).json()["checks"]["upstream"]
+    assert check["state"] == "degraded", "the first failed request is enough"
+    pacs.start()
+    await until_upstream(edge, "ok")
+
+
+async def test_a_path_that_knows_no_study_takes_none_out_of_view(
+    pacs: Pacs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(front, "FRESH_S", 0.0)
+    monkeypatch.setattr(front, "PATIENCE_S", 20.0)
+    pacs.store(CT)
+    async with pacs_edge(tmp_path / "edge", pacs.url) as edge:
+        await open_study(edge)
+        await until_whole(edge)
+    async with pacs_edge(tmp_path / "edge", pacs.url + "/nowhere") as edge:
+        assert (await edge.client.get(OPENED, headers=JSON)).status_code == 200
+        assert await samples(edge) == pixels_of(CT)
+
+
+async def test_status_for_people(pacs: Pacs, edge: Node, capsys: pytest.CaptureFixture[str]) -> None:
+    pacs.store(CT)
+    await open_study(edge)
+    await until_whole(edge)
+    status = (await edge.client.get("/api/status")).json()
+    assert (status["upstream"]["kind"], status["upstream"]["problem"]) == ("dicomweb", "")
+    assert status["moved"]["files"] == 1
+    assert status["moved"]["file_bytes"] >= len(CT)
+    assert await asyncio.to_thread(main, ["edge", "status", "--url", edge.url]) == 0
+    said = capsys.readouterr().out
+    assert "an archive by DICOMweb, reachable" in said
+    assert "1 study" in said
+
+
+async def until_upstream(edge: Node, state: str) -> dict[str, str]:
+    """Return what health says of the archive, once it is in a state."""
+    async with asyncio.timeout(60):
+        while True:
+            check: dict[str, str] = (await edge.client.get("/healthz")).json()["checks"]["upstream"]
+            if check["state"] == state:
+                return check
+            await asyncio.sleep(0.05)
