@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any, Final
 
 from nearframe.cli._client import add_node_options, edge_of
@@ -10,6 +11,7 @@ from nearframe.cli._output import Subparsers, add_json_option, add_parser, print
 from nearframe.units import counted
 
 EXIT_REFUSED: Final = 1
+EXIT_NOTHING_MATCHED: Final = 1
 _MINUTE_S: Final = 60
 _HOUR_S: Final = 3600
 
@@ -48,11 +50,14 @@ def run_outbox(options: argparse.Namespace) -> int:
 def run_retry(options: argparse.Namespace) -> int:
     with edge_of(options) as node:
         found = node.post("/api/outbox/retry", {"study": options.study} if options.study else {})
+    nothing_matched = bool(options.study) and not found["tried"]
     if options.json:
         print_json(found)
+    elif nothing_matched:
+        print("Nothing of such a study is refused here; nearframe edge outbox lists what is.", file=sys.stderr)
     else:
         print(f"{counted(found['tried'], 'instance')} will be offered again.")
-    return 0
+    return EXIT_NOTHING_MATCHED if nothing_matched else 0
 
 
 def _print(found: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -12,7 +13,7 @@ from starlette.types import ASGIApp
 
 from nearframe.cli._client import add_node_options, edge_of, node_of
 from nearframe.cli._node import add_node_parser
-from nearframe.cli._outbox import add_outbox
+from nearframe.cli._outbox import EXIT_NOTHING_MATCHED, add_outbox
 from nearframe.cli._output import Subparsers, add_json_option, add_parser, print_json, print_table
 from nearframe.config import Settings
 from nearframe.context import Urgency
@@ -263,11 +264,14 @@ def run_purge(options: argparse.Namespace) -> int:
             if options.series:
                 wanted["series"] = options.series
         found = node.post("/api/purge", wanted)
+    nothing_matched = not options.all and not found["studies"]
     if options.json:
         print_json(found)
+    elif nothing_matched:
+        print("Nothing dropped: there is no such series, or the study is not wholly upstream yet.", file=sys.stderr)
     else:
         print(f"{counted(found['studies'], 'study')}, {format_size(found['bytes'])} dropped.")
-    return 0
+    return EXIT_NOTHING_MATCHED if nothing_matched else 0
 
 
 def _uid(node: Node, beginning: str) -> str:

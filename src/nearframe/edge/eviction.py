@@ -122,14 +122,20 @@ class Evictor:
         return gone
 
     async def purge(self, tiers: Iterable[StudyTier], series_instance_uid: str | None = None) -> int:
-        """Drop the frames of studies, pinned or not, that are upstream; return how many studies."""
+        """Drop the frames of studies, or of a series of them, pinned or not, that are upstream; return how many studies."""
         count = 0
         for tier in tiers:
-            if self._is_upstream(tier.study):
+            if self._is_upstream(tier.study) and await self._knows(tier.study, series_instance_uid):
                 await self._release(tier, Departed.PURGED, "purged", series_instance_uid)
                 count += 1
         await self._compact()
         return count
+
+    async def _knows(self, study: StudyRef, series_instance_uid: str | None) -> bool:
+        """Return whether a study has such a series; None stands for all of them."""
+        if series_instance_uid is None:
+            return True
+        return bool(await self._disk.run(self._catalogue.list_instances, study, series_instance_uid))
 
     async def measure(self, tier: StudyTier) -> None:
         """Count what is held of a study: after its row was lost."""

@@ -27,7 +27,7 @@ from nearframe.cache.sizedlru import SizedLRU
 from nearframe.clock import Clock
 from nearframe.edge.cursor import CursorFile, Place
 from nearframe.edge.pull import Pulled, StudyPuller
-from nearframe.edge.upstream import FeedEntry, Upstream, Upstreams
+from nearframe.edge.upstream import FeedAnswer, FeedEntry, Upstream, Upstreams
 from nearframe.errors import Gone, NearframeError, NotFound, UpstreamError, UpstreamTimeout, UpstreamUnavailable
 from nearframe.query.workers import Workers
 from nearframe.storage.ports import FeedCursor, GivenUrgency, StudyRef
@@ -35,6 +35,10 @@ from nearframe.storage.ports import FeedCursor, GivenUrgency, StudyRef
 _STUDIES_KEPT = 10_000  # of those that are not known to be corrected, the first correction is pulled at once
 _NOT_OF_THE_FEED = 0  # in place of the sequence of an entry
 _UNKNOWN = -1  # how many instances a study has
+_LEADS_BACK = (
+    "the upstream follows this node in turn, so neither hears of anything but what is stored at the two: "
+    "correct the upstream of one of them"
+)
 _log = log.logger(__name__)
 
 
@@ -181,6 +185,7 @@ class Follower:
     def _take_up(self, upstream: Upstream) -> None:
         place = self._places.get(upstream.url, Place())
         self._url, self._read, self._to_compare = upstream.url, place.cursor, frozenset()
+        self.problem = ""
         # Their sequences are of the other feed. What was being pulled goes on, from where it can be.
         self._pending.clear()
         for uid in place.to_compare:
@@ -197,7 +202,8 @@ class Follower:
         while True:
             try:
                 page = await upstream.feed(self._tenant, self._read, self._pace.wait_s)
-                failures, self.problem = 0, ""
+                failures = 0
+                self._note_loop(page)
             except Gone:
                 # A restored upstream: read its feed from the beginning. Roots tell what is
                 # held, so nothing that is held moves; what only this edge has stays.
@@ -222,6 +228,13 @@ class Follower:
             await self._until_there_is_room()
             if page.entries:
                 await asyncio.sleep(self._pace.poll_s)
+
+    def _note_loop(self, page: FeedAnswer) -> None:
+        """Take note of an upstream that follows this node. It is followed on: another one may be in use there soon."""
+        problem = _LEADS_BACK if page.leads_back else ""
+        if problem and problem != self.problem:
+            _log.warning("feed_leads_back")
+        self.problem = problem
 
     async def _until_there_is_room(self) -> None:
         while len(self._pending) >= self._pace.pending:

@@ -59,7 +59,10 @@ async def open_routes(opened: Opened, stack: AsyncExitStack) -> EdgeRoutes:
     takes = await _taking_in(opened, stack, workflow) if settings.stores == "local" else None
     store = None if takes is None else Store(takes.ingest, takes.spool, core.limits, settings.max_rejected_parts)
     sync = replace(
-        sync_services(core, edge.contents, opened.feed, takes), opened=edge.study_opened, archived=edge.archived
+        sync_services(core, edge.contents, opened.feed, takes),
+        followed=lambda: edge.upstreams.current.came_through,
+        opened=edge.study_opened,
+        archived=edge.archived,
     )
     checks = {
         "upstream": upstream_check(lambda: edge.upstreams.is_reachable, lambda: edge.follower.problem),

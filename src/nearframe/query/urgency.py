@@ -65,7 +65,9 @@ def _until(given: object, now: datetime) -> datetime | None:
             raise ValueError("expected a text")
         if given[:4].isdigit() and "-" in given:
             moment = datetime.fromisoformat(given)
-            return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return now + timedelta(seconds=parse_duration(given))
+            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        else:
+            moment = now + timedelta(seconds=parse_duration(given))
+        return moment.replace(microsecond=0)  # people read it
     except (ValueError, OverflowError) as error:
         raise MalformedRequest("until: a time such as 2 h, or a moment such as 2026-11-22T18:00:00Z") from error

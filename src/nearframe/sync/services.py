@@ -71,6 +71,8 @@ class SyncServices:
         What this node writes into ``Via``: unique, and no name of a place or person.
     archived
         Says which of some instances of a study that are recorded here are in the archive; they are in an origin.
+    followed
+        Whom the changes came through that this node's feed tells of; nobody, at an origin.
     opened
         Awaited when a client is about to be sent contents of a study.
     """
@@ -84,6 +86,7 @@ class SyncServices:
     workers: Workers
     metrics: Metrics
     node_name: str
+    followed: Callable[[], Sequence[str]] = tuple
     opened: Callable[[StudyRef], Awaitable[None]] = not_told
     takes: TakesIn | None = None
     recipes: RecipeBook | None = None

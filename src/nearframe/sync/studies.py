@@ -24,6 +24,7 @@ from nearframe.wire.hashes import HashEntry, HashList, encode_hashes
 from nearframe.wire.manifest import Manifest
 from nearframe.wire.manifestjson import MEDIA_TYPE as MANIFEST_TYPE
 from nearframe.wire.renditions import RenditionEntry, RenditionList, encode_renditions
+from nearframe.wire.via import with_via
 
 FEED_PAGE = 500
 MAX_FEED_PAGE = 5000
@@ -42,7 +43,8 @@ async def feed(services: SyncServices, context: Context, request: Request) -> Re
     studies: list[JSONObject] = [_feed_entry(entry) for entry in page.entries]
     body = dump_json({"next": str(page.next), "studies": studies})
     services.sent(FEED, 1, len(body))
-    return Response(body, headers={"Cache-Control": "no-store"}, media_type="application/json")
+    via = with_via((f"1.1 {name}" for name in services.followed()), services.node_name)
+    return Response(body, headers={"Cache-Control": "no-store", "Via": via}, media_type="application/json")
 
 
 def _feed_entry(entry: FeedEntry) -> JSONObject:

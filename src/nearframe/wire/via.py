@@ -1,8 +1,12 @@
-"""The ``Via`` header (RFC 9110 section 7.6.3): who a request has been through."""
+"""The ``Via`` header (RFC 9110 section 7.6.3): who a request has been through, or the changes that a feed tells of."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+#: Edges behind edges behind edges: more than a few make no sense, and somebody may write anything.
+MAX_NAMES: Final = 16
 
 
 def names_in_via(values: Iterable[str]) -> list[str]:
@@ -14,3 +18,9 @@ def names_in_via(values: Iterable[str]) -> list[str]:
 def with_via(values: Iterable[str], name: str) -> str:
     """Return the header of a request that this node passes on; `name` is a token."""
     return ", ".join([*values, f"1.1 {name}"])
+
+
+def names_after(name: str, names: Sequence[str]) -> list[str]:
+    """Return the names after the last time that one of them is `name`: in a circle they would grow with each turn."""
+    last = max((at for at, one in enumerate(names, 1) if one == name), default=0)
+    return list(names[last:][-MAX_NAMES:])

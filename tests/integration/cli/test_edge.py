@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,9 @@ def test_urgency_pins_and_purge(edge: Running, run: Callable[..., str]) -> None:
     assert "stat, given: fall in the ward, until 2" in run(
         "urgency", uid, "stat", "--reason", "fall in the ward", "--until", "2 h"
     )
-    assert read(run, "urgency", uid)["given"]["reason"] == "fall in the ward"
+    given = read(run, "urgency", uid)["given"]
+    assert given["reason"] == "fall in the ward"
+    assert datetime.fromisoformat(given["until"]).microsecond == 0
     assert "expected one of" not in run("urgency", uid, "none")
     assert read(run, "urgency", uid)["class"] == "active"
     assert read(run, "pin", uid)["pinned"] is True
@@ -90,8 +93,14 @@ def test_urgency_pins_and_purge(edge: Running, run: Callable[..., str]) -> None:
     after = read(run, "urgency", uid)
     assert (after["held_bytes"], after["departed"]) == (0, "purged")
     assert read(run, "purge", "--all") == {"studies": 0, "bytes": 0}
+    assert "no such series" in run("purge", uid, "--series", "1.2", code=1)
     assert "STUDY" in run("purge", code=2)
     assert "2 h" in run("urgency", uid, "stat", "--until", "soon", code=2)
+
+
+def test_nothing_to_offer_again(run: Callable[..., str]) -> None:
+    assert "0 instances" in run("retry")
+    assert "edge outbox" in run("retry", "1.2.3", code=1)
 
 
 def test_an_origin_asked_as_if_it_were_an_edge(origin: Running, capsys: pytest.CaptureFixture[str]) -> None:

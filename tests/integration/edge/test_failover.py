@@ -141,6 +141,14 @@ async def test_two_edges_that_only_ask_each_other_are_told_so(tmp_path: Path) ->
         absent = f"/api/studies/{STUDY_UID}/contents/{'00' * 32}"
         answer = await two.client.get(absent)
         assert answer.status_code == httpx.codes.LOOP_DETECTED, answer.text
+        await two.store(ct_series(1, study="1.2.9"))
+        for edge in (one, two):
+            async with asyncio.timeout(30):
+                while not (problem := (await edge.client.get("/api/status")).json()["upstream"]["problem"]):
+                    await asyncio.sleep(0.02)
+            assert "follows this node in turn" in problem
+            check = (await edge.client.get("/healthz")).json()["checks"]["upstream"]
+            assert check == {"state": "degraded", "reason": problem}
 
 
 async def test_what_was_taken_in_is_verified_by_the_archive_alone(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ class Feed(FakeUpstream):
         self.more = asyncio.Event()
         self.asked_after: list[str | None] = []
         self.breaker: Any = Breaker(SystemClock(), random.Random(1))
+        self.leads_back = False
 
     def write(self, *studies: tuple[str, int]) -> None:
         for uid, instances in studies:
@@ -56,7 +57,7 @@ class Feed(FakeUpstream):
         while not (found := [entry for entry in self.entries if entry.seq > int(seq)]):
             self.more.clear()
             await self.more.wait()
-        return FeedAnswer(tuple(found), f"{self.epoch}:{found[-1].seq}")
+        return FeedAnswer(tuple(found), f"{self.epoch}:{found[-1].seq}", self.leads_back)
 
 
 class Puller:
@@ -260,6 +261,21 @@ async def test_a_feed_that_is_refused_is_told_from_an_upstream_that_is_away(setu
     setup.feed.write(("1.1", 1))
     await until(lambda: setup.follower.cursor == "e:1")
     assert setup.follower.problem == ""
+
+
+async def test_an_upstream_that_follows_us_is_followed_and_told_of_once(
+    setup: Setup, caplog: pytest.LogCaptureFixture
+) -> None:
+    setup.feed.leads_back = True
+    setup.follower.start()
+    for number in (1, 2):
+        setup.feed.write((f"1.{number}", 1))
+        await until(lambda number=number: setup.follower.cursor == f"e:{number}")  # type: ignore[misc]
+    assert "in turn" in setup.follower.problem
+    assert [record.message for record in caplog.records].count("feed_leads_back") == 1
+    setup.feed.leads_back = False
+    setup.feed.write(("1.3", 1))
+    await until(lambda: setup.follower.problem == "")
 
 
 async def test_a_correction_is_pulled_when_it_has_come_to_a_pause(setup: Setup) -> None:

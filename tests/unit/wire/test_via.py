@@ -1,6 +1,6 @@
 """``Via`` headers."""
 
-from nearframe.wire.via import names_in_via, with_via
+from nearframe.wire.via import MAX_NAMES, names_after, names_in_via, with_via
 
 
 def test_names() -> None:
@@ -15,3 +15,10 @@ def test_names() -> None:
 def test_a_name_is_added_at_the_end() -> None:
     assert with_via([], "edge-a") == "1.1 edge-a"
     assert names_in_via([with_via(["1.1 edge-a"], "edge-b")]) == ["edge-a", "edge-b"]
+
+
+def test_names_after_a_circle() -> None:
+    assert names_after("a", ["origin", "b"]) == ["origin", "b"]
+    assert names_after("a", ["c", "a", "c", "a", "b"]) == ["b"]
+    assert names_after("a", []) == []
+    assert len(names_after("a", [f"n{number}" for number in range(100)])) == MAX_NAMES

@@ -17,7 +17,9 @@ from nearframe.errors import UpstreamError, UpstreamTimeout, UpstreamUnavailable
 
 #: Seconds between two looks at an archive that is well: one search by a key, which costs it about a millisecond.
 EVERY_S: Final = 30.0
-#: And at one that is not, until the breaker says how often.
+#: At one that answers, and not as it should.
+_AGAIN_S: Final = 5.0
+#: At one that does not answer, until the breaker says how often.
 _SOON_S: Final = 1.0
 
 _log = log.logger(__name__)
@@ -58,11 +60,12 @@ class ArchiveWatch:
         breaker = self._archive.upstream.breaker
         while True:
             await self.look()
-            if self._seen is not None:
-                await asyncio.sleep(max(_SOON_S * random.uniform(0.5, 1.0), breaker.pause_s))
+            jitter = random.uniform(0.5, 1.0)  # many edges must not ask in step
+            if breaker.failing.is_set():
+                await asyncio.sleep(max(_SOON_S * jitter, breaker.pause_s))
                 continue
             with suppress(TimeoutError):
-                async with asyncio.timeout(EVERY_S * random.uniform(0.8, 1.0)):  # many edges must not ask in step
+                async with asyncio.timeout(jitter * (_AGAIN_S if self.problem else EVERY_S)):
                     await breaker.failing.wait()
 
     async def look(self) -> None:

@@ -26,19 +26,26 @@ class FeedEntry:
 
 @dataclass(frozen=True, slots=True)
 class FeedAnswer:
-    """Changes, in order, and the cursor after them."""
+    """Changes, in order, and the cursor after them.
+
+    Attributes
+    ----------
+    leads_back
+        Whether the upstream follows, itself or through others, the node that asks: then neither hears anything new.
+    """
 
     entries: tuple[FeedEntry, ...]
     next: str
+    leads_back: bool = False
 
 
-def read_page(body: bytes) -> FeedAnswer:
+def read_page(body: bytes, *, leads_back: bool = False) -> FeedAnswer:
     """Read a page; raises `UpstreamError`."""
     try:
         page = load_json(body)
         # Kept and sent back: what the upstream would not take again must not become our place in its feed.
         after = str(FeedCursor.parse(page["next"]))
-        return FeedAnswer(tuple(_entry(entry) for entry in page["studies"]), after)
+        return FeedAnswer(tuple(_entry(entry) for entry in page["studies"]), after, leads_back)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, MalformedRequest) as error:
         raise UpstreamError("the upstream's change feed cannot be read") from error
 

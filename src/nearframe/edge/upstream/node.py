@@ -27,6 +27,7 @@ from nearframe.wire import contentstream, headerstream
 from nearframe.wire.delta import Runs
 from nearframe.wire.document import MAX_DOCUMENT_BYTES, load_json
 from nearframe.wire.offer import Offer, OfferAnswer, encode_offer, read_answer
+from nearframe.wire.via import names_after, names_in_via
 
 #: Compressed headers are opened in slices of this size, so that no chunk grows beyond bounds.
 _SLICE_BYTES = 4 * KIB
@@ -39,7 +40,15 @@ _LEVEL = 9  # of compression: a header of a series costs some 100 bytes
 
 
 class Upstream(Exchanges):
-    """A node that an edge follows and fetches from. For one event loop."""
+    """A node that an edge follows and fetches from. For one event loop.
+
+    Attributes
+    ----------
+    came_through
+        Whom its changes came through, the node itself last, as far as it said so.
+    """
+
+    came_through: Sequence[str] = ()
 
     async def probe(self) -> None:
         """Find out whether it answers and is well.
@@ -71,12 +80,14 @@ class Upstream(Exchanges):
         try:
             async with self.asked("GET", target, tenant, first_byte_s=patience_s) as answer:
                 body = await self.read(answer, "feed", 1, MAX_DOCUMENT_BYTES)
+                came_through = names_in_via([answer.response.headers.get("via", "")])
         except NotFound as error:
             raise UpstreamError(
                 "the upstream has no change feed: name a node by its URL without /dicomweb; "
                 "before another archive set upstream_kind to dicomweb"
             ) from error
-        return read_page(body)
+        self.came_through = names_after(self._node_name, came_through)
+        return read_page(body, leads_back=self._node_name in came_through)
 
     async def announce(self, tenant: str, node: Listed | None) -> list[Listed]:
         """Say where clients find this edge, if they may; return which nodes the upstream knows.
