@@ -11,9 +11,10 @@ import difflib
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from nearframe.errors import ConfigurationError
 from nearframe.settingkinds import (
@@ -359,6 +360,18 @@ class Settings:
     )
     record_cache_entries: int = _setting(COUNT, 20_000, "caches", "Catalogue records kept in memory.")
 
+    #: The file, variable or option that each given setting comes from; no setting itself.
+    sources: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    @contextmanager
+    def reading(self, name: str) -> Iterator[None]:
+        """Name where the tables of a setting come from in what is said of them."""
+        try:
+            yield
+        except ConfigurationError as error:
+            source = self.sources.get(name)
+            raise ConfigurationError(f"{source}: {error}" if source else str(error)) from error
+
     @property
     def tls(self) -> bool:
         """True if the node speaks TLS."""
@@ -371,7 +384,7 @@ class Settings:
 
 
 SETTINGS: tuple[Setting, ...] = tuple(
-    Setting(name=one.name, default=one.default, **one.metadata) for one in fields(Settings)
+    Setting(name=one.name, default=one.default, **one.metadata) for one in fields(Settings) if one.metadata
 )
 _BY_NAME: dict[str, Setting] = {setting.name: setting for setting in SETTINGS}
 
@@ -403,16 +416,28 @@ def load(
         Naming the setting, where it was set, and what is expected.
     """
     values: dict[str, object] = {}
+    sources: dict[str, str] = {}
     for name, raw, place in _given(file, environment, arguments or {}):
-        values[name] = _read(_BY_NAME[name], raw, place)
-    settings = Settings(**values)  # type: ignore[arg-type]  # each value was read by its own kind
+        values[name] = _read(_BY_NAME[name], raw, str(place))
+        sources[name] = place.source
+    settings = Settings(**values, sources=sources)  # type: ignore[arg-type]  # each value was read by its own kind
     _check_together(settings)
     return settings
 
 
+class _Place(NamedTuple):
+    """Where a value was given; lines are those of a file."""
+
+    source: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        return self.source if self.line is None else f"{self.source}, line {self.line}"
+
+
 def _given(
     file: Path | None, environment: Mapping[str, str], arguments: Mapping[str, object]
-) -> Iterator[tuple[str, object, str]]:
+) -> Iterator[tuple[str, object, _Place]]:
     """Yield ``(name, raw value, place)``, weakest source first."""
     path = _settings_file(file, environment)
     if path is not None:
@@ -420,7 +445,7 @@ def _given(
     yield from _from_environment(environment)
     for name, raw in arguments.items():
         if raw is not None:
-            yield name, raw, _BY_NAME[name].option
+            yield name, raw, _Place(_BY_NAME[name].option)
 
 
 def _settings_file(file: Path | None, environment: Mapping[str, str]) -> Path | None:
@@ -431,7 +456,7 @@ def _settings_file(file: Path | None, environment: Mapping[str, str]) -> Path | 
     return DEFAULT_FILE if DEFAULT_FILE.is_file() else None
 
 
-def _from_file(path: Path) -> Iterator[tuple[str, object, str]]:
+def _from_file(path: Path) -> Iterator[tuple[str, object, _Place]]:
     try:
         text = path.read_text(encoding="utf-8")
         table = tomllib.loads(text)
@@ -440,7 +465,7 @@ def _from_file(path: Path) -> Iterator[tuple[str, object, str]]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: not TOML: {error}") from error
     for name, raw in table.items():
-        place = f"{path}, line {_line_of(name, text)}"
+        place = _Place(str(path), _line_of(name, text))
         if name not in _BY_NAME:
             raise ConfigurationError(f"{place}: no setting is called {name}{_did_you_mean(name)}")
         yield name, raw, place
@@ -452,7 +477,7 @@ def _line_of(name: str, text: str) -> int:
     return text.count("\n", 0, found.end()) + 1 if found else 1
 
 
-def _from_environment(environment: Mapping[str, str]) -> Iterator[tuple[str, object, str]]:
+def _from_environment(environment: Mapping[str, str]) -> Iterator[tuple[str, object, _Place]]:
     for variable in sorted(environment):
         # NEARFRAME_TEST_* steer the project's own tests.
         if not variable.startswith(ENV_PREFIX) or variable.startswith((ENV_PREFIX + "CONFIG", ENV_PREFIX + "TEST_")):
@@ -460,7 +485,7 @@ def _from_environment(environment: Mapping[str, str]) -> Iterator[tuple[str, obj
         name = variable.removeprefix(ENV_PREFIX).lower()
         if name not in _BY_NAME:
             raise ConfigurationError(f"{variable}: no setting is called {name}{_did_you_mean(name)}")
-        yield name, environment[variable], variable
+        yield name, environment[variable], _Place(variable)
 
 
 def _did_you_mean(name: str) -> str:

@@ -182,7 +182,8 @@ def frames_of(core: Core, contents: ContentReader) -> FrameServices:
 
 def directory_of(core: Core) -> Directory:
     """Return the nodes that clients are told of: the configured ones, so far."""
-    return Directory(configured(core.settings.edges), SystemClock())
+    with core.settings.reading("edges"):
+        return Directory(configured(core.settings.edges), SystemClock())
 
 
 async def _watch_changes(core: Core) -> None:

@@ -70,6 +70,14 @@ def parse_duration(text: str) -> float:
     return float(number) * _SECONDS[unit.lower()]
 
 
+def format_age(seconds: float) -> str:
+    """Write how long something is ago the way a person says it: ``"40 s"``, ``"12 min"``, ``"30 h"``, ``"45 d"``."""
+    for unit, size in _SECONDS.items():
+        if seconds >= 2 * size:
+            return f"{seconds // size:.0f} {unit}"
+    return f"{max(0, seconds):.0f} s"
+
+
 def format_duration(seconds: float) -> str:
     """Write seconds in the largest unit that loses nothing: ``"7 d"``, ``"90 s"``."""
     for unit, size in _SECONDS.items():

@@ -148,3 +148,14 @@ def test_certificates_of_dicom_callers_are_not_asked_for_without_tls() -> None:
 
 def test_environment_of_the_tests_is_no_setting() -> None:
     assert load(environment={"NEARFRAME_TEST_DATA": "/x", "HOME": "/y"}) == Settings()
+
+
+def test_what_reads_tables_names_their_file(tmp_path: Path) -> None:
+    file = tmp_path / "nearframe.toml"
+    file.write_text('name = "ward"\n[[edges]]\nname = "near"\n')
+    settings = load(file=file, environment={"NEARFRAME_ROUTE": "[{}]"})
+    assert settings.edges == ({"name": "near"},)
+    for name, source in (("edges", str(file)), ("route", "NEARFRAME_ROUTE"), ("peers", "")):
+        with pytest.raises(ConfigurationError) as caught, settings.reading(name):
+            raise ConfigurationError("table 1")
+        assert str(caught.value) == (f"{source}: table 1" if source else "table 1")

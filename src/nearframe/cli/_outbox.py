@@ -8,12 +8,10 @@ from typing import Any, Final
 
 from nearframe.cli._client import add_node_options, edge_of
 from nearframe.cli._output import Subparsers, add_json_option, add_parser, print_json, print_table
-from nearframe.units import counted
+from nearframe.units import counted, format_age
 
 EXIT_REFUSED: Final = 1
 EXIT_NOTHING_MATCHED: Final = 1
-_MINUTE_S: Final = 60
-_HOUR_S: Final = 3600
 
 
 def add_outbox(commands: Subparsers) -> None:
@@ -69,14 +67,7 @@ def _print(found: dict[str, Any]) -> None:
     if found["studies"]:
         columns = ("instances>", "state", "oldest>", "reason", "study instance UID")
         rows = (
-            (one["instances"], one["state"], age(one["oldest_s"]), one["reason"], one["study"])
+            (one["instances"], one["state"], format_age(one["oldest_s"]), one["reason"], one["study"])
             for one in found["studies"]
         )
         print_table(None, columns, rows)
-
-
-def age(seconds: float) -> str:
-    """Write how long something has waited: ``"40 s"``, ``"12 min"``, ``"3.5 h"``."""
-    if seconds < _MINUTE_S:
-        return f"{seconds:.0f} s"
-    return f"{seconds / _MINUTE_S:.0f} min" if seconds < _HOUR_S else f"{seconds / _HOUR_S:.1f} h"

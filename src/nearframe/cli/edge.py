@@ -191,8 +191,14 @@ def _print_explanation(found: dict[str, Any]) -> None:
         mark = "→" if trial["decides"] else " "
         print(f"{mark} {trial['rule'] or '-':>3}  {trial['class']:8} {trial['when']}")
         for one in trial["conditions"]:
-            print(f"         {'holds ' if one['held'] else 'not so'}  {one['condition']} = {one['is']}")
+            print(f"         {'holds ' if one['held'] else 'not so'}  {one['condition']} = {one['is']}{_beside(one)}")
     print(f"class  {_class_line(found)}")
+
+
+def _beside(condition: dict[str, Any]) -> str:
+    """Say what the study has, beside a condition on studies."""
+    has: str | None = condition["study_has"]
+    return "" if has is None else f"   (the study: {has or 'not known'})"
 
 
 def _class_line(found: dict[str, Any]) -> str:

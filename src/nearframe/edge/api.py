@@ -68,7 +68,7 @@ async def get_urgency(tiering: Tiering, context: Context, request: Request) -> A
             {
                 **_rule(trial.rule),
                 "decides": trial.decides,
-                "conditions": [_condition(*one) for one in trial.conditions],
+                "conditions": [_condition(one, held, one.found(asked)) for one, held in trial.conditions],
             }
             for trial in tiering.keeper.table.explain(asked)
         ]
@@ -189,8 +189,8 @@ def _rule(rule: Rule) -> dict[str, Any]:
     }
 
 
-def _condition(condition: Condition, held: bool) -> Mapping[str, Any]:
-    return {"condition": condition.name, "is": condition.written, "held": held}
+def _condition(condition: Condition, held: bool, found: str | None) -> Mapping[str, Any]:
+    return {"condition": condition.name, "is": condition.written, "held": held, "study_has": found}
 
 
 def _moment(seconds: float) -> str:

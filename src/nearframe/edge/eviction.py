@@ -122,7 +122,7 @@ class Evictor:
         return gone
 
     async def purge(self, tiers: Iterable[StudyTier], series_instance_uid: str | None = None) -> int:
-        """Drop the frames of studies, or of a series of them, pinned or not, that are upstream; return how many studies."""
+        """Drop the frames of studies, or of one series, pinned or not, that are upstream; return how many studies."""
         count = 0
         for tier in tiers:
             if self._is_upstream(tier.study) and await self._knows(tier.study, series_instance_uid):

@@ -38,7 +38,7 @@ from nearframe.context import Urgency
 from nearframe.edge.facts import StudyFacts
 from nearframe.errors import ConfigurationError
 from nearframe.query.urgency import read_urgency
-from nearframe.units import parse_duration
+from nearframe.units import format_age, format_duration, parse_duration
 
 #: Age from which a study that no rule names is historical.
 HISTORICAL: Final = timedelta(days=30)
@@ -82,6 +82,15 @@ class Condition:
     name: str
     written: str
     holds: _Test
+
+    def found(self, asked: Asked) -> str | None:
+        """Return what the study has of that which is looked at, for people; None if it looks at the request."""
+        if self.name in REQUEST_CONDITIONS:
+            return None
+        if self.age is None:
+            return ", ".join(sorted(_VALUES[self.name](asked.study)))
+        acquired_at = asked.study.acquired_at
+        return "" if acquired_at is None else format_age((asked.now - acquired_at).total_seconds())
 
     @property
     def age(self) -> timedelta | None:
@@ -202,7 +211,7 @@ class RouteTable:
 
 
 def _rule(number: int, table: Mapping[str, object]) -> Rule:
-    place = f"[[route]], rule {number}"
+    place = f"[[route]], table {number}"
     for key in table:
         if key not in _WORDS:
             raise ConfigurationError(f"{place}: no condition is called {key}{_did_you_mean(key)}")
@@ -220,10 +229,21 @@ def _rule(number: int, table: Mapping[str, object]) -> Rule:
         except (ValueError, TypeError) as error:
             raise ConfigurationError(f"{place}: {key} cannot be {value!r}: {error}") from error
     rule = Rule(number, urgency, tuple(conditions), name, **switches)
+    _check_ages(rule, place)
     for switch, is_on in switches.items():
         if rule.is_of_requests and not is_on:
             raise ConfigurationError(f"{place}: {switch} = false is of studies, and this rule looks at requests")
     return rule
+
+
+def _check_ages(rule: Rule, place: str) -> None:
+    ages = {one.name: one.age for one in rule.conditions}
+    least, most = ages.get("older_than"), ages.get("younger_than")
+    if least is not None and most is not None and most <= least:
+        raise ConfigurationError(
+            f"{place}: no study is older than {format_duration(least.total_seconds())} "
+            f"and younger than {format_duration(most.total_seconds())}; this rule never holds"
+        )
 
 
 def _switch(switch: str, value: object, place: str) -> bool:
@@ -310,13 +330,16 @@ def _path(value: object) -> _Test:
     return lambda asked: asked.request is not None and pattern.match(asked.request.path) is not None
 
 
+_VALUES: Final[Mapping[str, Callable[[StudyFacts], Iterable[str]]]] = {
+    "modality": lambda study: study.modalities,
+    "description": lambda study: study.descriptions,
+    "referring_physician": lambda study: study.referring_physicians,
+    "institution": lambda study: study.institutions,
+    "body_part": lambda study: study.body_parts,
+    "order_priority": lambda study: study.order_priorities,
+}
 STUDY_CONDITIONS: Final[Mapping[str, Callable[[object], _Test]]] = {
-    "modality": _matching(lambda study: study.modalities),
-    "description": _matching(lambda study: study.descriptions),
-    "referring_physician": _matching(lambda study: study.referring_physicians),
-    "institution": _matching(lambda study: study.institutions),
-    "body_part": _matching(lambda study: study.body_parts),
-    "order_priority": _matching(lambda study: study.order_priorities),
+    **{name: _matching(values_of) for name, values_of in _VALUES.items()},
     "older_than": _older_than,
     "younger_than": _younger_than,
 }

@@ -66,12 +66,14 @@ class Tiering:
         self._sql = sql
         self._disk = disk
         self._metrics = metrics
+        with settings.reading("route"):
+            table = RouteTable.parse(settings.route)
         self._file = TierFile(settings.home / FILE_NAME, metrics)
         self.keeper = Keeper(
             self._file,
             manifests,
             disk,
-            table=RouteTable.parse(settings.route),
+            table=table,
             lifetimes=Lifetimes(settings.ttl_stat, settings.ttl_active, settings.ttl_routine, settings.ttl_archive),
             clock=clock,
         )

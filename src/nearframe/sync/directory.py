@@ -90,6 +90,8 @@ def read_listed(document: object) -> Listed:
     if unknown := document.keys() - _MEMBERS:
         raise MalformedRequest(f"a node of the list has no {sorted(map(str, unknown))[0]}")
     url = document.get("url")
+    if url is None:
+        raise MalformedRequest("url: a node of the list needs one")
     if not isinstance(url, str) or len(url) > _MAX_URL_CHARS or not _URL.fullmatch(url):
         raise MalformedRequest("url: an http:// or https:// URL without query")
     rank = document.get("rank", 0)

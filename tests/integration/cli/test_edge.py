@@ -64,7 +64,7 @@ def test_status_and_routes(edge: Running, run: Callable[..., str]) -> None:
     assert [one["rule"] for one in read(run, "route")] == [1, 0, 0]
     explained = run("route", "--explain", study(edge)[:20])
     assert "→   1  active   all CT" in explained
-    assert "holds   modality = CT" in explained
+    assert "holds   modality = CT   (the study: CT)" in explained
 
 
 def test_the_nodes_that_a_client_may_ask(edge: Running, origin: Running, run: Callable[..., str]) -> None:

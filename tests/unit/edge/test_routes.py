@@ -75,10 +75,21 @@ def test_explanation_ends_with_the_rule_that_decides() -> None:
     assert trials[1].rule.written == "modality = CT, description = *stroke* or *trauma*, younger_than = 24 h"
 
 
+def test_what_a_study_has_of_what_is_looked_at() -> None:
+    names = (*STUDY_CONDITIONS, *REQUEST_CONDITIONS)
+    rule = {"class": "stat", **dict.fromkeys(names, "x"), "older_than": "1 h", "younger_than": "3 h", "peer": "::1"}
+    (tried, *_) = RouteTable.parse([rule]).explain(Asked(CT, NOW))
+    found = {one.name: one.found(Asked(CT, NOW)) for one, _ in tried.conditions}
+    assert found["modality"] == "CT, SR"
+    assert found["older_than"] == found["younger_than"] == "2 h"
+    assert found["peer"] is found["path"] is None
+    assert {one.found(Asked(StudyFacts(), NOW)) for one, _ in tried.conditions} == {"", None}
+
+
 @pytest.mark.parametrize(
     ("rule", "says"),
     [
-        ({}, "rule 1: has no class: expected one of stat, active, routine, archive, bulk"),
+        ({}, "table 1: has no class: expected one of stat, active, routine, archive, bulk"),
         ({"class": "urgent"}, "class cannot be 'urgent'"),
         ({"klass": "stat"}, "no condition is called klass; did you mean class"),
         ({"class": "stat", "modalty": "CT"}, "no condition is called modalty; did you mean modality"),
@@ -89,6 +100,8 @@ def test_explanation_ends_with_the_rule_that_decides() -> None:
         ({"class": "stat", "older_than": "soon"}, "older_than cannot be 'soon'.*24 h"),
         ({"class": "stat", "older_than": 3}, "a time with its unit"),
         ({"class": "stat", "name": 3}, "name is a text"),
+        ({"class": "stat", "older_than": "2 d", "younger_than": "24 h"}, "table 1: no study is older than 2 d and"),
+        ({"class": "stat", "older_than": "24 h", "younger_than": "1 d"}, "never holds"),
     ],
 )
 def test_a_bad_rule_is_named(rule: dict[str, Any], says: str) -> None:
