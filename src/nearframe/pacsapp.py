@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -61,7 +62,7 @@ async def open_pacs_edge(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Met
             metrics=core.metrics,
         )
         edge = PacsEdge(settings, kept, core.gate, node_name=core.node_name, nudge=feed.nudge)
-        sync = sync_services(core, edge.contents, feed, None)
+        sync = replace(sync_services(core, edge.contents, feed, None), wanted=edge.study_wanted)
         checks = {"upstream": upstream_check(lambda: edge.watch.is_reachable, lambda: edge.watch.problem)}
 
         async def status(request: Request) -> Response:

@@ -19,6 +19,7 @@ from nearframe.dicomweb.call import Gate
 from nearframe.dicomweb.endpoint import Beside, prose_of
 from nearframe.errors import LoopDetected
 from nearframe.sync import contents, offers, recipes, stream, studies
+from nearframe.sync.asked import study_of
 from nearframe.sync.services import SyncServices
 from nearframe.wire.contentstream import MEDIA_TYPE
 from nearframe.wire.via import names_in_via
@@ -69,6 +70,9 @@ def _answerer(services: SyncServices, gate: Gate, handler: Handler) -> Answerer:
     async def answer(request: Request) -> Response:
         if services.node_name in names_in_via(request.headers.getlist("via")):
             raise LoopDetected("this node would ask itself: two nodes name each other as upstream; correct one")
-        return await handler(services, gate(request.scope), request)
+        context = gate(request.scope)
+        if "study" in request.path_params:
+            await services.wanted(study_of(context, request))
+        return await handler(services, context, request)
 
     return answer

@@ -30,7 +30,7 @@ def nothing_under_way() -> bool:
 
 
 async def not_told(study: StudyRef) -> None:
-    """Do nothing when a study is opened: an origin knows its own renditions."""
+    """Do nothing when a study is wanted or opened: an origin has it, and knows its own renditions."""
 
 
 Archived: TypeAlias = Callable[[StudyRef, Sequence[OfferedInstance]], Awaitable[Sequence[bool]]]
@@ -73,6 +73,8 @@ class SyncServices:
         Says which of some instances of a study that are recorded here are in the archive; they are in an origin.
     followed
         Whom the changes came through that this node's feed tells of; nobody, at an origin.
+    wanted
+        Awaited before a study is looked up: a node that keeps what was opened alone may have to get it first.
     opened
         Awaited when a client is about to be sent contents of a study.
     """
@@ -87,6 +89,7 @@ class SyncServices:
     metrics: Metrics
     node_name: str
     followed: Callable[[], Sequence[str]] = tuple
+    wanted: Callable[[StudyRef], Awaitable[None]] = not_told
     opened: Callable[[StudyRef], Awaitable[None]] = not_told
     takes: TakesIn | None = None
     recipes: RecipeBook | None = None

@@ -127,7 +127,7 @@ def test_what_was_said_outlives_a_kill(
 ) -> None:
     node = start("edge", tmp_path / "home", "--upstream", origin.url)
     deadline = time.monotonic() + 30
-    while not httpx.get(f"{node.url}/dicomweb/studies").json():
+    while not httpx.get(f"{node.url}/dicomweb/studies", timeout=30).json():
         assert time.monotonic() < deadline
     uid = study(node)
     while httpx.get(f"{node.url}/api/studies/{uid}/urgency").status_code != 200:

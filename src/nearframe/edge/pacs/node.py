@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 from nearframe import tasks
 from nearframe.clock import Clock, SystemClock
 from nearframe.config import Settings
+from nearframe.context import Urgency
 from nearframe.dicom.limits import Limits
 from nearframe.dicomweb.address import Addresses
 from nearframe.dicomweb.call import Gate
@@ -119,6 +120,12 @@ class PacsEdge:
         front = PacsFront(dicomweb, self._archive, self.mirror, self._gate, addresses, self._opened)
         upstreams = Upstreams([self.upstream], self.upstream.line, self._clock, self._kept.metrics)
         return EdgeFront(front, upstreams, requested=_nothing_to_find_out, answered=lambda noted: None)
+
+    async def study_wanted(self, study: StudyRef) -> None:
+        """Open a study of which nothing is here, for who asks otherwise than by DICOMweb."""
+        if not self.mirror.is_whole(study) and not await self.mirror.holds_some(study):
+            await self.mirror.bring_study(study, Urgency.ACTIVE)
+        self._opened(study)
 
     def upstream_status(self) -> status.Upstream:
         """Return how the line stands; an archive has no feed to be behind of."""

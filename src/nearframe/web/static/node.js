@@ -51,6 +51,46 @@ async function conflictList() {
   return list;
 }
 
+const isArchive = (upstream) => upstream.kind === "dicomweb"; // any product's: it has no feed to follow
+
+function upstreamInWords(upstream) {
+  const name = isArchive(upstream) ? "archive" : "upstream";
+  if (!upstream.reachable) return `${name} away: serving what is held here`;
+  if (upstream.problem) return `${name} answers, but not as it should`;
+  return isArchive(upstream) ? "in front of an archive" : "following the upstream";
+}
+
+function upstreamCard(upstream) {
+  const away = !upstream.reachable;
+  const rows = [
+    [isArchive(upstream) ? "Archive" : "Upstream", away ? "away" : "reachable", away || upstream.problem ? "warn" : "good"],
+    ["Last contact", upstream.last_contact_s === null ? "never" : ago(upstream.last_contact_s)],
+  ];
+  if (!isArchive(upstream)) {
+    rows.push(
+      ["Studies to update", away ? "not known" : count(upstream.lag), upstream.lag ? "warn" : ""],
+      ["Changes taken over", place(upstream.cursor)],
+    );
+  }
+  const title = isArchive(upstream) ? "The archive behind this edge" : "Following the upstream";
+  return card(title, rows, !away && upstream.problem ? line(upstream.problem, "warn") : undefined);
+}
+
+function movedCard(moved) {
+  const counted = (number, bytes) => `${count(number)} (${size(bytes)})`;
+  const kinds = moved.files === undefined ? [
+    ["Frames", counted(moved.frames, moved.frame_bytes)],
+    ["Headers", size(moved.header_bytes)],
+    ["Manifests and deltas", size(moved.manifest_bytes + moved.delta_bytes)],
+  ] : [
+    ["Files", counted(moved.files, moved.file_bytes)],
+    ["Searches and metadata", size(moved.document_bytes)],
+  ];
+  return card("Moved over the line since the start", [
+    ...kinds, ["Served from here", size(moved.saved_bytes), moved.saved_bytes ? "good" : ""],
+  ]);
+}
+
 async function status() {
   const health = $("#health");
   let state;
@@ -67,26 +107,14 @@ async function status() {
     const away = !upstream.reachable;
     if (document.body.classList.contains("away") && !away) changed(); // pictures that could not be had
     document.body.classList.toggle("away", away);
-    health.className = `pill ${away ? "warn" : "good"}`;
-    health.textContent = away ? "origin away: serving what is held here" : "following the origin";
-    cards.push(card("Following the origin", [
-      ["Origin", away ? "away" : "reachable", away ? "warn" : "good"],
-      ["Last contact", upstream.last_contact_s === undefined || upstream.last_contact_s === null ? "never" : ago(upstream.last_contact_s)],
-      ["Changes behind", count(upstream.lag), upstream.lag ? "warn" : ""],
-      ["Followed to its change", place(upstream.cursor)],
-    ]));
-    const moved = state.moved ?? {};
-    cards.push(card("Moved over the line since the start", [
-      ["Frames", moved.frames === undefined ? undefined : `${count(moved.frames)} (${size(moved.frame_bytes)})`],
-      ["Headers", size(moved.header_bytes)],
-      ["Manifests and deltas", size((moved.manifest_bytes ?? 0) + (moved.delta_bytes ?? 0))],
-      ["Served from here", size(moved.saved_bytes), moved.saved_bytes ? "good" : ""],
-    ]));
+    health.className = `pill ${away || upstream.problem ? "warn" : "good"}`;
+    health.textContent = upstreamInWords(upstream);
+    cards.push(upstreamCard(upstream), movedCard(state.moved ?? {}));
     const outbox = state.outbox;
     if (outbox) {
       const waiting = outbox.spooled + outbox.sent;
       cards.push(card("Taken in here", [
-        ["Waiting for the origin", count(waiting), waiting ? "warn" : ""],
+        ["Waiting for the upstream", count(waiting), waiting ? "warn" : ""],
         ["Oldest", outbox.oldest_s === null ? undefined : ago(outbox.oldest_s)],
         ["Refused", count(outbox.refused), outbox.refused ? "bad" : ""],
         ["Forwarded", count(outbox.verified)],
@@ -99,12 +127,12 @@ async function status() {
   const counts = state.counts ?? {};
   cards.push(card(archive ? "Archive" : "Known here", [
     ["Studies", count(counts.studies)], ["Series", count(counts.series)], ["Instances", count(counts.instances)],
-    [archive ? "Changes so far" : "Own changes so far", place(state.feed?.head)],
+    [archive ? "Changes so far" : "Changes recorded here", place(state.feed?.head)],
   ]));
   const store = state.store ?? {};
   cards.push(card("Store", [
     ["On disk", size(store.stored_bytes)], ["Contents", count(store.contents)],
-    ["Not written twice", store.reused_bytes ? size(store.reused_bytes) : undefined, "good"],
+    ["Duplicates not stored", store.reused_bytes ? size(store.reused_bytes) : undefined, "good"],
     ["Free on this disk", size(store.free_bytes)],
   ]));
   const jobs = Object.entries(state.background ?? {});

@@ -7,7 +7,7 @@ import { $, all, archive, badge, json, line, size, text } from "./values.js";
 const NO_PICTURE = new Set(("ASMT AU DOC ECG EEG EMG EOG EPS FID HD KO M3D PLAN PR REG RESP RTPLAN RTRECORD RTSTRUCT " +
   "RWV SMR SR").split(" "));
 
-// What has no picture shows what it is instead. What could not be had shows that too, and why while the origin is away.
+// What has no picture shows what it is instead. What could not be had shows that too, and why while the upstream is away.
 export function picture(image, url, modalities) {
   const [kind = ""] = modalities;
   const stand = (failed) => {

@@ -294,6 +294,13 @@ async def test_a_path_that_knows_no_study_takes_none_out_of_view(
         assert await samples(edge) == pixels_of(CT)
 
 
+async def test_a_study_that_is_shown_is_opened(pacs: Pacs, edge: Node, capsys: pytest.CaptureFixture[str]) -> None:
+    pacs.store(CT)
+    assert await asyncio.to_thread(main, ["study", "show", STUDY, "--url", edge.url]) == 0
+    assert "1 instance, 1 frame" in capsys.readouterr().out
+    assert (await edge.client.get("/api/studies/1.2.3/manifest")).status_code == 404
+
+
 async def test_status_for_people(pacs: Pacs, edge: Node, capsys: pytest.CaptureFixture[str]) -> None:
     pacs.store(CT)
     await open_study(edge)
