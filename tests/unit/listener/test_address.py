@@ -26,7 +26,7 @@ def test_port_zero_takes_a_free_port() -> None:
 def test_a_taken_port_is_named() -> None:
     with bind(Address("127.0.0.1", 0)) as listening:
         taken = Address("127.0.0.1", listening.getsockname()[1])
-        with pytest.raises(ConfigurationError, match=rf"cannot listen on {taken}: .*in use.*--http"):
+        with pytest.raises(ConfigurationError, match=rf"cannot listen on {taken}: .*in use; choose another address"):
             bind(taken)
 
 

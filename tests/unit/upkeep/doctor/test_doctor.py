@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import shutil
 import socket
@@ -30,7 +31,10 @@ from nearframe.upkeep.doctor.patient import Answer, Patient
 from tests.packs import lose_index
 from tests.syncing import Shelves, ct_series
 
-NOW = datetime.now(UTC)
+
+def now() -> datetime:
+    """Return the time; files are written at it, whenever these tests come to run."""
+    return datetime.now(UTC)
 
 
 def silent(url: str, *, is_own: bool) -> Answer:
@@ -57,7 +61,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shelves.close()
     set_role(folder, "origin")
     folder.chmod(0o700)
-    (folder / "scrub.json").write_text(json.dumps({"last": NOW.isoformat()}))
+    (folder / "scrub.json").write_text(json.dumps({"last": now().isoformat()}))
     return folder
 
 
@@ -111,10 +115,10 @@ def test_no_room(home: Path) -> None:
 
 
 def test_a_clock_that_went_back(home: Path) -> None:
-    patient = replace(patient_of(home), now=NOW - timedelta(hours=2))
+    patient = replace(patient_of(home), now=now() - timedelta(hours=2))
     found = findings(patient)["clock"]
     assert found.state is State.FAILING
-    assert "120 minutes from now" in found.reason or "119 minutes from now" in found.reason
+    assert re.search(r" 1[12]\d minutes from now", found.reason)
 
 
 def test_few_open_files(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,16 +188,16 @@ def test_contents_that_are_gone(home: Path) -> None:
 
 
 def test_a_scrub_long_ago(home: Path) -> None:
-    patient = replace(patient_of(home), now=NOW + timedelta(days=90))
+    patient = replace(patient_of(home), now=now() + timedelta(days=90))
     assert "nothing was scrubbed for 9" in findings(patient)["scrub"].reason
 
 
 def test_certificates(home: Path, tmp_path: Path) -> None:
-    files = ensure(tmp_path / "tls", NOW).files
+    files = ensure(tmp_path / "tls", now()).files
     settings: dict[str, Any] = {"tls_cert": files.certificate, "tls_key": files.key}
     patient = patient_of(home, **settings)
     assert findings(patient) == {}
-    found = findings(replace(patient, now=NOW + timedelta(days=4000)))
+    found = findings(replace(patient, now=now() + timedelta(days=4000)))
     assert "the certificate ended" in found["tls"].reason
     files.key.write_text("none")
     assert "do not fit together" in findings(patient)["tls"].reason
@@ -220,7 +224,7 @@ def test_an_upstream_that_does_not_answer_or_has_another_time(home: Path) -> Non
     assert "no upstream is set" in findings(patient_of(home))["upstream"].reason
     patient = patient_of(home, upstream=("http://a", "http://b"))
     assert findings(patient)["upstream"].reason.count("does not answer") == 2
-    late = replace(patient, ask=lambda url, is_own: Answer({}, NOW - timedelta(hours=1)))
+    late = replace(patient, ask=lambda url, is_own: Answer({}, now() - timedelta(hours=1)))
     assert "differ by 3" in findings(late)["upstream"].reason
 
 
