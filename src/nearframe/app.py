@@ -306,7 +306,7 @@ def _making(core: Core) -> bool:
 
 async def not_at_an_edge(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["path"].startswith("/api/"):
-        words = "an edge has no such thing: conflicts, versions and reports are looked after at the origin; ask it"
+        words = "not at an edge: conflicts, corrections, versions and reports are looked after at the origin; ask it"
         await problem(404, "Not Found", words)(scope, receive, send)
     else:
         await unknown(scope, receive, send)
