@@ -84,7 +84,7 @@ function movedCard(moved) {
     ["Manifests and deltas", size(moved.manifest_bytes + moved.delta_bytes)],
   ] : [
     ["Files", counted(moved.files, moved.file_bytes)],
-    ["Searches and metadata", size(moved.document_bytes)],
+    ["Searches, metadata", size(moved.document_bytes)],
   ];
   return card("Moved over the line since the start", [
     ...kinds, ["Served from here", size(moved.saved_bytes), moved.saved_bytes ? "good" : ""],
