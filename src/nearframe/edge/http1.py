@@ -1,8 +1,7 @@
 """A small HTTP/1.1 client (RFC 9112) for one host: what nodes say to each other, and no more.
 
 An edge fetches thousands of small ranges; a general client costs it ten times the processor
-time that their bytes do (decision 8). Answers are read with suspicion: heads are bounded,
-lengths and chunks are checked, and a body that ends early is an error.
+time that their bytes do (decision 8). `http1answer` reads what comes.
 """
 
 from __future__ import annotations
@@ -11,31 +10,21 @@ import asyncio
 import re
 import ssl
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
+from nearframe.edge.http1answer import AnswerReader, Broken, StreamedAnswer, parsed
 from nearframe.edge.standby import Standby
-from nearframe.units import KIB
 
 RequestBody: TypeAlias = bytes | AsyncIterator[bytes]
 
-READ_BYTES: Final = 64 * KIB
-SKIPPED_BYTES: Final = 16 * KIB
-_SKIPPED_S: Final = 0.5
-MAX_HEAD_BYTES: Final = 64 * KIB
-_STATUS: Final = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])(?: .*)?")
-_FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*")
 _TARGET: Final = re.compile(r"/[!-~]*")
-_LENGTH: Final = re.compile(r"[0-9]{1,19}")
-_CHUNK_SIZE: Final = re.compile(rb"([0-9a-fA-F]{1,15})(?:[ \t]*;.*)?")
-_BODILESS: Final = (204, 304)
-
-
-class Broken(ConnectionError):
-    """The connection ended in the middle of something, or what came over it is no HTTP."""
+#: Interim answers (RFC 9110 section 15.2) before one that counts: a hint or two.
+_MAX_INTERIM: Final = 10
+_SWITCHING_PROTOCOLS: Final = 101
 
 
 class Answer(Protocol):
@@ -175,14 +164,16 @@ class Client:
     async def _connect(self) -> _Connection:
         place = self._place
         async with asyncio.timeout(self._connect_s):
-            reader, writer = await asyncio.open_connection(
+            loop, reader = asyncio.get_running_loop(), AnswerReader()
+            protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+            transport, _ = await loop.create_connection(
+                lambda: protocol,
                 place.host,
                 place.port,
                 ssl=place.tls,
                 server_hostname=place.host if place.tls else None,
-                limit=MAX_HEAD_BYTES,
             )
-        return _Connection(reader, writer, self._done)
+        return _Connection(reader, asyncio.StreamWriter(transport, protocol, reader, loop), self._done)
 
     def _head(self, method: str, target: str, headers: Mapping[str, str], body: RequestBody) -> bytes:
         if not _TARGET.fullmatch(target):
@@ -203,7 +194,7 @@ class Client:
 class _Connection:
     """One connection, used by one request after the other."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, done: _Done) -> None:
+    def __init__(self, reader: AnswerReader, writer: asyncio.StreamWriter, done: _Done) -> None:
         self._reader = reader
         self._writer = writer
         self._done = done
@@ -211,7 +202,7 @@ class _Connection:
 
     @property
     def is_usable(self) -> bool:
-        return not (self._reader.at_eof() or self._writer.is_closing())
+        return self._reader.is_at_rest and not self._writer.is_closing()
 
     def cut(self) -> None:
         """Close it at once."""
@@ -228,19 +219,24 @@ class _Connection:
             with suppress(ConnectionError):  # it may have answered before it had everything
                 await self._upload(head, body)
                 await self._writer.drain()
-        status = 100
-        while 100 <= status < 200:
-            try:
-                raw = await self._reader.readuntil(b"\r\n\r\n")
-            except asyncio.LimitOverrunError as error:
-                raise Broken("the head of the answer is too long") from error
-            self.has_heard = True
-            status, headers, is_last = _parsed(raw)
-        answer = _Answer(
+        status, headers, is_last = await self._head()
+        answer = StreamedAnswer(
             status, headers, self._reader, lambda whole: self._done(self, is_reusable=whole and not is_last)
         )
         answer.took_s = time.monotonic() - sent_at
         return answer
+
+    async def _head(self) -> tuple[int, dict[str, str], bool]:
+        """Return the head of the answer as `parsed` does, interim ones passed over."""
+        for _ in range(_MAX_INTERIM):
+            raw = await self._reader.head()
+            self.has_heard = True
+            head = parsed(raw)
+            if head[0] == _SWITCHING_PROTOCOLS:
+                raise Broken("the other side speaks another protocol now")
+            if head[0] >= 200:
+                return head
+        raise Broken("interim answers do not end")
 
     async def _upload(self, head: bytes, body: AsyncIterator[bytes]) -> None:
         self._writer.write(head)
@@ -255,107 +251,3 @@ class _Connection:
 
 class _Done(Protocol):
     def __call__(self, connection: _Connection, *, is_reusable: bool) -> None: ...
-
-
-class _Answer:
-    """An answer on a connection of which it has the use until it is closed."""
-
-    def __init__(
-        self, status: int, headers: dict[str, str], reader: asyncio.StreamReader, done: Callable[[bool], None]
-    ) -> None:
-        self.status = status
-        self.headers = headers
-        self._reader = reader
-        self._done: Callable[[bool], None] | None = done
-        self._is_begun = self._is_read = False
-        self.took_s = 0.0
-
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
-        self._is_begun = True
-        try:
-            async with aclosing(self._body()) as body:
-                async for chunk in body:
-                    yield chunk
-        except EOFError as error:
-            raise Broken("the connection was closed in the middle of the answer") from error
-        self._is_read = True
-
-    async def close(self) -> None:
-        done, self._done = self._done, None
-        if done is None:
-            return
-        try:
-            if not self._is_begun:
-                await self._skip()
-        finally:
-            done(self._is_read)
-
-    async def _skip(self) -> None:
-        """Read a short body that nobody wants, such as the words of a refusal: cheaper than another connection."""
-        length = self.headers.get("content-length", "0" if self.status in _BODILESS else "")
-        if _LENGTH.fullmatch(length) and int(length) <= SKIPPED_BYTES:
-            with suppress(OSError):
-                async with asyncio.timeout(_SKIPPED_S):
-                    async for _ in self.chunks():
-                        pass
-
-    def _body(self) -> AsyncGenerator[bytes, None]:
-        if self.status in _BODILESS:
-            return self._counted(0)
-        coding = self.headers.get("transfer-encoding")
-        if coding is not None:
-            if coding.lower() != "chunked" or "content-length" in self.headers:
-                raise Broken("the length of the answer is not clear")
-            return self._chunked()
-        length = self.headers.get("content-length")
-        if length is None or not _LENGTH.fullmatch(length):
-            # Nodes always say where their answers end; one that ends with its connection may have been cut.
-            raise Broken("the answer does not say how long it is")
-        return self._counted(int(length))
-
-    async def _counted(self, left: int) -> AsyncGenerator[bytes, None]:
-        while left:
-            data = await self._reader.read(min(left, READ_BYTES))
-            if not data:
-                raise EOFError
-            left -= len(data)
-            yield data
-
-    async def _chunked(self) -> AsyncGenerator[bytes, None]:
-        while size := _chunk_size(await self._line()):
-            async for data in self._counted(size):
-                yield data
-            if await self._line():
-                raise Broken("a chunk is longer than it says")
-        while await self._line():
-            pass  # trailers say nothing to us
-
-    async def _line(self) -> bytes:
-        try:
-            return (await self._reader.readuntil(b"\r\n"))[:-2]
-        except asyncio.LimitOverrunError as error:
-            raise Broken("a line of the answer is too long") from error
-
-
-def _parsed(raw: bytes) -> tuple[int, dict[str, str], bool]:
-    """Return status and fields of a head, and whether the connection ends with the answer."""
-    lines = raw[:-4].split(b"\r\n")
-    status = _STATUS.fullmatch(lines[0])
-    if status is None:
-        raise Broken("what answered does not speak HTTP/1.1")
-    headers: dict[str, str] = {}
-    for line in lines[1:]:
-        field = _FIELD.fullmatch(line)
-        if field is None:
-            raise Broken("a field of the answer's head cannot be read")
-        name, value = field[1].decode("ascii").lower(), field[2].decode("latin-1")
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    is_last = "close" in headers.get("connection", "").lower() or lines[0].startswith(b"HTTP/1.0")
-    return int(status[1]), headers, is_last
-
-
-def _chunk_size(line: bytes) -> int:
-    size = _CHUNK_SIZE.fullmatch(line)
-    if size is None:
-        raise Broken("the answer's chunks cannot be read")
-    return int(size[1], 16)

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nearframe.edge.http1 import MAX_HEAD_BYTES, Broken, Client, RequestBody
+from nearframe.edge.http1 import Client, RequestBody
+from nearframe.edge.http1answer import MAX_HEAD_BYTES, Broken
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nX-A: 1\r\nx-a:  2 \r\n\r\nabc"
 
@@ -168,6 +169,9 @@ def test_chunked_answers(parts: list[bytes], pieces: int) -> None:
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-3\r\nabc\r\n0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + b"a: b\r\n" * 1000 + b"\r\n",
+        b"HTTP/1.1 103 Early Hints\r\n\r\n" * 1000 + OK,
+        b"HTTP/1.1 101 Switching Protocols\r\n\r\n" + OK,
     ],
 )
 async def test_what_is_not_believed(raw: bytes) -> None:
@@ -202,6 +206,43 @@ async def test_bodiless_answers_end_with_their_head() -> None:
         assert await ask(made) == (304, b"")
         assert await ask(made) == (200, b"abc")
     assert server.connections == 1
+
+
+async def test_what_was_not_asked_for_answers_nothing() -> None:
+    server = Server(OK + b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad", None, OK)
+    async with client(server) as made:
+        assert await ask(made) == (200, b"abc")
+        assert await ask(made) == (200, b"abc")
+    assert server.connections == 2
+
+
+async def test_spaces_in_a_field_take_no_time_by_their_square() -> None:
+    spaces = b" " * (MAX_HEAD_BYTES - 200)
+    raw = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nA: b" + spaces + b"c \t\r\n\r\nabc"
+    async with client(Server(raw)) as made, asyncio.timeout(2):
+        answer = await made.send("GET", "/x", {})
+        assert answer.headers["a"] == f"b{spaces.decode()}c"
+        await answer.close()
+
+
+async def test_an_answer_in_crumbs_lets_others_run() -> None:
+    crumbs = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\na\r\n" * 5000 + b"0\r\n\r\n"
+    async with client(Server(crumbs)) as made:
+        answer = await made.send("GET", "/x", {})
+        turns, most, pending = 0, 0, 0
+
+        def turn() -> None:
+            nonlocal turns
+            turns += 1
+            asyncio.get_running_loop().call_soon(turn)
+
+        turn()
+        before = turns
+        async for _ in answer.chunks():
+            pending = 0 if turns > before else pending + 1
+            before, most = turns, max(most, pending)
+        await answer.close()
+    assert most < 200
 
 
 async def test_connections_are_opened_before_they_are_needed() -> None:
