@@ -298,7 +298,7 @@ class Follower:
         except UpstreamError as error:
             _log.debug("pull_put_off", error=error)
             return False
-        except NearframeError as error:
+        except Exception as error:  # noqa: BLE001 - what is wrong with one study must not keep the others from here
             _log.warning("pull_failed", error=error)
             return False
         if pulled is not Pulled.UNCHANGED:

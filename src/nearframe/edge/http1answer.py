@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing, suppress
-from typing import Final
+from typing import Final, SupportsIndex
 
 from nearframe.units import KIB
 
@@ -48,9 +48,10 @@ class AnswerReader(asyncio.StreamReader):
         """Whether the connection stands, and all that came over it was read."""
         return not self._unread and not self.at_eof()
 
-    def feed_data(self, data: bytes) -> None:
-        self._unread += len(data)
-        super().feed_data(data)
+    def feed_data(self, data: Iterable[SupportsIndex]) -> None:
+        came = bytes(data)
+        self._unread += len(came)
+        super().feed_data(came)
 
     async def some(self, most: int) -> bytes:
         """Return what is there, or the next that comes; raises EOFError."""

@@ -185,7 +185,10 @@ class StudyPuller:
         expected = iter(wanted)
         async with upstream.headers(study, manifest.root, runs_of(wanted)) as blobs:
             async for blob in blobs:
-                hdr = manifest.entries[next(expected)].hdr
+                index = next(expected, None)
+                if index is None:
+                    raise UpstreamError("the upstream sent more headers than were asked for")
+                hdr = manifest.entries[index].hdr
                 if sha256(blob) != hdr:
                     self._replica.metrics.add(EDGE_INTEGRITY_FAILURES, what="header")
                     raise IntegrityError("a header from the upstream does not match its digest")

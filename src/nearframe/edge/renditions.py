@@ -165,9 +165,15 @@ class UpstreamRenditions:
             study, times = await self._due.get()
             del self._ahead[study]
             if self.is_due(study):
-                await self.refresh(study, Urgency.ARCHIVE)
+                await self._refresh_quietly(study)
             if self._ask_at.get(study) != _NEVER and study not in self._ahead and times < len(ASK_AHEAD_S):
                 self._put_off(study, times)
+
+    async def _refresh_quietly(self, study: StudyRef) -> None:
+        try:
+            await self.refresh(study, Urgency.ARCHIVE)
+        except Exception as error:  # noqa: BLE001 - what is wrong with one study's must not keep others from being asked
+            _log.warning("renditions_refused", error=error)
 
 
 def _paired(manifest: Manifest, renditions: RenditionList) -> list[Rendition]:

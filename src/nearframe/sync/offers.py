@@ -28,7 +28,6 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Final
 
-import zstandard
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -54,7 +53,6 @@ from nearframe.storage.ports import ContentKind, ContentStore, StudyRef
 from nearframe.sync.asked import json_body, study_of
 from nearframe.sync.recipesin import MAX_SENT_BYTES, follow
 from nearframe.sync.services import SyncServices, TakesIn
-from nearframe.units import KIB
 from nearframe.wire.contentstream import ContentStreamReader, Data, Event, Opened
 from nearframe.wire.offer import (
     MAX_BYTES,
@@ -66,11 +64,10 @@ from nearframe.wire.offer import (
     encode_answer,
     read_offer,
 )
+from nearframe.wire.zstdstream import ZstdStream
 
 #: Instances of an offer recorded at the same time: they share a group commit.
 _AT_ONCE: Final = 8
-#: What is compressed is opened in slices of this size, so that no chunk grows beyond bounds.
-_SLICE_BYTES: Final = 4 * KIB
 
 _KINDS: Final = {
     kind.name.lower(): kind for kind in (ContentKind.FRAME, ContentKind.BULK, ContentKind.OPAQUE, ContentKind.HEADER)
@@ -260,13 +257,10 @@ async def _plain(request: Request) -> AsyncIterator[bytes]:
         return
     if coding != "zstd":
         raise UnsupportedMedia("contents come as they are, or compressed with zstd")
-    opener = zstandard.ZstdDecompressor().decompressobj()
-    try:
-        async for chunk in request.stream():
-            for start in range(0, len(chunk), _SLICE_BYTES):
-                yield opener.decompress(chunk[start : start + _SLICE_BYTES])
-    except zstandard.ZstdError as error:
-        raise MalformedRequest("the stream of contents cannot be decompressed") from error
+    opener = ZstdStream()
+    async for chunk in request.stream():
+        for piece in opener.feed(chunk):
+            yield piece
 
 
 async def _keep(

@@ -15,6 +15,8 @@ from nearframe.wire.canonical import JSON, JSONObject
 
 # A reader's stack is bounded; DICOM sequences nest a handful of levels.
 MAX_DEPTH = 64
+#: Characters that ``copy`` may add in all: ten copies, each of the whole document, make a thousand of it.
+MAX_COPIED_CHARS = 1_000_000
 
 
 class PatchTestFailed(IntegrityError):
@@ -51,13 +53,20 @@ def apply_patch(document: JSON, patch: Sequence[JSONObject]) -> JSON:
     Raises
     ------
     MalformedRequest
-        If the patch is malformed, or an operation's target does not exist.
+        If the patch is malformed, nests or copies too much, or an operation's target does not exist.
     PatchTestFailed
         If a ``test`` operation does not hold.
     """
-    document = deepcopy(document)
-    for operation in patch:
-        document = _apply(document, operation)
+    copied = 0
+    try:
+        document = deepcopy(document)
+        for operation in patch:
+            copied += _copied(document, operation)
+            if copied > MAX_COPIED_CHARS:
+                raise MalformedRequest("a patch copies more than any that is meant well")
+            document = _apply(document, operation)
+    except RecursionError as error:
+        raise MalformedRequest("a patch nests too deeply") from error
     return document
 
 
@@ -103,6 +112,12 @@ def _apply(document: JSON, operation: JSONObject) -> JSON:
         document, value = _remove(document, source)
         return _add(document, path, value)
     raise MalformedRequest("a patch operation is one of add, remove, replace, move, copy, test")
+
+
+def _copied(document: JSON, operation: JSONObject) -> int:
+    if _member(operation, "op") != "copy":
+        return 0
+    return _size(_get(document, parse_pointer(_member(operation, "from"))))
 
 
 def _member(operation: JSONObject, name: str) -> str:
@@ -229,5 +244,5 @@ def _common_length(left: list[JSON], right: list[JSON]) -> int:
     return min(len(left), len(right))
 
 
-def _size(patch: Sequence[JSONObject]) -> int:
-    return len(json.dumps(patch, ensure_ascii=False, separators=(",", ":")))
+def _size(value: JSON) -> int:
+    return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")))

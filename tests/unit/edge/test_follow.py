@@ -17,7 +17,7 @@ from nearframe.edge.follow import Follower, Pace
 from nearframe.edge.line import Line
 from nearframe.edge.pull import Pulled, StudyPuller
 from nearframe.edge.upstream import FeedAnswer, FeedEntry, Upstream, Upstreams
-from nearframe.errors import Gone, IntegrityError, NearframeError, NotFound, UpstreamError, UpstreamUnavailable
+from nearframe.errors import Gone, IntegrityError, NotFound, UpstreamError, UpstreamUnavailable
 from nearframe.metrics import Metrics
 from nearframe.query.workers import Workers
 from nearframe.storage.ports import StudyRef
@@ -66,7 +66,7 @@ class Puller:
     def __init__(self) -> None:
         self.pulled: list[str] = []
         self.asked: list[tuple[str, str]] = []
-        self.errors: dict[str, NearframeError] = {}
+        self.errors: dict[str, Exception] = {}
         self.result = Pulled.DELTA
         self.at_once = self.most_at_once = 0
         self.go = asyncio.Event()
@@ -176,8 +176,8 @@ async def test_a_restart_goes_on_where_it_was(setup: Setup) -> None:
     assert setup.puller.pulled == ["1.1", "1.2", "1.3"]
 
 
-@pytest.mark.parametrize("error", [UpstreamUnavailable("away"), IntegrityError("spoiled")])
-async def test_one_that_fails_holds_the_cursor_back_and_nobody_else(setup: Setup, error: NearframeError) -> None:
+@pytest.mark.parametrize("error", [UpstreamUnavailable("away"), IntegrityError("spoiled"), OverflowError("2**70")])
+async def test_one_that_fails_holds_the_cursor_back_and_nobody_else(setup: Setup, error: Exception) -> None:
     setup.puller.errors["1.1"] = error
     setup.feed.write(("1.1", 3), ("1.2", 3))
     setup.follower.start()

@@ -55,7 +55,7 @@ class Archive:
         self.deltas = Deltas(origin.catalogue, origin.store, self.manifests, Part10Edits(), workers, 1_000_000)
         self.asked: Counter[str] = Counter()
         self.url, self.rank = "http://origin", 0
-        self.false_delta = self.false_header = self.forgetful = False
+        self.false_delta = self.false_header = self.forgetful = self.talkative = False
 
     async def delta(self, study: StudyRef, root: Digest) -> bytes | None:
         self.asked["delta"] += 1
@@ -81,6 +81,8 @@ class Archive:
         for index in indices_of(at, len(manifest.entries)):
             header = self.origin.store.read(STUDY, manifest.entries[index].hdr)
             yield header[:-1] + b"?" if self.false_header else header
+        if self.talkative:
+            yield b"one more"
 
 
 class Setup:
@@ -201,6 +203,13 @@ async def test_a_false_header_is_counted_and_nothing_shown(setup: Setup) -> None
     setup.archive.false_header = False
     assert await setup.pull() is Pulled.MANIFEST
     setup.check_same()
+
+
+async def test_more_headers_than_were_asked_for(setup: Setup) -> None:
+    setup.origin.put(ct_series(2))
+    setup.archive.talkative = True
+    with pytest.raises(UpstreamError, match="more headers"):
+        await setup.pull()
 
 
 async def test_a_study_that_always_changes_meanwhile(setup: Setup) -> None:

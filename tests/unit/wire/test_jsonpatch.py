@@ -113,6 +113,20 @@ def test_malformed_operations(operation: Any) -> None:
         apply_patch({"foo": "bar", "list": [1, 2]}, [operation])
 
 
+def test_copies_do_not_multiply() -> None:
+    doubled = [{"op": "copy", "from": "", "path": f"/{number}"} for number in range(40)]
+    with pytest.raises(MalformedRequest, match="copies"):
+        apply_patch({"a": "x" * 1000}, doubled)
+
+
+def test_what_nests_too_deeply() -> None:
+    nested: Any = []
+    for _ in range(950):
+        nested = [nested]
+    with pytest.raises(MalformedRequest, match="nests"):
+        apply_patch({"a": nested}, [{"op": "add", "path": "/b", "value": 1}])
+
+
 @given(st.lists(st.text()))
 def test_pointers_read_back(tokens: list[str]) -> None:
     assert parse_pointer(format_pointer(tokens)) == tokens

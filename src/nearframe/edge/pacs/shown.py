@@ -13,8 +13,9 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
-from nearframe.errors import UpstreamError
+from nearframe.errors import MalformedRequest, UpstreamError
 from nearframe.ids import Digest, normalise_uid, sha256
+from nearframe.wire.document import check_values
 
 _SOP_INSTANCE_UID: Final = "00080018"
 _SERIES_INSTANCE_UID: Final = "0020000E"
@@ -22,8 +23,11 @@ _STUDY_INSTANCE_UID: Final = "0020000D"
 _URI: Final = "BulkDataURI"
 _MAX_UID_CHARS: Final = 64
 
-#: An absolute link to something of a study, as far as where the study is named.
-_LINK: Final = re.compile(rb'https?://[^\s"<>\\]*?(?=/studies/)')
+#: An absolute link to something of a study, as far as where the study is named. No colon but that of a port: so the
+#: search for one ends where the next ``http://`` begins, and a text of nothing else takes no time by its square.
+_LINK: Final = re.compile(
+    rb'https?://(?:\[[0-9a-fA-F:.]{2,45}\]|[^\s"<>\\:/]+)(?::[0-9]{1,5})?(?:/[^\s"<>\\:]*?)?(?=/studies/)'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +48,12 @@ def shown_in(document: bytes, study: str) -> list[Shown]:
         If it is no DICOM JSON of instances of this study.
     """
     try:
+        check_values(document)
         instances = json.loads(document, object_hook=_without_uri)
         if not isinstance(instances, list):
             raise TypeError("no array")
         return [_shown(instance, study) for instance in instances]
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
+    except (MalformedRequest, ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
         raise UpstreamError("the archive's metadata cannot be read as DICOM JSON") from error
 
 

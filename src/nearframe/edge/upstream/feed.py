@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from nearframe.errors import MalformedRequest, UpstreamError
 from nearframe.query.urgency import read_given
 from nearframe.storage.ports import FeedCursor, GivenUrgency
 from nearframe.sync.asked import MAX_UID_CHARS
 from nearframe.wire.document import load_json
+
+#: Of a page: what a node sends at most. Each study of it is noted, and pulled.
+MAX_ENTRIES: Final = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,8 @@ def read_page(body: bytes, *, leads_back: bool = False) -> FeedAnswer:
         page = load_json(body)
         # Kept and sent back: what the upstream would not take again must not become our place in its feed.
         after = str(FeedCursor.parse(page["next"]))
+        if len(page["studies"]) > MAX_ENTRIES:
+            raise UpstreamError("a page of the upstream's change feed is longer than any should be")
         return FeedAnswer(tuple(_entry(entry) for entry in page["studies"]), after, leads_back)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, MalformedRequest) as error:
         raise UpstreamError("the upstream's change feed cannot be read") from error
@@ -54,7 +59,10 @@ def _entry(entry: Any) -> FeedEntry:
     uid = str(entry["study"])
     if not 0 < len(uid) <= MAX_UID_CHARS:
         raise ValueError("a study UID of the feed is no UID")
-    return FeedEntry(int(entry["seq"]), uid, int(entry["instances"]), _given(entry.get("urgency")))
+    seq = int(entry["seq"])
+    if not 0 < seq < 1 << 63:
+        raise ValueError("a sequence of the feed is a natural number of 63 bits")
+    return FeedEntry(seq, uid, int(entry["instances"]), _given(entry.get("urgency")))
 
 
 def _given(document: Any) -> GivenUrgency | None:

@@ -28,10 +28,11 @@ from nearframe.wire.delta import Runs
 from nearframe.wire.document import MAX_DOCUMENT_BYTES, load_json
 from nearframe.wire.offer import Offer, OfferAnswer, encode_offer, read_answer
 from nearframe.wire.via import names_after, names_in_via
+from nearframe.wire.zstdstream import ZstdStream
 
-#: Compressed headers are opened in slices of this size, so that no chunk grows beyond bounds.
-_SLICE_BYTES = 4 * KIB
 _MAX_HEADER_BYTES = 64 * MIB
+#: A page of the feed, or the list of nodes: read on the event loop, so it is short. 5000 entries are 1 MB.
+_MAX_PAGE_BYTES = 2 * MIB
 #: What a manifest, a delta or some headers weigh, as far as anybody knows before they come.
 _PULL_BYTES = 32 * KIB
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-[0-9]{1,19}/([0-9]{1,19})")
@@ -79,7 +80,7 @@ class Upstream(Exchanges):
         target = f"/api/feed?{urlencode(params)}"
         try:
             async with self.asked("GET", target, tenant, first_byte_s=patience_s) as answer:
-                body = await self.read(answer, "feed", 1, MAX_DOCUMENT_BYTES)
+                body = await self.read(answer, "feed", 1, _MAX_PAGE_BYTES)
                 came_through = names_in_via([answer.response.headers.get("via", "")])
         except NotFound as error:
             raise UpstreamError(
@@ -101,7 +102,7 @@ class Upstream(Exchanges):
         body = json.dumps({} if node is None else node.as_json()).encode()
         headers = {"Content-Type": "application/json"}
         async with self.asked("POST", "/api/edges", tenant, headers=headers, body=body) as answer:
-            found = await self.read(answer, "list", 1, MAX_DOCUMENT_BYTES)
+            found = await self.read(answer, "list", 1, _MAX_PAGE_BYTES)
         try:
             return [read_listed(one) for one in load_json(found)["nodes"]]
         except (KeyError, TypeError, MalformedRequest) as error:
@@ -227,15 +228,15 @@ class Upstream(Exchanges):
 
     async def _headers(self, answer: Opened) -> AsyncGenerator[bytes, None]:
         reader = headerstream.HeaderStreamReader(max_bytes=_MAX_HEADER_BYTES)
-        opener = zstandard.ZstdDecompressor().decompressobj()
+        opener = ZstdStream()
         try:
             async for chunk in self.chunks(answer, "header"):
-                for start in range(0, len(chunk), _SLICE_BYTES):
-                    for blob in reader.feed(opener.decompress(chunk[start : start + _SLICE_BYTES])):
+                for piece in opener.feed(chunk):
+                    for blob in reader.feed(piece):
                         self._metrics.add(UPSTREAM_ITEMS, kind="header")
                         yield blob
             reader.close()
-        except (zstandard.ZstdError, MalformedRequest, LimitExceeded) as error:
+        except (MalformedRequest, LimitExceeded) as error:
             raise UpstreamError("the upstream's headers cannot be read") from error
 
     async def _events(

@@ -40,6 +40,13 @@ def test_order_and_links_mean_nothing() -> None:
     assert shown_in(turned, STUDY)[0].fingerprint == fingerprint()
 
 
+def test_a_text_of_nothing_but_the_beginnings_of_links_takes_no_time_by_its_square() -> None:
+    text = b"http://" * 100_000
+    assert with_links_to("https://edge/dicomweb", text) == text
+    link = b'"' + text + b'" "http://pacs/dicom-web/studies/1.2"'
+    assert with_links_to("https://edge/dicomweb", link).endswith(b'"https://edge/dicomweb/studies/1.2"')
+
+
 @pytest.mark.parametrize(
     "document",
     [
@@ -48,6 +55,7 @@ def test_order_and_links_mean_nothing() -> None:
         b"[1]",
         b"[{}]",
         b"[" * 100_000,
+        b"[" + b"[]," * 6_000_000 + b"1]",
         b'[{"00080018": {"Value": []}}]',
         json.dumps([instance(**{"00080018": {"vr": "UI", "Value": ["1" * 65]}})]).encode(),
         json.dumps([instance(**{"0020000D": {"vr": "UI", "Value": ["9.9"]}})]).encode(),
