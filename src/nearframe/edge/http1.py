@@ -93,9 +93,21 @@ class Client:
         ``http`` or ``https``, with a path that goes before every target.
     connect_s
         Longest time to connect, TLS included.
+    stall_s, answer_s
+        Where a body is streamed, longest time until the other side takes more of it; and from its end to the
+        answer. The time until there is more of it is the caller's.
     """
 
-    def __init__(self, url: str, *, connect_s: float, max_connections: int, ca: str | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        connect_s: float,
+        max_connections: int,
+        stall_s: float = 10.0,
+        answer_s: float = 600.0,
+        ca: str | None = None,
+    ) -> None:
         parts = urlsplit(url)
         is_tls = parts.scheme == "https"
         self._place = _Place(
@@ -106,6 +118,7 @@ class Client:
             prefix=parts.path.rstrip("/"),
         )
         self._connect_s = connect_s
+        self._stall_s, self._answer_s = stall_s, answer_s
         self._slots = asyncio.Semaphore(max_connections)
         self._standby = Standby(self._connect)
 
@@ -173,7 +186,9 @@ class Client:
                 ssl=place.tls,
                 server_hostname=place.host if place.tls else None,
             )
-        return _Connection(reader, asyncio.StreamWriter(transport, protocol, reader, loop), self._done)
+        return _Connection(
+            reader, asyncio.StreamWriter(transport, protocol, reader, loop), self._done, self._stall_s, self._answer_s
+        )
 
     def _head(self, method: str, target: str, headers: Mapping[str, str], body: RequestBody) -> bytes:
         if not _TARGET.fullmatch(target):
@@ -194,10 +209,13 @@ class Client:
 class _Connection:
     """One connection, used by one request after the other."""
 
-    def __init__(self, reader: AnswerReader, writer: asyncio.StreamWriter, done: _Done) -> None:
+    def __init__(
+        self, reader: AnswerReader, writer: asyncio.StreamWriter, done: _Done, stall_s: float, answer_s: float
+    ) -> None:
         self._reader = reader
         self._writer = writer
         self._done = done
+        self._stall_s, self._answer_s = stall_s, answer_s
         self.has_heard = False
 
     @property
@@ -215,11 +233,12 @@ class _Connection:
         if isinstance(body, bytes):
             self._writer.write(head + body)
             await self._writer.drain()
+            status, headers, is_last = await self._head()
         else:
             with suppress(ConnectionError):  # it may have answered before it had everything
                 await self._upload(head, body)
-                await self._writer.drain()
-        status, headers, is_last = await self._head()
+            async with asyncio.timeout(self._answer_s):
+                status, headers, is_last = await self._head()
         answer = StreamedAnswer(
             status, headers, self._reader, lambda whole: self._done(self, is_reusable=whole and not is_last)
         )
@@ -239,14 +258,18 @@ class _Connection:
         raise Broken("interim answers do not end")
 
     async def _upload(self, head: bytes, body: AsyncIterator[bytes]) -> None:
-        self._writer.write(head)
+        await self._put(head)
         is_chunked = head.endswith(b"\r\ntransfer-encoding: chunked\r\n\r\n")
         async for data in body:
             if data:
-                self._writer.write(b"%x\r\n%b\r\n" % (len(data), data) if is_chunked else data)
-                await self._writer.drain()
+                await self._put(b"%x\r\n%b\r\n" % (len(data), data) if is_chunked else data)
         if is_chunked:
-            self._writer.write(b"0\r\n\r\n")
+            await self._put(b"0\r\n\r\n")
+
+    async def _put(self, data: bytes) -> None:
+        self._writer.write(data)
+        async with asyncio.timeout(self._stall_s):
+            await self._writer.drain()
 
 
 class _Done(Protocol):

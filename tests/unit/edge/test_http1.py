@@ -208,6 +208,30 @@ async def test_bodiless_answers_end_with_their_head() -> None:
     assert server.connections == 1
 
 
+@pytest.mark.parametrize("takes", [0, 1 << 30], ids=["takes nothing", "takes all"])
+async def test_an_upload_that_is_not_taken_or_not_answered_ends(takes: int) -> None:
+    connected: list[asyncio.StreamWriter] = []
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connected.append(writer)
+        while takes and await reader.read(takes):
+            pass
+
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(64 if takes else 1_000_000):
+            yield bytes(65536)
+
+    listening = await asyncio.start_server(silent, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    made = Client(f"http://127.0.0.1:{port}", connect_s=5, stall_s=0.2, answer_s=0.2, max_connections=1)
+    for _ in range(2):
+        with pytest.raises(TimeoutError):
+            await made.send("PUT", "/x", {}, endless())
+    listening.close()
+    for writer in connected:
+        writer.close()
+
+
 async def test_what_was_not_asked_for_answers_nothing() -> None:
     server = Server(OK + b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad", None, OK)
     async with client(server) as made:

@@ -156,8 +156,10 @@ class Archive:
         self, target: str, headers: Mapping[str, str], urgency: Urgency, body: AsyncIterator[bytes]
     ) -> Passed:
         """Pass a Store request on, in pieces, each when it is its turn; return and raise as `passed` does."""
-        pieces = self.upstream.in_turns(body, urgency)
-        async with self.upstream.forward("POST", target, {**headers, **_IDENTITY}, pieces) as opened:
+        async with (
+            aclosing(self.upstream.in_turns(body, urgency)) as pieces,
+            self.upstream.forward("POST", target, {**headers, **_IDENTITY}, pieces) as opened,
+        ):
             return await _whole(*opened)
 
     async def _document(self, target: str, headers: Mapping[str, str], haste: Haste) -> Passed:
@@ -174,8 +176,11 @@ class Archive:
         with haste.driving(transfer):
             async with transfer.turn():
                 haste.queued_s += transfer.waited_s
-                async with self.upstream.forward("GET", target, asked, _nothing(), transfer, kind=kind) as opened:
-                    yield opened
+                opened = self.upstream.forward(
+                    "GET", target, asked, b"", transfer, kind=kind, first_byte_s=self.upstream.timeouts.archive_s
+                )
+                async with opened as answer:
+                    yield answer
 
     async def _measured(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """Yield a file's bytes, and remember how many there were: the next is probably as large."""
@@ -187,11 +192,6 @@ class Archive:
 
 
 _IDENTITY: Final = {"Accept-Encoding": "identity"}
-
-
-async def _nothing() -> AsyncIterator[bytes]:
-    for chunk in list[bytes]():
-        yield chunk
 
 
 async def _whole(status: int, headers: Mapping[str, str], chunks: AsyncIterator[bytes]) -> Passed:

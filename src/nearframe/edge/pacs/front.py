@@ -17,6 +17,7 @@ store                                       by the archive, as it comes in
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from string import punctuation
@@ -34,7 +35,7 @@ from nearframe.dicomweb.call import Gate
 from nearframe.edge.pacs.archive import Archive, Passed
 from nearframe.edge.pacs.mirror import Mirror
 from nearframe.edge.pacs.shown import with_links_to
-from nearframe.errors import UpstreamError, UpstreamUnavailable
+from nearframe.errors import MalformedRequest, NotFound, UpstreamError, UpstreamUnavailable
 from nearframe.ids import normalise_uid
 from nearframe.storage.ports import StudyRef
 
@@ -46,7 +47,8 @@ PATIENCE_S: Final = 2.0
 #: What is below an instance that our own application answers.
 _OURS: Final = frozenset({"", "metadata", "frames", "rendered", "thumbnail", "bulkdata"})
 _SEARCHES: Final = frozenset({"studies", "series", "instances"})
-_PASSED_ON: Final = ("accept", "content-type", "content-length", "authorization")
+_ASKED_WITH: Final = ("accept", "authorization")
+_STORED_WITH: Final = (*_ASKED_WITH, "content-type", "content-length")
 _PASSED_BACK: Final = ("content-type", "warning", "retry-after")
 _AWAY: Final = "the archive behind this edge is away, and this is not here: what was opened before is served"
 _IN_PART: Final = b'299 nearframe "the archive is away: only what was opened before is shown"'
@@ -121,7 +123,7 @@ class PacsFront:
     async def _answer(self, request: Request, place: Place) -> Response:
         """Return the archive's answer, or `_HERE` if this edge answers, `_HERE_ALONE` for want of the archive."""
         if request.method == "POST":
-            return await self._store(request, place)
+            return await self._store(request, place) if _is_store(place) else _HERE
         if place.study is None:
             return await self._search(request) if place.rest in _SEARCHES else _HERE
         context = self._gate(request.scope)
@@ -167,11 +169,14 @@ class PacsFront:
 
     async def _passed(self, request: Request, route: str, body: AsyncIterator[bytes] | None = None) -> Response:
         name_route(request.scope, route)
-        target = request.scope["raw_path"].decode("ascii").removeprefix(ROOT)
+        target = _below_root(request.scope["raw_path"].decode("ascii"))
         if request.url.query:
             # As it came, as far as it can: Orthanc 1.10 finds a name with ^, and none with %5E.
             target += f"?{quote(request.url.query, safe=punctuation)}"
-        headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
+        # A question goes without a body, whatever its head says of one: the archive would wait for it, or take the
+        # beginning of the next request on that connection for it.
+        passed_on = _ASKED_WITH if body is None else _STORED_WITH
+        headers = {name: request.headers[name] for name in passed_on if name in request.headers}
         urgency = self._gate(request.scope).urgency
         if body is not None:
             return self._answer_of(request, await self._archive.store(target, headers, urgency, body))
@@ -205,6 +210,28 @@ class PacsFront:
 #: Stand for: our own application answers, as well as the archive could, or with what there is.
 _HERE: Final = Response()
 _HERE_ALONE: Final = Response()
+
+
+def _is_store(place: Place) -> bool:
+    """Return whether what is posted there is stored (PS3.18 section 10.5.1)."""
+    return place.rest == ("studies" if place.study is None else "") and place.series is None
+
+
+def _below_root(raw_path: str) -> str:
+    """Return a path below our DICOMweb root as one below the archive's, and no other place of its.
+
+    Raises
+    ------
+    MalformedRequest
+        If a segment of it would lead elsewhere, once or twice decoded.
+    """
+    if not raw_path.startswith(f"{ROOT}/"):
+        raise NotFound("resource")
+    target = raw_path.removeprefix(ROOT)
+    for segment in re.split(r"[/\\]", unquote(unquote(target))):
+        if segment.partition(";")[0] in (".", ".."):
+            raise MalformedRequest("a path with dots for segments is not passed on")
+    return target
 
 
 def _with_headers(send: Send, headers: list[tuple[bytes, bytes]]) -> Send:

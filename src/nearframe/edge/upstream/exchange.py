@@ -51,6 +51,8 @@ class Timeouts:
     """Seconds: to connect; to the first byte of an answer; between two of its bytes; in all.
 
     `recorded_s`: to the answer to an offer, which records up to some hundred instances first;
+    `archive_s`: to the first byte of an archive that is none of ours, which may search for long;
+    `taken_s`: to the answer to a stream, after its end: contents that are made durable first, or a store;
     `probe_s`: to the answer to the question whether it is well.
     """
 
@@ -59,6 +61,8 @@ class Timeouts:
     stall_s: float = 10.0
     total_s: float = 3600.0
     recorded_s: float = 120.0
+    archive_s: float = 60.0
+    taken_s: float = 600.0
     probe_s: float = 2.0
 
 
@@ -121,7 +125,12 @@ class Exchanges:
         self._ready_until = 0.0
         self._broke_at = float("-inf")
         self._requester = requester or Client(
-            url, connect_s=self.timeouts.connect_s, max_connections=MAX_CONNECTIONS, ca=ca
+            url,
+            connect_s=self.timeouts.connect_s,
+            stall_s=self.timeouts.stall_s,
+            answer_s=self.timeouts.taken_s,
+            max_connections=MAX_CONNECTIONS,
+            ca=ca,
         )
 
     async def close(self) -> None:

@@ -295,13 +295,15 @@ class Upstream(Exchanges):
             headers["Content-Encoding"] = "zstd"
             stream = _compressed(stream)
         target = f"{_path(study, 'contents')}?kind={kind.name.lower()}{'&as=recipe' if by_recipe else ''}"
-        body = self.in_turns(stream, urgency)
-        async with self.exchange("PUT", target, headers=headers, body=body, first_byte_s=None) as sent:
+        async with (
+            aclosing(self.in_turns(stream, urgency)) as body,
+            self.exchange("PUT", target, headers=headers, body=body, first_byte_s=None) as sent,
+        ):
             raise_for_status(sent.status)
             answer = await self.read(sent, "offer", 0, MAX_DOCUMENT_BYTES)
         return _refused(answer) if by_recipe else frozenset()
 
-    async def in_turns(self, stream: AsyncIterator[bytes], urgency: Urgency) -> AsyncIterator[bytes]:
+    async def in_turns(self, stream: AsyncIterator[bytes], urgency: Urgency) -> AsyncGenerator[bytes, None]:
         """Yield a stream that goes to the upstream in pieces, each when it is its turn on the line."""
         async for chunk in stream:
             piece_bytes = self.line.piece_bytes(urgency, Direction.UP) or len(chunk)
@@ -320,10 +322,11 @@ class Upstream(Exchanges):
         method: str,
         target: str,
         headers: dict[str, str],
-        body: AsyncIterator[bytes],
+        body: RequestBody,
         transfer: Transfer | None = None,
         *,
         kind: str = "answer",
+        first_byte_s: float | None = None,
     ) -> AsyncIterator[tuple[int, Mapping[str, str], AsyncIterator[bytes]]]:
         """Pass a request on and open whatever the upstream answers: status, headers, body.
 
@@ -335,9 +338,13 @@ class Upstream(Exchanges):
             It is the caller's to wait for its turn.
         kind
             As what the answer's bytes are counted.
+        first_byte_s
+            Longest time to the head of the answer; None leaves it to how the body goes.
         """
         async with (
-            self.exchange(method, target, headers=headers, body=body, first_byte_s=None, transfer=transfer) as answer,
+            self.exchange(
+                method, target, headers=headers, body=body, first_byte_s=first_byte_s, transfer=transfer
+            ) as answer,
             aclosing(self.chunks(answer, kind)) as chunks,
         ):
             yield answer.status, answer.response.headers, chunks

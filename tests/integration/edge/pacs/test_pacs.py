@@ -7,6 +7,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pydicom
 import pytest
 from pydicom.data import get_testdata_file
@@ -260,6 +261,25 @@ async def test_what_is_stored_here_goes_to_the_archive(pacs: Pacs, edge: Node) -
     assert answer.json()["00081199"]["Value"][0]["00081155"]["Value"] == [INSTANCE]
     assert len((await edge.client.get(f"{pacs.url}/studies", headers=JSON)).json()) == 1
     assert await samples(edge) == pixels_of(CT)
+
+
+async def test_nothing_of_the_archive_but_dicomweb_is_reached(pacs: Pacs, edge: Node) -> None:
+    below = f"/dicomweb/studies/{STUDY}/series/{SERIES}/instances/{INSTANCE}/.."
+    for method, path in (("GET", below + "/.." * 7 + "/system"), ("POST", "/dicomweb/../tools/find")):
+        answer = await raw(edge, f"{method} {path} HTTP/1.1\r\nContent-Length: 2\r\n", b"{}")
+        assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 404", b"HTTP/1.1 405")), answer[:200]
+        assert b"Orthanc" not in answer
+
+
+async def raw(edge: Node, head: str, body: bytes) -> bytes:
+    """Send a request as it is: clients tidy paths up."""
+    url = httpx.URL(edge.url)
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    writer.write(f"{head}Host: {url.host}\r\nConnection: close\r\n\r\n".encode() + body)
+    try:
+        return await reader.read()
+    finally:
+        writer.close()
 
 
 async def test_an_upstream_that_is_no_archive(tmp_path: Path, pacs: Pacs) -> None:
