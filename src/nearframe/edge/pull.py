@@ -90,7 +90,12 @@ class StudyPuller:
             return pulled
 
     async def remove(self, study: StudyRef, upstream: Upstream) -> Pulled:
-        """Remove a study from view and let its contents go, as an upstream did."""
+        """Remove a study from view and let its contents go, as an upstream did.
+
+        A lower-ranked one takes nothing back.
+        """
+        if upstream.rank:
+            return Pulled.UNCHANGED  # it may not have heard that the study is back
         if await self._replica.workers.run(self._replica.catalogue.holds_local, study):
             # What was said may be older than what was forwarded: ask how it stands now.
             with suppress(NotFound):

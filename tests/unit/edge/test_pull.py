@@ -264,6 +264,7 @@ async def test_a_lower_ranked_upstream_that_has_not_heard_takes_nothing_back(set
     await setup.pull()
     setup.check_same()
     near.rank = 1
+    assert await setup.puller.remove(STUDY, cast("Upstream", near)) is Pulled.UNCHANGED
     assert await setup.puller.pull(STUDY, cast("Upstream", near)) is Pulled.UNCHANGED
     setup.check_same()
     late.put([*ct_series(2, change=rename("Doe^Janet")), *ct_series(1, series=2, seed=2)])
