@@ -203,13 +203,13 @@ class Forwarder:
             else:
                 await self._hand_over(study, upstream)
             self._failed.pop(study, None)
-        except NearframeError as error:
+        except Exception as error:  # noqa: BLE001 - else it would be tried again at once, and again
             self._put_off(study, upstream, error)
         finally:
             del self._active[study]
             self._news.set()
 
-    def _put_off(self, study: StudyRef, upstream: Upstream, error: NearframeError) -> None:
+    def _put_off(self, study: StudyRef, upstream: Upstream, error: Exception) -> None:
         failures = self._failed.get(study, (0, 0.0))[0] + 1
         pause_s = max(self._backoff_s(failures), upstream.breaker.pause_s)
         self._failed[study] = failures, self._clock.monotonic() + pause_s

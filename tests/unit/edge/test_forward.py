@@ -48,6 +48,8 @@ class Archive:
         self.pulled: list[StudyRef] = []
         #: Raised by the next calls.
         self.errors: list[Exception] = []
+        #: A study whose offers fail in a way that nobody thought of.
+        self.unthought_of: StudyRef | None = None
         #: Answers to give instead, by file.
         self.verdicts: dict[Digest, Answered] = {}
         #: Offers of these studies are answered once the event is set.
@@ -58,6 +60,8 @@ class Archive:
     async def offer(self, study: StudyRef, offered: Offer, urgency: Urgency) -> OfferAnswer:
         self._fail()
         self.offers.append((study, urgency))
+        if study == self.unthought_of:
+            raise OverflowError("a number of 70 bits")
         if study in self.is_open:
             await self.is_open[study].wait()
         wanted = {digest for one in offered.instances for digest in (one.hdr, *one.pieces)}
@@ -140,6 +144,17 @@ async def setup(edge: Shelves, tmp_path: Path) -> AsyncIterator[Setup]:
     await made.workers.drained()
     made.workers.close()
     made.outbox.close()
+
+
+async def test_what_fails_as_nobody_thought_of_is_put_off_too(setup: Setup) -> None:
+    setup.put(FIRST, 1)
+    files = setup.put(SECOND, 1)
+    setup.archive.unthought_of = FIRST
+    setup.forwarder.start()
+    async with asyncio.timeout(20):
+        while not setup.archive.recorded:
+            await asyncio.sleep(0.005)
+    assert setup.archive.recorded == Counter(files)
 
 
 async def test_in_batches_then_compared(setup: Setup) -> None:
