@@ -24,7 +24,7 @@ from nearframe.edge.facts import StudyFacts, facts_of
 from nearframe.edge.routes import Asked, RequestFacts, RouteTable
 from nearframe.edge.tierrows import TierRows
 from nearframe.edge.tiers import Consult, Departed, StudyTier, TierFile
-from nearframe.errors import NearframeError, NotFound
+from nearframe.errors import Busy, NotFound
 from nearframe.query.manifests import Manifests
 from nearframe.query.status import TierCounts
 from nearframe.query.workers import Workers
@@ -36,6 +36,9 @@ TICK_S: Final = 5.0
 WANTED_S: Final = 600.0
 #: A consult that nobody closes ends by itself.
 CONSULT_S: Final = 24 * 3600.0
+#: A few people talk about a study at a time. A client that opens one again and again would hold it for a day.
+MAX_CONSULTS_OF_STUDY: Final = 16
+MAX_CONSULTS: Final = 1000
 _FACTS_KEPT: Final = 10_000
 _REROUTED_AT_ONCE: Final = 20  # each may build a manifest
 
@@ -111,7 +114,7 @@ class Keeper:
                 await self.end_consults()
                 await self.reroute()
                 await self.save()
-            except NearframeError as error:  # the next tick tries again
+            except Exception as error:  # noqa: BLE001 - the next tick tries again
                 _log.warning("tiers_not_saved", error=error)
 
     # -- looking up --------------------------------------------------------------------------
@@ -303,8 +306,18 @@ class Keeper:
         return tier
 
     async def open_consult(self, study: StudyRef, urgency: Urgency, priors: list[StudyTier], reason: str) -> Consult:
-        """Raise a study to a class, and priors to active, until the consult is closed; durable on return."""
+        """Raise a study to a class, and priors to active, until the consult is closed; durable on return.
+
+        Raises
+        ------
+        NotFound
+            If this edge does not follow the study.
+        Busy
+            If too many are open, of this study or of all.
+        """
         self.get(study)
+        if len(self._consults) >= MAX_CONSULTS or len(self.consults_of(study)) >= MAX_CONSULTS_OF_STUDY:
+            raise Busy("too many consults are open already: close some, or wait for their end")
         studies = (study, *(prior.study for prior in priors))
         consult = Consult(secrets.token_hex(8), studies, urgency, reason, self.now, self.now + CONSULT_S)
         await self._workers.run(self._file.save_consult, consult)

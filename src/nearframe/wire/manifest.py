@@ -26,6 +26,9 @@ from nearframe.wire.merkle import leaf, leaves, merkle_root, subtree
 
 VERSION = 1
 
+#: No content has so many bytes and no instance so many versions: the sum of a study's fits a column of 63 bits.
+LARGEST_NUMBER = 1 << 40
+
 #: Members of a series that are neither attributes nor the digests of its headers and frames.
 LAYOUT = ("version", "tsuid", "len", "pixel", "ids", "bulk", "pieces", "notes")
 #: Those of them that are arrays always.
@@ -311,6 +314,6 @@ def _integer(value: object) -> int:
 
 def _natural(value: object) -> int:
     number = _integer(value)
-    if number < 0:
-        raise ValueError("negative")
+    if not 0 <= number <= LARGEST_NUMBER:
+        raise ValueError("negative, or more than there can be")
     return number

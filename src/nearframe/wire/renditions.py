@@ -23,7 +23,7 @@ from nearframe.errors import MalformedRequest
 from nearframe.ids import DIGEST_BYTES, Digest, parse_digest
 from nearframe.wire.canonical import JSONObject
 from nearframe.wire.document import decode_document, encode_document
-from nearframe.wire.manifest import digests_from_text, digests_to_text, split_digests, string_or_fail
+from nearframe.wire.manifest import LARGEST_NUMBER, digests_from_text, digests_to_text, split_digests, string_or_fail
 
 _NONE = bytes(DIGEST_BYTES)
 
@@ -87,6 +87,6 @@ def decode_renditions(data: bytes) -> RenditionList:
 
 
 def _entry(digest: Digest, length: int, offsets: Sequence[int]) -> RenditionEntry:
-    if any(type(number) is not int or number < 0 for number in (length, *offsets)):
+    if any(type(number) is not int or not 0 <= number <= LARGEST_NUMBER for number in (length, *offsets)):
         raise ValueError("a length or offset is a natural number")
     return RenditionEntry(digest, length, tuple(offsets))

@@ -12,10 +12,10 @@ import pytest
 from nearframe.cache.tiers import Lifetimes
 from nearframe.clock import ManualClock
 from nearframe.context import Urgency
-from nearframe.edge.keeper import CONSULT_S, Keeper
+from nearframe.edge.keeper import CONSULT_S, MAX_CONSULTS_OF_STUDY, Keeper
 from nearframe.edge.routes import RequestFacts, RouteTable
 from nearframe.edge.tiers import StudyTier, TierFile
-from nearframe.errors import NotFound
+from nearframe.errors import Busy, NotFound
 from nearframe.metrics import Metrics
 from nearframe.query.manifests import Manifests
 from nearframe.query.status import TierCounts
@@ -131,6 +131,16 @@ async def test_a_consult_raises_its_study_and_priors_and_holds_them(setup: Setup
         assert ask(keeper) is Urgency.ROUTINE
         with pytest.raises(NotFound):
             await keeper.close_consult(STUDY)
+
+
+async def test_consults_are_not_opened_without_end(setup: Setup) -> None:
+    async with setup.keeper() as keeper:
+        for _ in range(MAX_CONSULTS_OF_STUDY):
+            await keeper.open_consult(STUDY, Urgency.ACTIVE, [], "")
+        with pytest.raises(Busy):
+            await keeper.open_consult(STUDY, Urgency.ACTIVE, [], "")
+        assert len(await keeper.close_consult(STUDY)) == MAX_CONSULTS_OF_STUDY
+        await keeper.open_consult(STUDY, Urgency.ACTIVE, [], "")
 
 
 async def test_a_consult_that_nobody_closes_ends(setup: Setup) -> None:

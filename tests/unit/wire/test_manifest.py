@@ -154,6 +154,7 @@ def _delete(document: dict[str, Any], member: str) -> None:
         lambda d: d["series"][0].update(hdr=d["series"][0]["hdr"][:43]),
         lambda d: d["series"][0].update(len=[1, 2]),
         lambda d: d["series"][0].update(len=-1),
+        lambda d: d["series"][0].update(len=1 << 60),
         lambda d: d["series"][0].update(len="many"),
         lambda d: d["series"][0].update(ids=[["a", "b"]]),
         lambda d: d["series"][0].update(pieces=[[0]]),
