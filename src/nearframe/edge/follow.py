@@ -217,8 +217,10 @@ class Follower:
                 failures += 1
                 is_away = isinstance(error, UpstreamUnavailable | UpstreamTimeout)
                 self.problem = "" if is_away else str(error)
-                if failures == 1:
-                    _log.warning("feed_unreachable" if is_away else "feed_refused", error=error)
+                if failures == 1 and is_away:
+                    _log.warning("feed_unreachable", error=error)
+                elif failures == 1:
+                    _log.warning("feed_refused", error=error)
                 await asyncio.sleep(max(upstream.breaker.pause_s, self._backoff_s(failures)))
                 continue
             for entry in page.entries:
