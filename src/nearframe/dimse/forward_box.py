@@ -15,7 +15,6 @@ last days is forwarded again: more than needed rather than less.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -30,7 +29,7 @@ from nearframe.clock import Clock
 from nearframe.dimse.forward_rules import ForwardRule, destinations
 from nearframe.errors import NotFound
 from nearframe.metrics import Metrics
-from nearframe.storage.ownfile import open_own, rows_of
+from nearframe.storage.ownfile import open_own, proof_of_row, rows_of
 from nearframe.storage.ports import Catalogue, FeedCursor, InstanceRecord, OutboxEvent, StudyRef
 
 CONSUMER: Final = "forward-dicom"
@@ -39,7 +38,6 @@ SCHEMA: Final = 1
 REFILLED: Final = timedelta(days=5)
 _FILE_NAME: Final = "forward.sqlite"
 _EVENTS: Final = 500  # absorbed in one transaction
-_PROOF_BYTES: Final = 8
 _MAX_REASON_CHARS: Final = 500
 #: Not what is kept beside the current version (a conflict is settled first) or out of view, nor what an upstream sent.
 _NOT_FORWARDED: Final = frozenset({"conflicting", "withdrawn", "replicated"})
@@ -191,7 +189,7 @@ class ForwardBox:
         self, connection: sa.Connection, peer: str, tenant: str, study: str, instance: str, version: int
     ) -> None:
         values = {"peer": peer, "tenant": tenant, "study": study, "instance": instance, "version": version}
-        more = {"since": self._clock.now().timestamp(), "proof": _proof(peer, tenant, study, instance, version)}
+        more = {"since": self._clock.now().timestamp(), "proof": proof_of_row(peer, tenant, study, instance, version)}
         connection.execute(sa.insert(_ITEM).prefix_with("OR IGNORE").values({**values, **more}))
 
     # -- going out -------------------------------------------------------------------------
@@ -237,10 +235,6 @@ class ForwardBox:
 def _absorbed(connection: sa.Connection) -> int | None:
     """Prove every row; return the last event that was absorbed, None if the file was never filled."""
     for row in rows_of(connection, _ITEM):
-        if row["proof"] != _proof(row["peer"], row["tenant"], row["study"], row["instance"], row["version"]):
+        if row["proof"] != proof_of_row(row["peer"], row["tenant"], row["study"], row["instance"], row["version"]):
             raise ValueError("an instance to be forwarded is not the one that was put in")
     return max((row["absorbed"] for row in rows_of(connection, _PROGRESS)), default=None)
-
-
-def _proof(*names: object) -> bytes:
-    return hashlib.sha256("\0".join(map(str, names)).encode()).digest()[:_PROOF_BYTES]

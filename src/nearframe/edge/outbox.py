@@ -24,7 +24,6 @@ absorbed, which must be the last that was passed. Whatever is amiss, what is loc
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -39,13 +38,12 @@ from nearframe.clock import Clock
 from nearframe.errors import NoSpace
 from nearframe.ids import Digest
 from nearframe.metrics import Metrics
-from nearframe.storage.ownfile import open_own, rows_of
+from nearframe.storage.ownfile import open_own, proof_of_row, rows_of
 from nearframe.storage.ports import UPSTREAM, Catalogue, OutboxEvent, Settled, StudyRef, TakenIn
 
 CONSUMER: Final = "forward"
 SCHEMA: Final = 2
 _FILE_NAME: Final = "outbox.sqlite"
-_PROOF_BYTES: Final = 8
 _EVENTS: Final = 500  # absorbed in one transaction
 _MAX_REASON_CHARS: Final = 500
 
@@ -359,19 +357,15 @@ def _absorbed(connection: sa.Connection) -> int:
     """Prove every row; return the last event that was absorbed, -1 if the file was never filled."""
     for row in rows_of(connection, _ITEM):
         State(row["state"])
-        if row["proof"] != _proof(row["tenant"], row["study"], row["instance"], row["file"]):
+        if row["proof"] != proof_of_row(row["tenant"], row["study"], row["instance"], content=row["file"]):
             raise ValueError("an instance of the outbox is not the one that was put in")
     return max((row["absorbed"] for row in rows_of(connection, _PROGRESS)), default=-1)
-
-
-def _proof(tenant: str, study: str, instance: str, file: bytes) -> bytes:
-    return hashlib.sha256("\0".join((tenant, study, instance)).encode() + file).digest()[:_PROOF_BYTES]
 
 
 def _insert(connection: sa.Connection, tenant: str, study: str, instance: str, file: Digest, since: datetime) -> None:
     row = {"tenant": tenant, "study": study, "instance": instance, "file": file}
     values = row | {"state": State.SPOOLED.value, "since": since.timestamp()}
-    values["proof"] = _proof(tenant, study, instance, file)
+    values["proof"] = proof_of_row(tenant, study, instance, content=file)
     connection.execute(sa.insert(_ITEM).prefix_with("OR IGNORE").values(values))
 
 

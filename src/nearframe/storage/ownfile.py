@@ -7,6 +7,7 @@ and its owner fills the new file from what else it knows.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -30,6 +31,7 @@ _NOT_DAMAGE: Final = frozenset(
     {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_AUTH}
 )
 _PRIMARY_CODE: Final = 0xFF
+_PROOF_BYTES: Final = 8
 _ROWS_AT_ONCE: Final = 1000  # an outbox after a day without a line has a hundred thousand
 
 _log = log.logger(__name__)
@@ -51,6 +53,11 @@ class OwnFile(Generic[T]):
     database: Database
     kept: T
     is_new: bool
+
+
+def proof_of_row(*names: object, content: bytes = b"") -> bytes:
+    """Return what a row keeps beside the names in it: with a bit flipped it would name something that nobody has."""
+    return hashlib.sha256("\0".join(map(str, names)).encode() + content).digest()[:_PROOF_BYTES]
 
 
 def open_own(
