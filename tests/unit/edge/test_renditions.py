@@ -45,7 +45,6 @@ class Setup:
         self.urgencies: set[Urgency] = set()
         self.away = False
         self.making = False
-        self.length = 7
         self.outdated: list[StudyRef] = []
         self.known = UpstreamRenditions(
             cast("Upstreams", self), edge.catalogue, self.manifests, self.workers, self.clock, self.outdated.append
@@ -57,7 +56,7 @@ class Setup:
         if self.away:
             raise UpstreamUnavailable("away")
         manifest = (await self.manifests.current(study)).manifest
-        entries = [RenditionEntry(sha256(entry.hdr), self.length, (1, 7)) for entry in manifest.entries]
+        entries = [RenditionEntry(sha256(entry.hdr), 7, (1, 7)) for entry in manifest.entries]
         return encode_renditions(
             RenditionList(
                 manifest.root,
@@ -170,17 +169,23 @@ async def test_a_list_that_cannot_be_kept_stops_no_other_question(
     setup: Setup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(renditions, "ASK_AHEAD_S", (0.0, 0.0, 0.0))
-    setup.made, setup.length = 2, 1 << 70
+    keep, tried = setup.edge.catalogue.add_renditions, []
+
+    def add(tenant: str, made: list[Rendition]) -> None:
+        tried.append(len(made))
+        if len(tried) == 1:
+            raise OverflowError("a number of 70 bits")
+        keep(tenant, made)
+
+    monkeypatch.setattr(setup.edge.catalogue, "add_renditions", add)
+    setup.made = 2
     setup.known.start()
     try:
-        setup.known.changed(STUDY)
         async with asyncio.timeout(5):
-            while not setup.asked:
-                await asyncio.sleep(0)
-            setup.length = 7
-            setup.clock.advance(ASK_AGAIN_S)
-            setup.known.changed(STUDY)
             while len(setup.in_catalogue()) < 2:
+                setup.clock.advance(ASK_AGAIN_S)
+                setup.known.changed(STUDY)
                 await asyncio.sleep(0)
     finally:
         await setup.known.stop()
+    assert len(tried) == 2
