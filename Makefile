@@ -8,7 +8,7 @@ CACHE := .cache
 
 APT_BASE := python3-venv
 APT_VIEWER := npm
-APT_TEST := chromium curl dcmtk dicom3tools e2fsprogs mount orthanc orthanc-dicomweb postgresql strace unzip
+APT_TEST := ceph-common ceph-mon ceph-osd chromium curl dcmtk dicom3tools e2fsprogs mount orthanc orthanc-dicomweb postgresql radosgw strace unzip
 APT_BENCH := iproute2 nghttp2-client nginx orthanc orthanc-dicomweb util-linux varnish wrk
 
 OHIF := @ohif/app@3.13.2

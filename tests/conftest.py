@@ -11,6 +11,7 @@ import pytest
 
 import nearframe as nearframe  # before numpy: it limits the threads numpy starts
 from tests.postgres import running_server, server_binaries
+from tests.radosgw import ACCESS_KEY, SECRET_KEY, Radosgw, missing_programs, running_radosgw
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -50,3 +51,16 @@ def postgres_server() -> Iterator[str]:
         pytest.skip("no PostgreSQL server installed: apt-get install postgresql")
     with running_server(binaries) as socket_folder:
         yield socket_folder
+
+
+@pytest.fixture(scope="session")
+def radosgw() -> Iterator[Radosgw]:
+    """An S3 server of the tests' own, and its credentials where every client looks for them."""
+    missing = missing_programs()
+    if missing:
+        pytest.skip(f"no {missing[0]} installed: apt-get install ceph-mon ceph-osd ceph-common radosgw")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+        patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+        with running_radosgw() as server:
+            yield server

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nearframe.ids import Digest, sha256
 from nearframe.storage.packs import PackSettings, PackStore
-from nearframe.storage.ports import ContentKind, StudyRef
+from nearframe.storage.ports import ContentKind, ContentStore, StudyRef
 
 #: Small enough that a few contents fill a pack and a content has several chunks.
 SMALL = PackSettings(segment_bytes=8192, chunk_bytes=1024, reserve_bytes=0)
@@ -15,7 +15,7 @@ SMALL = PackSettings(segment_bytes=8192, chunk_bytes=1024, reserve_bytes=0)
 Opener = Callable[[], PackStore]
 
 
-def put(store: PackStore, study: StudyRef, data: bytes, kind: ContentKind = ContentKind.FRAME) -> Digest:
+def put(store: ContentStore, study: StudyRef, data: bytes, kind: ContentKind = ContentKind.FRAME) -> Digest:
     """Store a content, durably."""
     digest = sha256(data)
     mark = store.mark()

@@ -52,7 +52,7 @@ def running_server(binaries: Path) -> Iterator[str]:
             [binaries / "postgres", "-D", data, *settings],
             stderr=subprocess.PIPE,
             cwd="/",
-            preexec_fn=_die_with_parent,  # a test run that is killed leaves no server behind
+            preexec_fn=die_with_parent,  # a test run that is killed leaves no server behind
             **_as(account),
         )
         with server:
@@ -88,7 +88,8 @@ def _as(account: pwd.struct_passwd | None) -> dict[str, Any]:
     return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """Be killed when the test run is: for `preexec_fn`."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGQUIT)
 
 

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from nearframe.clock import SystemClock
 from nearframe.config import Settings
-from nearframe.core import Core, directory_of, frames_of, open_core
+from nearframe.core import Core, directory_of, frames_of, open_core, open_origin_store
 from nearframe.corrections.http import DESCRIBED as CORRECTIONS_DESCRIBED
 from nearframe.corrections.http import correction_routes
 from nearframe.corrections.service import CorrectionService
@@ -52,7 +52,6 @@ from nearframe.query.headeredits import Part10Edits
 from nearframe.query.health import Check, catalogue_check, disk_check, examine
 from nearframe.query.remove import CatalogueRemoval
 from nearframe.storage.catalogue.corrections import Corrections
-from nearframe.storage.packs import PackStore
 from nearframe.storage.scratch import remove_leftovers
 from nearframe.sync.app import DESCRIBED as SYNC_DESCRIBED
 from nearframe.sync.app import sync_routes
@@ -206,7 +205,7 @@ async def open_origin(
     announce
         Told what else than HTTP it can be reached by, and where.
     """
-    async with open_core(settings, "origin", PackStore) as core, AsyncExitStack() as stack:
+    async with open_core(settings, "origin", open_origin_store) as core, AsyncExitStack() as stack:
         activity = Activity()
         background = await core.sql.run(_background, core, activity)
         stack.push_async_callback(core.disk.run, background.close)

@@ -309,6 +309,41 @@ class Settings:
         choice("refuse", "remove"), "refuse", "storage", "What DELETE does: answer 403, or remove from view."
     )
 
+    s3_url: str = _setting(
+        TEXT,
+        "",
+        "object store",
+        "Keep contents in a bucket (s3://bucket/prefix); empty means packs in the home folder. Origins only.",
+    )
+    s3_endpoint: str = _setting(
+        URL, "", "object store", "URL of the S3 server; empty for the one that the region says."
+    )
+    s3_region: str = _setting(TEXT, "", "object store", "Region; empty for what the standard AWS configuration says.")
+    s3_path_style: bool = _setting(
+        FLAG, False, "object store", "Name the bucket in the path rather than in the host: most servers of one's own."
+    )
+    s3_ca: Path | None = _setting(
+        OPTIONAL_PATH, None, "object store", "Certificates (PEM) that the S3 server's is checked against."
+    )
+    s3_timeout_s: float = _setting(
+        NUMBER, 20.0, "object store", "Longest wait for a byte of an answer; a request is tried four times.", unit="s"
+    )
+    s3_connections: int = _setting(COUNT, 16, "object store", "Connections to the S3 server at the same time.")
+    s3_object_bytes: int = _setting(
+        SIZE,
+        16 * MIB,
+        "object store",
+        "Size at which an object is full; about ten times as much memory is used while many send.",
+        unit="bytes",
+    )
+    s3_cache_bytes: int = _setting(
+        SIZE,
+        8 * GIB,
+        "object store",
+        "Local disk for what was read and written lately, sealed; 0 to ask the bucket each time.",
+        unit="bytes",
+    )
+
     max_instance_bytes: int = _setting(SIZE, 16 * GIB, "limits", "Largest object taken in.", unit="bytes")
     max_header_bytes: int = _setting(
         SIZE, 64 * MIB, "limits", "Largest part of an object that is not pixels or bulk data.", unit="bytes"

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from starlette.types import Scope
 
@@ -29,7 +29,7 @@ from nearframe.context import Context, Urgency, local_admin
 from nearframe.dicom.limits import Limits
 from nearframe.dicomweb.frameservices import FrameServices, frame_services
 from nearframe.errors import ConfigurationError, MalformedRequest
-from nearframe.metrics import Metrics
+from nearframe.metrics import S3_REQUESTS, Metrics
 from nearframe.query.contents import ContentReader
 from nearframe.query.freshness import Freshness
 from nearframe.query.manifests import Manifests
@@ -38,6 +38,7 @@ from nearframe.storage.catalogue import CATALOGUE_FILE, SQLCatalogue, open_catal
 from nearframe.storage.packs import PackSettings, PackStore
 from nearframe.storage.role import claim
 from nearframe.storage.scratch import ScratchFolder
+from nearframe.storage.stores import Store, open_store
 from nearframe.sync.directory import Directory, configured
 from nearframe.upkeep.service import Upkeep
 from nearframe.wire import priority
@@ -51,13 +52,27 @@ _SYNC_THREADS: Final = 2
 _FRESHNESS_S: Final = 0.25
 
 
+#: Opens the store of a node.
+OpenStore: TypeAlias = Callable[[Settings, PackSettings, Metrics], Store]
+
+
+def packs_of(kind: type[PackStore]) -> OpenStore:
+    """Return what opens packs in the home folder."""
+    return lambda settings, sizes, metrics: kind(settings.home, sizes)
+
+
+def open_origin_store(settings: Settings, sizes: PackSettings, metrics: Metrics) -> Store:
+    """Open what an origin keeps contents in, and count what it asks a bucket for."""
+    return open_store(settings, sizes, lambda operation: metrics.add(S3_REQUESTS, operation=operation))
+
+
 @dataclass(frozen=True, slots=True)
 class Core:
     """What both roles stand on."""
 
     settings: Settings
     metrics: Metrics
-    packs: PackStore
+    packs: Store
     catalogue: SQLCatalogue
     manifests: Manifests
     freshness: Freshness
@@ -92,7 +107,7 @@ class Core:
 
 
 @asynccontextmanager
-async def open_core(settings: Settings, role: str, store: type[PackStore]) -> AsyncIterator[Core]:
+async def open_core(settings: Settings, role: str, store: OpenStore) -> AsyncIterator[Core]:
     """Open store and catalogue; close them in order."""
     async with AsyncExitStack() as stack:
         _make_home(settings.home)
@@ -104,7 +119,7 @@ async def open_core(settings: Settings, role: str, store: type[PackStore]) -> As
         sizes = PackSettings(
             settings.segment_bytes, settings.chunk_bytes, settings.kept_free_bytes, settings.frame_memory_bytes
         )
-        packs = await disk.run(store, settings.home, sizes)
+        packs = await disk.run(store, settings, sizes, metrics)
         stack.push_async_callback(disk.run, packs.close)
         # From here on this process owns the home: what lies about there is a dead one's.
         claim(settings.home, role)
@@ -148,7 +163,7 @@ def _make_home(home: Path) -> None:
         raise ConfigurationError(f"--home {home}: Permission denied; the folder belongs to the user that runs the node")
 
 
-def _upkeep(settings: Settings, packs: PackStore, metrics: Metrics) -> Upkeep:
+def _upkeep(settings: Settings, packs: Store, metrics: Metrics) -> Upkeep:
     return Upkeep(
         packs,
         settings.home,

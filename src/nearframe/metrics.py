@@ -223,7 +223,10 @@ STORE_CONTENTS = _gauge("store_contents", "contents", "Different contents held: 
 STORE_LIVE_BYTES = _gauge("store_live_bytes", "bytes", "Bytes of packs that are needed.")
 STORE_DEAD_BYTES = _gauge("store_dead_bytes", "bytes", "Bytes of packs that compaction will give back.")
 STORE_DAMAGED = _gauge("store_damaged", "contents", "Contents found damaged since the start, and kept out of use.")
-STORE_SYNC_FAILURES = _gauge("store_sync_failures", "calls", "Calls of fdatasync that failed since the start.")
+STORE_SYNC_FAILURES = _gauge(
+    "store_sync_failures", "groups", "Groups of contents that could not be made durable since the start."
+)
+S3_REQUESTS = _counter("s3_requests", "requests", "Requests to the object store, retries left out.", "operation")
 
 
 # -- counting --------------------------------------------------------------------------------

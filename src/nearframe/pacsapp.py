@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 
 from nearframe.app import NodeApp, node_routes, not_at_an_edge, open_listing, services_of, spool_limits, sync_services
 from nearframe.config import Settings
-from nearframe.core import directory_of, frames_of, open_core
+from nearframe.core import directory_of, frames_of, open_core, packs_of
 from nearframe.dicomweb.address import Addresses
 from nearframe.dicomweb.app import dicomweb_app
 from nearframe.edge.front import RemembersVia
@@ -45,7 +45,7 @@ async def open_pacs_edge(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Met
             "it has no outbox to that archive, and shows only what was opened. Let devices send to the archive itself, "
             "or to an origin of ours (nearframe origin --dicom) that forwards to it"
         )
-    async with open_core(settings, "edge", KeptStore) as core, AsyncExitStack() as stack:
+    async with open_core(settings, "edge", packs_of(KeptStore)) as core, AsyncExitStack() as stack:
         directory = directory_of(core)
         listing = await stack.enter_async_context(open_listing(core, "edge", directory))
         feed = FeedWatch(core.catalogue, core.sql)

@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from nearframe.cli._client import client_of
+from nearframe.cli._vaults import open_vault
 from nearframe.config import Settings
 from nearframe.errors import ConfigurationError
 from nearframe.storage.catalogue import CATALOGUE_FILE, SQLCatalogue, open_catalogue
@@ -16,13 +17,14 @@ from nearframe.storage.role import role_of
 from nearframe.upkeep.backup.copies import BackupCopies
 from nearframe.upkeep.backup.point import PointKeys
 from nearframe.upkeep.backup.points import Points
-from nearframe.upkeep.backup.vault import DirectoryVault
 from nearframe.upkeep.nodes import NodeCopies
 from nearframe.upkeep.repair import Copies
 
 
 @contextmanager
-def copies_of(options: argparse.Namespace, root_key: Path | None, scratch: Path) -> Iterator[Copies | None]:
+def copies_of(
+    options: argparse.Namespace, settings: Settings, root_key: Path | None, scratch: Path
+) -> Iterator[Copies | None]:
     """Open what ``--repair-from`` names: a node, or a folder of backups; None if it is not given.
 
     Raises
@@ -41,7 +43,7 @@ def copies_of(options: argparse.Namespace, root_key: Path | None, scratch: Path)
     if root_key is None:
         raise ConfigurationError("--repair-from a folder of backups needs --root-key, which opens them")
     key = read_root_key(root_key)
-    with DirectoryVault(Path(place)) as vault:
+    with open_vault(place, settings) as vault:
         points = Points(vault, PointKeys(key))
         points.at(None)  # says now if there is none, or of another archive: before everything is read
         yield BackupCopies(points, key)

@@ -17,17 +17,14 @@ T = TypeVar("T")
 def add_settings(parser: argparse.ArgumentParser, groups: Iterable[str]) -> None:
     """Add ``--config`` and an option for each setting of `groups`."""
     _add_config(parser)
-    for group in groups:
-        section = parser.add_argument_group(f"{group} settings")
-        for setting in SETTINGS:
-            if setting.group == group:
-                _add_option(section, setting)
+    _add_groups(parser, groups)
 
 
-def add_setting(parser: argparse.ArgumentParser, name: str) -> None:
-    """Add ``--config`` and the option of one setting."""
+def add_setting(parser: argparse.ArgumentParser, name: str, groups: Iterable[str] = ()) -> None:
+    """Add ``--config``, the option of one setting, and those of `groups`."""
     _add_config(parser)
     _add_option(parser, next(setting for setting in SETTINGS if setting.name == name))
+    _add_groups(parser, groups)
 
 
 def read_as(kind: Kind[T]) -> Callable[[str], T]:
@@ -50,6 +47,14 @@ def settings_from(options: argparse.Namespace) -> Settings:
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, metavar="FILE", help="settings file (default: nearframe.toml, if any)")
+
+
+def _add_groups(parser: argparse.ArgumentParser, groups: Iterable[str]) -> None:
+    for group in groups:
+        section = parser.add_argument_group(f"{group} settings")
+        for setting in SETTINGS:
+            if setting.group == group:
+                _add_option(section, setting)
 
 
 def _add_option(section: argparse._ActionsContainer, setting: Setting) -> None:

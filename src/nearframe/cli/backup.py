@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-from pathlib import Path
 
 from nearframe.cli._output import Subparsers, add_json_option, add_parser, print_json
 from nearframe.cli._points import point_json
 from nearframe.cli._progress import bytes_bar
 from nearframe.cli._settings import add_setting, read_as, settings_from
+from nearframe.cli._vaults import PLACE, open_vault
 from nearframe.clock import SystemClock
 from nearframe.errors import ConfigurationError
 from nearframe.settingkinds import COUNT, SIZE
@@ -17,7 +17,6 @@ from nearframe.units import counted, format_size
 from nearframe.upkeep.backup.point import PointKeys
 from nearframe.upkeep.backup.points import Points
 from nearframe.upkeep.backup.take import Progress, Taken, root_key_of, take_backup
-from nearframe.upkeep.backup.vault import DirectoryVault
 from nearframe.upkeep.service import LOWEST_PRIORITY, Pace
 
 
@@ -30,8 +29,8 @@ def add_subparser(subparsers: Subparsers, what: str) -> None:
         "restored by itself and adds only what is new. The root key (keys/root.key in the home) is not in it: keep a "
         "copy of that apart, since nothing can be read without it.",
     )
-    add_setting(parser, "home")
-    parser.add_argument("--into", type=Path, required=True, metavar="FOLDER", help="where backups are kept")
+    add_setting(parser, "home", ("object store",))
+    parser.add_argument("--into", required=True, metavar=PLACE, help="where backups are kept")
     parser.add_argument(
         "--keep",
         type=read_as(COUNT),
@@ -53,9 +52,14 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigurationError(
             "the catalogue is in PostgreSQL, which its own tools back up: run pg_dump first, then copy the home"
         )
+    if settings.s3_url:
+        raise ConfigurationError(
+            "the contents are in a bucket, which its own means back up (versions, replication): keep those, then the "
+            "database by its own tools, then the root key"
+        )
     os.setpriority(os.PRIO_PROCESS, 0, LOWEST_PRIORITY)
     with (
-        DirectoryVault(options.into, create=True) as vault,
+        open_vault(options.into, settings, writes=True) as vault,
         bytes_bar(hidden=options.quiet or options.json) as show,
     ):
         taken = take_backup(settings.home, vault, SystemClock(), _paced(show, options.rate))

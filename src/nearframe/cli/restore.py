@@ -11,12 +11,12 @@ from nearframe.cli._output import Subparsers, add_json_option, add_parser, print
 from nearframe.cli._points import point_json
 from nearframe.cli._progress import bytes_bar
 from nearframe.cli._settings import add_setting, settings_from
+from nearframe.cli._vaults import PLACE, open_vault
 from nearframe.storage.packs.keys import read_root_key
 from nearframe.units import counted, format_size
 from nearframe.upkeep.backup.point import PointKeys
 from nearframe.upkeep.backup.points import Points
 from nearframe.upkeep.backup.restore import Restored, prove_point, restore, restore_catalogue
-from nearframe.upkeep.backup.vault import DirectoryVault
 
 EXIT_DAMAGED: Final = 1
 
@@ -29,10 +29,10 @@ def add_subparser(subparsers: Subparsers, what: str) -> None:
         "Everything is compared with its digest. The restored archive begins a new change feed, by which its edges "
         "compare what they hold with it. The exit code is 1 if something could not be brought back.",
     )
-    parser.add_argument("--from", dest="vault", type=Path, required=True, metavar="FOLDER", help="where backups are")
+    parser.add_argument("--from", dest="vault", required=True, metavar=PLACE, help="where backups are")
     parser.add_argument("--root-key", type=Path, required=True, metavar="FILE", help="copy of the archive's root key")
     parser.add_argument("--at", metavar="TIME", help="the last backup at or before a time (default: the last one)")
-    add_setting(parser, "home")
+    add_setting(parser, "home", ("object store",))
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--list", action="store_true", help="list the backups, and do nothing else")
     instead.add_argument(
@@ -46,7 +46,7 @@ def add_subparser(subparsers: Subparsers, what: str) -> None:
 
 def run(options: argparse.Namespace) -> int:
     root_key = read_root_key(options.root_key)
-    with DirectoryVault(options.vault) as vault:
+    with open_vault(options.vault, settings_from(options)) as vault:
         points = Points(vault, PointKeys(root_key))
         if options.list:
             return _list(points, as_json=options.json)

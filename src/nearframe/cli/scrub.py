@@ -6,6 +6,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -18,8 +19,9 @@ from nearframe.cli._copies import catalogue_in, copies_of
 from nearframe.cli._output import Subparsers, add_json_option, add_parser, print_json
 from nearframe.cli._settings import add_setting, settings_from
 from nearframe.errors import ConfigurationError
-from nearframe.storage.packs import PackSettings, PackStore
+from nearframe.storage.packs import PackSettings
 from nearframe.storage.scratch import ScratchFolder
+from nearframe.storage.stores import open_store
 from nearframe.units import format_size
 from nearframe.upkeep.nodes import RunningNode
 from nearframe.upkeep.repair import OwnStore, Repaired, repair
@@ -50,11 +52,11 @@ def add_subparser(subparsers: Subparsers, what: str) -> None:
         "out of use until it is stored again; then the exit code is 1.",
     )
     add_node_options(parser)
-    add_setting(parser, "home")
+    add_setting(parser, "home", ("object store",))
     parser.add_argument(
         "--repair-from",
         metavar="PLACE",
-        help="mend what is damaged from the URL of another node, or from a folder of backups",
+        help="mend what is damaged from the URL of another node, or from backups in a folder or at s3://BUCKET/PREFIX",
     )
     parser.add_argument(
         "--root-key", type=Path, metavar="FILE", help="root key that opens the backups (default: the home's)"
@@ -87,7 +89,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _online(options: argparse.Namespace, show: Show) -> tuple[dict[str, Any], Repaired | None]:
     with (
-        copies_of(options, options.root_key, Path(tempfile.gettempdir())) as copies,
+        copies_of(options, settings_from(options), options.root_key, Path(tempfile.gettempdir())) as copies,
         node_of(options) as node,
         client_of(options) as client,
     ):
@@ -106,8 +108,8 @@ def _offline(options: argparse.Namespace, show: Show) -> tuple[dict[str, Any], R
     sizes = PackSettings(settings.segment_bytes, settings.chunk_bytes, settings.kept_free_bytes)
     root_key = options.root_key or settings.home / "keys" / "root.key"
     with (
-        PackStore(settings.home, sizes) as store,
-        copies_of(options, root_key, ScratchFolder(settings.home / "scratch").path) as copies,
+        closing(open_store(settings, sizes)) as store,
+        copies_of(options, settings, root_key, ScratchFolder(settings.home / "scratch").path) as copies,
         catalogue_in(settings) as catalogue,
     ):
         found = asdict(store.scrub(lambda report: show(asdict(report))))

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from nearframe import tasks
 from nearframe.clock import SystemClock
 from nearframe.config import Settings
-from nearframe.core import Core, directory_of, frames_of, open_core
+from nearframe.core import Core, directory_of, frames_of, open_core, packs_of
 from nearframe.dicomweb.address import Addresses, is_dicomweb
 from nearframe.dicomweb.cors import CORS
 from nearframe.dicomweb.fastframes import FastFrames
@@ -47,7 +47,7 @@ async def open_edge(
     announce
         Told what else than HTTP it can be reached by, and where.
     """
-    async with open_core(settings, "edge", KeptStore) as core, AsyncExitStack() as stack:
+    async with open_core(settings, "edge", packs_of(KeptStore)) as core, AsyncExitStack() as stack:
         feed = FeedWatch(core.catalogue, core.sql)
         outbox = await core.sql.run(Outbox, settings.home, core.catalogue, SystemClock(), core.metrics)
         stack.push_async_callback(core.sql.run, outbox.close)

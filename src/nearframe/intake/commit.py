@@ -3,8 +3,9 @@
 One thread takes whatever instances have been appended to the content store since it last
 looked, has their contents made durable with one `ContentStore.sync`, and records them in one
 catalogue transaction. The two wait for different things and go on side by side; the
-transaction is committed after the sync. While it does, the next group gathers: nobody waits for others,
-and the busier the senders are, the larger the groups.
+transaction is committed after the sync. Where the contents are on another machine it begins
+after it. While it does, the next group gathers: nobody waits for others, and the busier the
+senders are, the larger the groups.
 
 ::
 
@@ -27,6 +28,7 @@ from functools import partial
 
 from nearframe.errors import BackendFailed, Busy, NearframeError, NoSpace
 from nearframe.storage.ports import Catalogue, ContentStore, NewVersion, Recorded, Undecided
+from nearframe.storage.ports.catalogue import nothing
 
 MAX_GROUP = 128  # bounds the transaction; more would gain nothing over one flush for 128
 
@@ -145,7 +147,12 @@ class GroupCommit:
     def _sync(self, group: list[_Entry]) -> Callable[[], object]:
         """Begin to make the contents of a group durable; return what waits for it."""
         # The oldest mark: if the disk lost anything since, nobody of the group is told otherwise.
-        return self._syncer.submit(self._contents.sync, min(entry.since for entry in group)).result
+        since = min(entry.since for entry in group)
+        if self._contents.is_remote:
+            # Beside a request to another machine the catalogue's one writer, perhaps of all origins, would wait.
+            self._contents.sync(since)
+            return nothing
+        return self._syncer.submit(self._contents.sync, since).result
 
     def _settle_soon(self, entry: _Entry, undecided: Undecided) -> None:
         # The others of the group are recorded: whatever happens here is about this one.

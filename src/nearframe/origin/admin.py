@@ -11,7 +11,6 @@ from nearframe.origin.background import Background
 from nearframe.perceptual.report import dedupe_report
 from nearframe.query.status import NodeStatus, node_status
 from nearframe.storage.catalogue.corrections import Corrections
-from nearframe.storage.packs import PackStore
 from nearframe.storage.ports import (
     Catalogue,
     ConflictRecord,
@@ -20,6 +19,7 @@ from nearframe.storage.ports import (
     InstanceRecord,
     StudyRef,
 )
+from nearframe.storage.stores import Store
 
 #: A report compares frames in memory, at about 600 bytes each.
 MAX_REPORT_FRAMES = 300_000
@@ -29,7 +29,7 @@ class Admin:
     """The archive as its administrator sees it, one tenant at a time."""
 
     def __init__(
-        self, home: Path, packs: PackStore, catalogue: Catalogue, corrections: Corrections, background: Background
+        self, home: Path, packs: Store, catalogue: Catalogue, corrections: Corrections, background: Background
     ) -> None:
         self._home = home
         self._packs = packs

@@ -34,7 +34,7 @@ class EncryptedFile:
 
     def __init__(self, folder: Path) -> None:
         self._lock = threading.Lock()
-        self._fd = _open_unlinked(folder)
+        self._fd = open_unlinked(folder)
         self._key = AES(os.urandom(_KEY_BYTES))
         self._encryptor = Cipher(self._key, CTR(bytes(_AES_BLOCK_BYTES))).encryptor()
         self._window_start = 0
@@ -171,7 +171,8 @@ def _disk_errors(needed_bytes: int = 0) -> Iterator[None]:
         raise BackendFailed(f"a scratch file cannot be written ({error.strerror})") from error
 
 
-def _open_unlinked(folder: Path) -> int:
+def open_unlinked(folder: Path) -> int:
+    """Open a new file that has no name; it is gone with its descriptor."""
     try:
         return os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except (OSError, AttributeError):

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from nearframe.storage.catalogue import SQLCatalogue
-from nearframe.storage.packs import LostContent, PackStore
+from nearframe.storage.packs import LostContent
 from nearframe.storage.ports import ContentKind, InstanceRecord
+from nearframe.storage.stores import Store
 
 _VERSIONS_AT_ONCE: Final = 1000
 
@@ -32,8 +33,8 @@ class CrossCheck:
     contents: int = 0
 
 
-def cross_check(catalogue: SQLCatalogue, packs: PackStore) -> CrossCheck:
-    """Look up every content of every version; says nothing of what a content's bytes are (`PackStore.scrub`)."""
+def cross_check(catalogue: SQLCatalogue, packs: Store) -> CrossCheck:
+    """Look up every content of every version; says nothing of what a content's bytes are (`Store.scrub`)."""
     found = CrossCheck()
     for record in _versions(catalogue):
         lost = len(_lost_of(record, packs))
@@ -43,7 +44,7 @@ def cross_check(catalogue: SQLCatalogue, packs: PackStore) -> CrossCheck:
     return found
 
 
-def lost_contents(catalogue: SQLCatalogue, packs: PackStore) -> Iterator[LostContent]:
+def lost_contents(catalogue: SQLCatalogue, packs: Store) -> Iterator[LostContent]:
     """Yield what the catalogue speaks of and the packs cannot give."""
     for record in _versions(catalogue):
         yield from _lost_of(record, packs)
@@ -56,7 +57,7 @@ def _versions(catalogue: SQLCatalogue) -> Iterator[InstanceRecord]:
         after = page[-1][0]
 
 
-def _lost_of(record: InstanceRecord, packs: PackStore) -> list[LostContent]:
+def _lost_of(record: InstanceRecord, packs: Store) -> list[LostContent]:
     contents = [(record.hdr, ContentKind.HEADER)]
     contents += ((enc, ContentKind.FRAME) for enc, _ in record.frames)
     contents += ((entry.digest, entry.kind) for entry in record.bulk)

@@ -10,7 +10,8 @@ from nearframe import log
 from nearframe.errors import IntegrityError, UpstreamError
 from nearframe.ids import Digest, sha256_of
 from nearframe.storage.catalogue import SQLCatalogue
-from nearframe.storage.packs import LostContent, PackStore
+from nearframe.storage.packs import LostContent
+from nearframe.storage.stores import Store
 from nearframe.upkeep.crosscheck import lost_contents
 
 _log = log.logger(__name__)
@@ -73,7 +74,7 @@ def repair(mendable: Mendable, copies: Copies) -> Repaired:
 class OwnStore:
     """A stopped node's store, and its catalogue if it has one here: that knows of contents that the packs forgot."""
 
-    def __init__(self, packs: PackStore, catalogue: SQLCatalogue | None) -> None:
+    def __init__(self, packs: Store, catalogue: SQLCatalogue | None) -> None:
         self._packs = packs
         self._catalogue = catalogue
 

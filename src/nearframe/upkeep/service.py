@@ -31,8 +31,9 @@ from nearframe.metrics import (
 )
 from nearframe.query.workers import Workers
 from nearframe.storage.durable import replace_durably
-from nearframe.storage.packs import LostContent, PackStore
+from nearframe.storage.packs import LostContent
 from nearframe.storage.packs.scrub import ScrubReport
+from nearframe.storage.stores import Store
 
 COMPACT_EVERY_S: Final = 3600.0
 #: Between looks whether a scrub is due.
@@ -79,7 +80,7 @@ class Upkeep:
 
     def __init__(
         self,
-        packs: PackStore,
+        packs: Store,
         home: Path,
         clock: Clock,
         metrics: Metrics,

@@ -53,7 +53,10 @@ def version_of(uid: str) -> NewVersion:
 class Store:
     """A content store and catalogue that note what was asked, and wait or fail when told to."""
 
+    is_remote = False
+
     def __init__(self) -> None:
+        self.transactions = 0
         self.steps: list[Any] = []
         self.marks: list[int] = []
         self.recorded: list[NewVersion] = []
@@ -81,6 +84,7 @@ class Store:
 
     def record(self, batch: Sequence[NewVersion], durable: Callable[[], object]) -> list[Recorded]:
         uids = [version.identity.sop_instance_uid for version in batch]
+        self.transactions += 1
         durable()
         self.steps.append(uids)
         self.recorded += batch
@@ -135,6 +139,15 @@ def hold_first(store: Store, commit: GroupCommit) -> Future[Recorded]:
 def test_contents_are_durable_before_anything_is_recorded(store: Store, commit: GroupCommit) -> None:
     assert submit(commit, version_of("1")).result(TIMEOUT_S) == Recorded(Outcome.CREATED, 1, 7)
     assert store.steps == ["sync", ["1"]]
+
+
+def test_no_transaction_is_open_while_another_machine_is_waited_for(store: Store, commit: GroupCommit) -> None:
+    store.is_remote = True
+    first = hold_first(store, commit)
+    assert store.transactions == 0
+    store.held.set()
+    first.result(TIMEOUT_S)
+    assert store.steps == ["sync", ["first"]]
 
 
 def test_what_gathers_during_a_flush_shares_the_next(store: Store, commit: GroupCommit) -> None:

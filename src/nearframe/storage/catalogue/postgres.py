@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 import sqlalchemy as sa
 
 from nearframe.errors import BackendFailed, Busy, ConfigurationError, NearframeError, NoSpace, TooBroad
 from nearframe.storage.catalogue.database import READERS, WAIT_S, Database
 
-_WRITER_LOCK = 0x6E6561726672616D  # "nearfram"
+#: Advisory locks, one for each set of tables that has one writer at a time: "nearfram", "nearstor".
+CATALOGUE_LOCK: Final = 0x6E6561726672616D
+STORE_LOCK: Final = 0x6E65617273746F72
 
 # SQLSTATE classes, https://www.postgresql.org/docs/current/errcodes-appendix.html
 _DISK_FULL = "53100"
@@ -23,8 +26,13 @@ _CANCELED = "57014"
 _BUSY = ("53300", "55P03", "40001", "40P01")
 
 
-def open_postgres(url: str) -> Database:
+def open_postgres(url: str, lock: int = CATALOGUE_LOCK) -> Database:
     """Connect to the database that a ``postgresql://`` URL names.
+
+    Parameters
+    ----------
+    lock
+        Taken by every writer while it writes.
 
     Raises
     ------
@@ -41,8 +49,7 @@ def open_postgres(url: str) -> Database:
         ) from error
     except (sa.exc.ArgumentError, ValueError) as error:
         raise ConfigurationError("the catalogue's URL cannot be read; write postgresql://user@host/database") from error
-    lock = f"SELECT pg_advisory_xact_lock({_WRITER_LOCK})"
-    return Database(readers, writer, lock=lock, bound=_bound, translate=_translate)
+    return Database(readers, writer, lock=f"SELECT pg_advisory_xact_lock({lock})", bound=_bound, translate=_translate)
 
 
 def _engine(url: sa.URL, isolation: str, *, pool_size: int, read_only: bool = False) -> sa.Engine:

@@ -53,7 +53,15 @@ class ReadableFile(Protocol):
         ...
 
 
-class StoredFile(ReadableFile, Protocol):
+class CachedFile(ReadableFile, Protocol):
+    """What is read of a file that may be at hand already."""
+
+    def read_into_nowait(self, offset: int, buffer: memoryview) -> bool:
+        """Fill `buffer` whole if nobody has to be waited for; return whether it did."""
+        ...
+
+
+class StoredFile(CachedFile, Protocol):
     """An open file; one thread writes at a time.
 
     Every operation may raise `OSError`. A write that raised may have left any part of
@@ -62,10 +70,6 @@ class StoredFile(ReadableFile, Protocol):
 
     def write_at(self, offset: int, buffers: Sequence[Buffer]) -> None:
         """Write all of `buffers`, one after the other. Not durable."""
-        ...
-
-    def read_into_nowait(self, offset: int, buffer: memoryview) -> bool:
-        """Fill `buffer` whole if that takes no disk read; return whether it did."""
         ...
 
     def truncate(self, size: int) -> None:

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from nearframe.errors import IntegrityError
 from nearframe.ids import sha256_of
-from nearframe.storage.packs.files import ReadableFile, StoredFile
+from nearframe.storage.packs.files import CachedFile, ReadableFile
 from nearframe.storage.packs.keys import StudyKeys
 from nearframe.storage.packs.record import HEADER_BYTES, Coding, RecordHeader
 from nearframe.storage.packs.seal import Form, decompress, open_chunk, open_chunk_into
@@ -57,7 +57,7 @@ def read_range(
 
 
 def read_cached(
-    key: AESGCM, form: Form, file: StoredFile, offset: int, head: bytes = b"", tail: bytes = b""
+    key: AESGCM, form: Form, file: CachedFile, offset: int, head: bytes = b"", tail: bytes = b""
 ) -> bytearray | None:
     """Return a content of one chunk between `head` and `tail` if the page cache has it, else None.
 
@@ -102,7 +102,7 @@ def _read_chunk(key: AESGCM, form: Form, file: ReadableFile, offset: int, chunk:
     return open_chunk(key, form, chunk, sealed)
 
 
-def check_content(keys: StudyKeys, content_key: bytes, form: Form, file: StoredFile, offset: int) -> None:
+def check_content(keys: StudyKeys, content_key: bytes, form: Form, file: ReadableFile, offset: int) -> None:
     """Open a whole content and compare it with the id it is stored under.
 
     Raises

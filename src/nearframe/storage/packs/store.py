@@ -7,9 +7,10 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Final, NamedTuple, Self
+from typing import ClassVar, Final, NamedTuple, Self
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -17,39 +18,36 @@ from nearframe import log
 from nearframe.errors import BackendFailed, Busy, IntegrityError, NoSpace, NotFound
 from nearframe.ids import Digest
 from nearframe.storage.packs.compaction import Compacted, Compactor
-from nearframe.storage.packs.files import Files, LocalFiles, StoredFile, disk_errors
+from nearframe.storage.packs.files import CachedFile, Files, LocalFiles, disk_errors
 from nearframe.storage.packs.index import Index
 from nearframe.storage.packs.intake import Intake, PackSettings
-from nearframe.storage.packs.keyring import SLOT_BYTES, SlotKeyRing
+from nearframe.storage.packs.keyring import SlotKeyRing
 from nearframe.storage.packs.keys import KeyRing, StudyKeys, load_root_key
+from nearframe.storage.packs.lately import Held, Lately
 from nearframe.storage.packs.ledger import Ledger
 from nearframe.storage.packs.locks import own, removing_packs
-from nearframe.storage.packs.opened import Opened, OpenedKey
-from nearframe.storage.packs.opening import read_cached, read_range
+from nearframe.storage.packs.opening import read_range
 from nearframe.storage.packs.record import RecordHeader, RecordType
 from nearframe.storage.packs.recovery import recover
 from nearframe.storage.packs.scrub import Scrubber, ScrubReport
-from nearframe.storage.packs.seal import Form
 from nearframe.storage.packs.segments import Segments
-from nearframe.storage.packs.tables import Entry, Wrap
+from nearframe.storage.packs.slots import SLOT_BYTES
+from nearframe.storage.packs.tables import Wrap
 from nearframe.storage.packs.writer import Writer
 from nearframe.storage.ports import Buffer, ContentKind, StudyRef
 
 #: A content moves once per compaction: two look-ups in a row that miss are already rare.
 _MOVED_ATTEMPTS: Final = 8
 
-#: Look-ups remembered, about 1 KB each.
-_KNOWN: Final = 8192
-
 _log = log.logger(__name__)
 
 
-def _at_once(_nbytes: int) -> None:
-    pass
+def at_once(_nbytes: int) -> None:
+    """Keep to no rate."""
 
 
-def _unheard(_report: ScrubReport) -> None:
-    pass
+def unheard(_report: ScrubReport) -> None:
+    """Tell nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,25 +85,6 @@ class PackStats:
         return self.stored_bytes - self.live_bytes
 
 
-@dataclass(slots=True)
-class _Held:
-    """A content that a study may read: found, and its key unwrapped.
-
-    Attributes
-    ----------
-    generation
-        Of the ledger: while it stands, every earlier look-up does.
-    was_read
-        True from the first reading on: what is read a second time lately is worth holding opened.
-    """
-
-    generation: int
-    entry: Entry
-    form: Form
-    key: AESGCM
-    was_read: bool = False
-
-
 class LostContent(NamedTuple):
     """A content that a study holds, and that cannot be read."""
 
@@ -129,6 +108,9 @@ class PackStore:
     ConfigurationError
         If another process owns `home`, or the key ring belongs to another root key.
     """
+
+    #: An acknowledgement takes a sync of the local disk.
+    is_remote: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -162,8 +144,7 @@ class PackStore:
         self._intake = Intake(self._settings, self._segments, self._keys, self._ledger, self._writer)
         self._upkeep_lock = threading.Lock()
         self._integrity_failures = 0
-        self._known: dict[tuple[StudyRef, Digest], _Held] = {}
-        self._opened = Opened(self._settings.memory_bytes)
+        self._lately = Lately(self._look_up, lambda: self._ledger.generation, self._settings.memory_bytes)
 
     def __enter__(self) -> Self:
         return self
@@ -252,8 +233,7 @@ class PackStore:
             if key_id is not None:
                 self._ledger.forget_study(key_id)
                 self._writer.settle_index()
-                self._known.clear()  # keys of contents too
-                self._opened.clear()
+                self._lately.clear()
 
     def _ensure_keys(self, study: StudyRef) -> StudyKeys:
         with disk_errors(SLOT_BYTES):
@@ -270,28 +250,7 @@ class PackStore:
         return None if framed is None else bytes(framed)
 
     def read_framed(self, study: StudyRef, digest: Digest, head: bytes, tail: bytes) -> bytes | bytearray | None:
-        try:
-            held = self._find(study, digest)
-            if held.form.chunks > 1:
-                return None
-            key = OpenedKey(study, digest, head, tail)
-            opened = self._opened.get(key) if held.was_read else None
-            if opened is not None:
-                return opened
-            file = self._segments.reader(held.entry.segment)
-            framed = read_cached(held.key, held.form, file, held.entry.offset, head, tail)
-        except (NotFound, IntegrityError, OSError):
-            return None  # `read` looks again, and says what is wrong
-        if framed is None or not self._settings.memory_bytes:
-            return framed
-        if not held.was_read:
-            held.was_read = True
-            return framed
-        opened = bytes(framed)
-        self._opened.put(key, opened)
-        if held.generation != self._ledger.generation:
-            self._opened.clear()  # its key may have been destroyed meanwhile
-        return opened
+        return self._lately.framed(study, digest, head, tail, self._lately.find)
 
     def stream(self, study: StudyRef, digest: Digest, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
         held, file = self._find_file(study, digest)
@@ -311,17 +270,7 @@ class PackStore:
     def missing(self, study: StudyRef, digests: Iterable[Digest]) -> list[Digest]:
         return [digest for digest in digests if self.size_of(study, digest) is None]
 
-    def _find(self, study: StudyRef, digest: Digest) -> _Held:
-        """Return a content that the study may read; what was found lately costs no look-up and no unwrapping."""
-        known = self._known.get((study, digest))
-        if known is not None and known.generation == self._ledger.generation:
-            return known
-        if len(self._known) >= _KNOWN:
-            self._known.clear()
-        found = self._known[study, digest] = self._look_up(study, digest)
-        return found
-
-    def _look_up(self, study: StudyRef, digest: Digest) -> _Held:
+    def _look_up(self, study: StudyRef, digest: Digest) -> Held:
         generation = self._ledger.generation  # taken first: what changes meanwhile makes this look-up stale
         keys = self._keys.find(study)
         if keys is None:
@@ -334,18 +283,19 @@ class PackStore:
         if not entry.readable:
             raise IntegrityError("a stored content is damaged; it is kept out of use until stored again")
         content_key, _ = keys.unwrap(content_id, wrap)
-        return _Held(generation, entry, entry.form(content_id), AESGCM(content_key))
+        open_file = partial(self._segments.reader, entry.segment)
+        return Held(generation, entry, entry.form(content_id), AESGCM(content_key), open_file)
 
-    def _find_file(self, study: StudyRef, digest: Digest) -> tuple[_Held, StoredFile]:
+    def _find_file(self, study: StudyRef, digest: Digest) -> tuple[Held, CachedFile]:
         for _ in range(_MOVED_ATTEMPTS):
-            held = self._find(study, digest)
+            held = self._lately.find(study, digest)
             try:
-                return held, self._segments.reader(held.entry.segment)
+                return held, held.open_file()
             except FileNotFoundError:
                 continue  # compaction has just moved it: the index knows where
         raise BackendFailed("the pack of a content is missing")
 
-    def _found_damaged(self, held: _Held) -> None:
+    def _found_damaged(self, held: Held) -> None:
         with self._writer.lock:
             entry = held.entry
             if self._ledger.mark_damaged(held.form.content_id, entry.key_tag, entry.segment, entry.offset):
@@ -354,7 +304,7 @@ class PackStore:
 
     # -- upkeep ----------------------------------------------------------------------------
 
-    def compact(self, max_live_share: float = 0.5, pace: Callable[[int], None] = _at_once) -> Compacted:
+    def compact(self, max_live_share: float = 0.5, pace: Callable[[int], None] = at_once) -> Compacted:
         """Rewrite the packs of which at most that share is alive, beside readers and writers.
 
         Parameters
@@ -374,7 +324,7 @@ class PackStore:
             return Compactor(self._segments, self._ledger, self._writer, size, pace).run(max_live_share)
 
     def scrub(
-        self, progress: Callable[[ScrubReport], None] = _unheard, pace: Callable[[int], None] = _at_once
+        self, progress: Callable[[ScrubReport], None] = unheard, pace: Callable[[int], None] = at_once
     ) -> ScrubReport:
         """Read and prove every record; keep what is damaged out of use.
 

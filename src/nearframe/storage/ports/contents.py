@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Protocol, TypeAlias
+from typing import ClassVar, Protocol, TypeAlias
 
 from nearframe.ids import Digest
 
@@ -36,7 +36,14 @@ class ContentStore(Protocol):
     Every call names the study on whose behalf it is made: contents are deduplicated within
     a tenant, readable only through a study that references them, and gone for good with
     the last of those. All methods may be called from several threads.
+
+    Attributes
+    ----------
+    is_remote
+        `sync` waits for another machine: nobody should hold a lock while it does.
     """
+
+    is_remote: ClassVar[bool]
 
     def mark(self) -> int:
         """Return a value for `sync`. Take it before the first `append` of a batch."""
@@ -60,18 +67,20 @@ class ContentStore(Protocol):
         ...
 
     def sync(self, since: int) -> None:
-        """Make every earlier `append`, `adopt` and `release` durable (fdatasync); concurrent callers share one.
+        """Make every earlier `append`, `adopt` and `release` durable; concurrent callers share the work.
+
+        Durable means: on the disk (fdatasync), or in the bucket and its index, on other machines.
 
         Parameters
         ----------
         since
-            The `mark` taken before the first of them. A failed fdatasync takes everybody's unsynced
+            The `mark` taken before the first of them. A failure takes everybody's unsynced
             contents with it, also those of callers that were not waiting: the mark tells them.
 
         Raises
         ------
-        BackendFailed
-            If an fdatasync failed since then: nothing of the batch may be acknowledged; send it again.
+        BackendFailed, Busy, NoSpace
+            If it failed since then: nothing of the batch may be acknowledged; send it again.
         """
         ...
 

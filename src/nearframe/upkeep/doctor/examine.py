@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 
 from nearframe.errors import NearframeError
 from nearframe.query.health import WELL, Finding, State
-from nearframe.upkeep.doctor import home, network, stores
+from nearframe.upkeep.doctor import bucket, home, network, stores
 from nearframe.upkeep.doctor.patient import Patient
 
 Check: TypeAlias = Callable[[Patient], Finding]
@@ -33,7 +33,8 @@ CHECKS: Final[tuple[tuple[str, str, Check], ...]] = (
     ("keys", "the root key, and the ring that it opens", stores.look_at_keys),
     ("catalogue", "the catalogue: there, sound, of a schema known here", stores.look_at_catalogue),
     ("packs", "the packs, against their index", stores.look_at_packs),
-    ("contents", "what the catalogue speaks of is in the packs", stores.look_at_contents),
+    ("bucket", "the bucket: there, ours, able to hold objects for the law", bucket.look_at_bucket),
+    ("contents", "what the catalogue speaks of is held", stores.look_at_contents),
     ("scrub", "when everything was last read and proved", stores.look_at_scrub),
     ("tls", "certificates: readable, fitting, valid", network.look_at_tls),
     ("ports", "the addresses to listen at", network.look_at_ports),

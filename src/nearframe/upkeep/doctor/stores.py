@@ -12,13 +12,14 @@ from nearframe.query.health import WELL, Finding, State
 from nearframe.storage.catalogue import CATALOGUE_FILE, open_catalogue
 from nearframe.storage.catalogue.migrations import LATEST
 from nearframe.storage.catalogue.snapshot import examine
-from nearframe.storage.packs import PackSettings, PackStore
+from nearframe.storage.packs import PackSettings
 from nearframe.storage.packs.files import LocalFiles
 from nearframe.storage.packs.indexed import indexed_packs
 from nearframe.storage.packs.keyring import RING_FILE, SlotKeyRing
 from nearframe.storage.packs.keys import read_root_key
 from nearframe.storage.packs.record import Role
 from nearframe.storage.packs.segments import pack_name
+from nearframe.storage.stores import open_store
 from nearframe.units import counted
 from nearframe.upkeep.crosscheck import cross_check
 from nearframe.upkeep.doctor.patient import Patient, unseen
@@ -32,14 +33,17 @@ def look_at_keys(patient: Patient) -> Finding:
     keys = patient.home / "keys"
     if patient.is_new:
         return NOTHING_KEPT
-    if not (keys / "root.key").exists() or not (keys / RING_FILE).exists():
-        missing = "root.key" if not (keys / "root.key").exists() else RING_FILE
+    ring = [] if patient.settings.s3_url else [RING_FILE]  # beside a bucket it is in the database
+    missing = next((name for name in ["root.key", *ring] if not (keys / name).exists()), None)
+    if missing is not None:
         return Finding(
             State.FAILING,
             f"{keys / missing} is missing, without which nothing in the packs can be read: put its copy back before a "
             f"node starts, or {RESTORE}",
         )
-    SlotKeyRing(LocalFiles(keys), read_root_key(keys / "root.key"))  # says what is wrong
+    root_key = read_root_key(keys / "root.key")
+    if ring:
+        SlotKeyRing(LocalFiles(keys), root_key)  # says what is wrong
     return WELL
 
 
@@ -84,6 +88,8 @@ def _without_catalogue(patient: Patient) -> Finding:
 def look_at_packs(patient: Patient) -> Finding:
     """Look whether every pack that the index speaks of is there, and as long as it says."""
     packs = patient.home / "packs"
+    if patient.settings.s3_url:
+        return unseen("the contents are in a bucket")
     if patient.is_new:
         return NOTHING_KEPT
     missing = short = contents = 0
@@ -114,7 +120,7 @@ def look_at_contents(patient: Patient) -> Finding:
     if not patient.settings.database_url and not (patient.home / CATALOGUE_FILE).exists():
         return unseen("there is no catalogue")
     with (
-        PackStore(patient.home, PackSettings(reserve_bytes=0)) as packs,
+        closing(open_store(patient.settings, PackSettings(reserve_bytes=0))) as packs,
         closing(open_catalogue(patient.settings.database_url or patient.home / CATALOGUE_FILE)) as catalogue,
     ):
         found = cross_check(catalogue, packs)

@@ -11,8 +11,9 @@ import pytest
 
 from nearframe.errors import ConfigurationError, IntegrityError
 from nearframe.storage.packs.faulty import Fault, FaultyDisk, FaultyFiles, PowerCutError, When
-from nearframe.storage.packs.keyring import RING_FILE, SLOT_BYTES, SlotKeyRing
+from nearframe.storage.packs.keyring import RING_FILE, SlotKeyRing
 from nearframe.storage.packs.keys import StudyKeys, load_root_key
+from nearframe.storage.packs.slots import SLOT_BYTES
 from nearframe.storage.packs.tables import Wrap
 from nearframe.storage.ports import StudyRef
 

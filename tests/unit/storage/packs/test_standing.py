@@ -7,7 +7,7 @@ import pytest
 
 from nearframe.errors import Busy, ConfigurationError, IntegrityError
 from nearframe.storage.packs import PackStore
-from nearframe.storage.packs.keyring import SLOT_BYTES
+from nearframe.storage.packs.slots import SLOT_BYTES
 from nearframe.storage.packs.standing import StandingPacks
 from nearframe.storage.ports import StudyRef
 from tests.packs import SMALL, put

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from nearframe.errors import ConfigurationError, IntegrityError, NotFound
-from nearframe.ids import sha256
+from nearframe.errors import ConfigurationError
 from nearframe.storage.packs import PackSettings, PackStore
-from nearframe.storage.ports import ContentKind, StudyRef
+from nearframe.storage.ports import StudyRef
 from nearframe.units import MIB
 from tests.packs import lose_index, put
 
@@ -25,76 +24,6 @@ ELSEWHERE = StudyRef("other", "1.2.3")
 def store(tmp_path: Path) -> Iterator[PackStore]:
     with PackStore(tmp_path, SETTINGS) as opened:
         yield opened
-
-
-@pytest.mark.parametrize("size", [0, 1, 4095, 4096, 4097, 8192, 50_000, 3 * MIB])
-@pytest.mark.parametrize("kind", [ContentKind.FRAME, ContentKind.HEADER])
-def test_contents_come_back(store: PackStore, size: int, kind: ContentKind) -> None:
-    for data in (os.urandom(size), bytes(size)):
-        digest = put(store, A, data, kind)
-        assert store.read(A, digest) == data
-        assert store.size_of(A, digest) == size
-        assert b"".join(store.stream(A, digest)) == data
-
-
-def test_ranges_are_slices(store: PackStore) -> None:
-    data = os.urandom(20_000)
-    for kind in (ContentKind.FRAME, ContentKind.HEADER):
-        digest = put(store, A, data, kind)
-        for start, stop in [
-            (0, 1),
-            (4095, 4097),
-            (4096, 8192),
-            (100, 100),
-            (19_999, None),
-            (30_000, None),
-            (5, 99_999),
-        ]:
-            assert store.read(A, digest, start, stop) == data[start:stop]
-
-
-def test_read_nowait_serves_the_page_cache(store: PackStore) -> None:
-    small = put(store, A, b"small")
-    large = put(store, A, os.urandom(5000))
-    assert store.read_nowait(A, small) == b"small"
-    assert store.read_nowait(A, large) is None
-    assert store.read_nowait(A, sha256(b"unknown")) is None
-
-
-def test_a_content_is_stored_once_in_a_tenant(store: PackStore) -> None:
-    data = os.urandom(5000)
-    digest = sha256(data)
-    assert store.append(A, ContentKind.FRAME, digest, len(data), [data])
-    assert not store.append(A, ContentKind.FRAME, digest, len(data), [data])
-    assert not store.append(B, ContentKind.FRAME, digest, len(data), [data])
-    assert store.append(ELSEWHERE, ContentKind.FRAME, digest, len(data), [data])
-    assert store.stats().contents == 2
-    assert store.read(B, digest) == data
-
-
-def test_a_study_reads_only_what_it_references(store: PackStore) -> None:
-    digest = put(store, A, b"secret of A")
-    with pytest.raises(NotFound):
-        store.read(B, digest)
-    assert store.missing(B, [digest]) == [digest]
-    assert store.adopt(B, [digest, sha256(b"nowhere")]) == [sha256(b"nowhere")]
-    assert store.read(B, digest) == b"secret of A"
-    assert store.adopt(ELSEWHERE, [digest]) == [digest]
-
-
-def test_contents_outlive_a_restart(tmp_path: Path) -> None:
-    contents = [os.urandom(n * 1000) for n in range(50)]
-    with PackStore(tmp_path, SETTINGS) as store:
-        digests = [put(store, A, data) for data in contents]
-        store.adopt(B, digests[:10])
-        store.release(A, digests[:5])
-        before = store.stats()
-    with PackStore(tmp_path, SETTINGS) as store:
-        assert store.recovered.records == 0
-        assert store.missing(A, digests) == digests[:5]
-        assert [store.read(B, digest) for digest in digests[:10]] == contents[:10]
-        assert [store.read(A, digest) for digest in digests[5:]] == contents[5:]
-        assert store.stats().live_bytes == before.live_bytes
 
 
 def test_an_index_that_is_gone_is_rebuilt(tmp_path: Path) -> None:
@@ -116,42 +45,6 @@ def test_an_index_that_is_gone_is_rebuilt(tmp_path: Path) -> None:
             before.contents,
             before.plain_bytes,
         )
-
-
-def test_released_contents_are_gone_with_the_last_reference(store: PackStore) -> None:
-    digest = put(store, A, b"x" * 1000)
-    store.adopt(B, [digest])
-    store.release(A, [digest])
-    assert store.read(B, digest) == b"x" * 1000
-    store.release(B, [digest, digest])
-    assert store.missing(B, [digest]) == [digest]
-    assert store.stats().contents == 0
-    assert put(store, A, b"x" * 1000) == digest
-    assert store.read(A, digest) == b"x" * 1000
-
-
-def test_a_shredded_study_is_unreadable_and_may_come_back(tmp_path: Path) -> None:
-    with PackStore(tmp_path, SETTINGS) as store:
-        own, shared = put(store, A, b"own"), put(store, A, b"shared")
-        store.adopt(B, [shared])
-        store.shred(A)
-        store.shred(A)
-        with pytest.raises(NotFound):
-            store.read(A, own)
-        assert store.read(B, shared) == b"shared"
-        put(store, A, b"own")
-    with PackStore(tmp_path, SETTINGS) as store:
-        assert store.read(A, own) == b"own"
-        assert store.missing(A, [shared]) == [shared]
-
-
-def test_a_content_of_another_length_is_refused(store: PackStore) -> None:
-    for size in (9, 11, 5000, 3 * MIB):
-        for kind in (ContentKind.FRAME, ContentKind.HEADER):
-            with pytest.raises(IntegrityError):
-                store.append(A, kind, sha256(b"0123456789"), size, [b"01234", b"56789"])
-    assert store.missing(A, [sha256(b"0123456789")])
-    assert put(store, A, b"0123456789")
 
 
 def test_a_second_owner_is_refused(tmp_path: Path, store: PackStore) -> None:

@@ -1,0 +1,189 @@
+"""Compaction: what is alive in sparse and in small objects moves to a new one, and they go.
+
+Safe at every step, beside readers and writers of any origin::
+
+    1. copy    survivors are read in runs and uploaded as one new object: nothing points there
+    2. move    one transaction: each content that still stands where it was read points to its copy, and
+               the sources are retired. What was released meanwhile is dead in the copy
+    3. wait    readers that looked a content up before may still ask for the source
+    4. remove  the sources, from the bucket and then from the index
+
+A crash after 1 leaves an object that nobody knows (`sweep` finds it), after 2 a source that is removed later.
+Two origins that compact the same objects move each content once; the other copy is dead at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from typing import Final, NamedTuple
+
+import sqlalchemy as sa
+
+from nearframe.clock import Clock
+from nearframe.errors import IntegrityError, NotFound, Refused
+from nearframe.log import logger
+from nearframe.storage.catalogue.database import Database
+from nearframe.storage.catalogue.values import microseconds
+from nearframe.storage.objects.economy import groups_worth_rewriting
+from nearframe.storage.objects.index import Found, ObjectIndex, ObjectUse, batches
+from nearframe.storage.objects.reading import object_name
+from nearframe.storage.objects.recording import NewObject, Uses, insert_objects, next_generation
+from nearframe.storage.objects.schema import content, stored_object
+from nearframe.storage.objects.writing import in_parts, new_object_id
+from nearframe.storage.packs.compaction import Compacted
+from nearframe.storage.packs.record import FILE_HEADER_BYTES, HEADER_BYTES, Role, decode_header, encode_file_header
+from nearframe.storage.s3 import Bucket
+from nearframe.units import KIB, MIB
+
+#: For so long after nothing points to an object readers may still ask for it.
+RETIRED_FOR: Final = timedelta(minutes=15)
+#: Objects and uploads that the index does not know are somebody's who is still at it, until they are as old as this.
+ORPHAN_AFTER: Final = timedelta(days=1)
+#: Dead bytes between two survivors that are read along rather than asked around.
+_GAP_BYTES: Final = 64 * KIB
+_RUN_BYTES: Final = 8 * MIB
+
+_log = logger(__name__)
+
+
+class _Move(NamedTuple):
+    """A content, where it stands, and where its copy will."""
+
+    content_id: bytes
+    found: Found
+    offset: int
+
+
+class Compactor:
+    """Compacts the objects of one bucket.
+
+    Parameters
+    ----------
+    pace
+        Called with the bytes of every piece copied; may sleep.
+    """
+
+    def __init__(
+        self, bucket: Bucket, database: Database, index: ObjectIndex, clock: Clock, pace: Callable[[int], None]
+    ) -> None:
+        self._bucket = bucket
+        self._database = database
+        self._index = index
+        self._clock = clock
+        self._pace = pace
+
+    def run(self, max_live_share: float) -> Compacted:
+        """Rewrite what is worth it, and remove what nothing needs."""
+        done = Compacted()
+        for group in groups_worth_rewriting(self._index.objects(), self._clock.now(), max_live_share):
+            try:
+                done += self._rewrite(group)
+            except (IntegrityError, NotFound) as error:
+                _log.error("compaction_failed", segments=len(group), error=error)
+                done += Compacted(skipped=len(group))
+        self.remove_retired()
+        return done
+
+    def remove_retired(self) -> None:
+        """Remove the objects that nothing has needed for some time."""
+        for one in self._index.retired(microseconds(self._clock.now() - RETIRED_FOR)):
+            try:
+                self._bucket.remove(object_name(one.id), one.version)
+            except Refused as error:
+                _log.warning("object_not_removed", error=error)  # a hold or retention that is not ours
+                continue
+            with self._database.write() as connection:
+                connection.execute(sa.delete(stored_object).where(stored_object.c.id == one.id))
+
+    def sweep(self) -> int:
+        """Remove objects that were uploaded in vain, and uploads that never ended; return how many."""
+        before = self._clock.now() - ORPHAN_AFTER
+        swept = self._bucket.abort_uploads("packs/", before)
+        old = (one.name for one in self._bucket.list("packs/") if one.modified < before)
+        for some in batches(old):
+            ids = {int(name.rpartition("/")[2], 16): name for name in some}
+            for object_id in ids.keys() - self._index.known(ids):
+                self._bucket.remove(ids[object_id])
+                swept += 1
+        return swept
+
+    def _rewrite(self, group: Sequence[ObjectUse]) -> Compacted:
+        moves: list[_Move] = []
+        length = FILE_HEADER_BYTES
+        for one in group:
+            for content_id, found in self._index.contents_in(one.id):
+                if not found.entry.damaged:
+                    moves.append(_Move(content_id, found, length))
+                    length += found.entry.record_length
+        copies: list[NewObject] = []
+        if moves:
+            object_id = new_object_id(self._clock)
+            parts = in_parts(encode_file_header(Role.WHOLE, 0), self._survivors(moves))
+            version = self._bucket.put_parts(object_name(object_id), parts)
+            copies.append(NewObject(object_id, version, length, ()))
+        self._move(group, moves, copies)
+        freed = sum(one.length for one in group) - sum(one.length for one in copies)
+        return Compacted(removed=len(group), written=len(copies), freed_bytes=freed)
+
+    def _survivors(self, moves: Sequence[_Move]) -> Iterator[bytes]:
+        for run in _runs(moves):
+            where = run[0].found.where
+            start = run[0].found.entry.offset
+            stop = run[-1].found.entry.offset + run[-1].found.entry.record_length
+            data = self._bucket.get(object_name(where.id), start, stop, where.version)
+            for move in run:
+                at = move.found.entry.offset - start
+                record = data[at : at + move.found.entry.record_length]
+                _check(record, move)
+                self._pace(len(record))
+                yield record
+
+    def _move(self, group: Sequence[ObjectUse], moves: Sequence[_Move], copies: Sequence[NewObject]) -> None:
+        now = microseconds(self._clock.now())
+        uses = Uses()
+        with self._database.write() as connection:
+            insert_objects(connection, copies, now)
+            for move in moves:
+                old, column = move.found.entry, content.c
+                here = (
+                    column.content_id == move.content_id,
+                    column.object_id == old.segment,
+                    column.offset == old.offset,
+                )
+                place = {"object_id": copies[0].id, "offset": move.offset}
+                if connection.execute(sa.update(content).where(*here).values(place)).rowcount:
+                    uses.count(old.segment, old.record_length, old.plain_length, -1)
+                    uses.count(copies[0].id, old.record_length, old.plain_length, 1)
+            uses.write(connection)
+            # A damaged content stays where it is, and its object with it, until it is stored again.
+            columns = stored_object.c
+            concerned = [one.id for one in group] + [one.id for one in copies]
+            empty = (columns.id.in_(concerned), columns.contents <= 0, ~columns.held)
+            connection.execute(sa.update(stored_object).where(*empty).values(retired_at=now))
+            next_generation(connection)
+
+
+def _check(record: bytes, move: _Move) -> None:
+    header = decode_header(record[:HEADER_BYTES])
+    if (header.content_id, header.key_tag) != (move.content_id, move.found.entry.key_tag):
+        raise IntegrityError("an object has another content where the index has this one: scrub it")
+
+
+def _runs(moves: Sequence[_Move]) -> Iterator[list[_Move]]:
+    """Yield moves in runs that are read by one request each."""
+    run: list[_Move] = []
+    for move in moves:
+        if run and not _goes_on(run, move):
+            yield run
+            run = []
+        run.append(move)
+    if run:
+        yield run
+
+
+def _goes_on(run: Sequence[_Move], move: _Move) -> bool:
+    first, last, entry = run[0].found.entry, run[-1].found.entry, move.found.entry
+    stop = entry.offset + entry.record_length
+    is_near = entry.offset - (last.offset + last.record_length) <= _GAP_BYTES
+    return entry.segment == first.segment and is_near and stop - first.offset <= _RUN_BYTES

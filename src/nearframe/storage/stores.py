@@ -1,0 +1,72 @@
+"""A content store with its upkeep: what a node opens, looks after and closes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Protocol
+
+from nearframe.config import Settings
+from nearframe.storage.objects import INDEX_FILE, ObjectSettings, ObjectStore, open_index
+from nearframe.storage.packs import Compacted, LostContent, PackSettings, PackStats, PackStore, ScrubReport
+from nearframe.storage.packs.store import at_once, unheard
+from nearframe.storage.ports import ContentStore
+from nearframe.storage.s3 import S3Location, S3Options
+from nearframe.storage.s3.client import S3Bucket
+
+
+class Store(ContentStore, Protocol):
+    """Packs on the disk (`packs.PackStore`) or in a bucket (`objects.ObjectStore`)."""
+
+    def stats(self) -> PackStats:
+        """Return what the store holds."""
+        ...
+
+    def compact(self, max_live_share: float = 0.5, pace: Callable[[int], None] = at_once) -> Compacted:
+        """Give back what nothing needs; raises `Busy` if that is being done."""
+        ...
+
+    def scrub(
+        self, progress: Callable[[ScrubReport], None] = unheard, pace: Callable[[int], None] = at_once
+    ) -> ScrubReport:
+        """Read and prove everything; raises `Busy` if that is being done."""
+        ...
+
+    def damaged(self) -> Iterator[LostContent]:
+        """Yield what studies hold and cannot read."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what it stands on. Safe to call twice."""
+        ...
+
+
+def open_store(
+    settings: Settings, sizes: PackSettings, on_request: Callable[[str], None] = lambda operation: None
+) -> Store:
+    """Open what an origin keeps contents in: a bucket if it has one, else packs in its home.
+
+    Parameters
+    ----------
+    on_request
+        Told the operation of each request to the bucket.
+    """
+    if not settings.s3_url:
+        return PackStore(settings.home, sizes)
+    with ExitStack() as undo:
+        bucket = open_bucket(settings, on_request)
+        undo.callback(bucket.close)
+        index = open_index(settings.database_url or settings.home / INDEX_FILE)
+        undo.callback(index.close)
+        objects = ObjectSettings(
+            settings.s3_object_bytes, sizes.chunk_log2, settings.s3_cache_bytes, settings.frame_memory_bytes
+        )
+        store = ObjectStore(settings.home, bucket, index, objects)
+        undo.pop_all()
+    return store
+
+
+def open_bucket(settings: Settings, on_request: Callable[[str], None] = lambda operation: None) -> S3Bucket:
+    """Open the bucket that ``s3_url`` names."""
+    with settings.reading("s3_url"):
+        return S3Bucket(S3Location.parse(settings.s3_url), S3Options.of(settings), on_request)

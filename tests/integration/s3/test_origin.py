@@ -1,0 +1,105 @@
+"""Whole origins over a bucket: what one of them acknowledged, the others have, whatever became of it."""
+
+from __future__ import annotations
+
+import re
+import threading
+from pathlib import Path
+
+import httpx
+import pytest
+
+from nearframe.cli import main
+from nearframe.storage.s3 import S3Location
+from tests.integration.origin.test_ingest import edited, packaged, uid_of
+from tests.integration.origin.test_process import numbered, running
+from tests.integration.s3.unreliable import Fault, unreliable
+from tests.postgres import create_schema
+from tests.radosgw import REGION, Radosgw
+
+pytestmark = [pytest.mark.radosgw, pytest.mark.postgresql]
+
+CT = packaged("CT_small.dcm")
+ROOT_KEY = "11" * 32
+FILES = 60
+
+
+def role(location: S3Location, port: int, database: str) -> tuple[str, ...]:
+    """Return the command of an origin over a bucket."""
+    server = ("--s3-endpoint", f"http://127.0.0.1:{port}", "--s3-region", REGION, "--s3-path-style")
+    return ("origin", "--s3-url", str(location), *server, "--database-url", database, "--s3-timeout-s", "5")
+
+
+def home_of(folder: Path) -> Path:
+    """Return a home that has been given the root key."""
+    (folder / "keys").mkdir(parents=True)
+    (folder / "keys" / "root.key").write_text(ROOT_KEY)
+    return folder
+
+
+def test_what_was_acknowledged_outlives_the_origin(
+    root: Path, tmp_path: Path, radosgw: Radosgw, postgres_server: str
+) -> None:
+    """One of two origins is killed while four senders store; the other has all that was acknowledged."""
+    database = create_schema(postgres_server, "outlives")
+    command = role(radosgw.new_bucket(), radosgw.port, database)
+    acknowledged: list[bytes] = []
+    half = threading.Event()
+    with (
+        running(root, home_of(tmp_path / "one"), command) as one,
+        running(root, home_of(tmp_path / "two"), command) as two,
+    ):
+
+        def send(first: int) -> None:
+            for number in range(first, FILES, 4):
+                data = numbered(number)
+                try:
+                    answer = one.store(data)
+                except httpx.TransportError:
+                    return
+                if answer.status_code == 200:
+                    acknowledged.append(data)
+                if len(acknowledged) >= FILES // 3:
+                    half.set()
+
+        senders = [threading.Thread(target=send, args=(first,)) for first in range(4)]
+        for sender in senders:
+            sender.start()
+        assert half.wait(60)
+        one.process.kill()
+        for sender in senders:
+            sender.join()
+        for data in acknowledged:
+            assert two.versions(uid_of(data)) == [data]
+        assert two.store(acknowledged[0]).status_code == 200
+        assert two.versions(uid_of(acknowledged[0])) == [acknowledged[0]]
+
+
+def test_a_bucket_that_is_away_is_an_answer_to_try_again(
+    root: Path, tmp_path: Path, radosgw: Radosgw, postgres_server: str
+) -> None:
+    database = create_schema(postgres_server, "away")
+    with (
+        unreliable(radosgw.port) as front,
+        running(root, tmp_path / "home", role(radosgw.new_bucket(), front.server_port, database)) as origin,
+    ):
+        assert origin.store(CT).status_code == 200
+        front.fail("PUT", *[Fault.UNHEARD] * 8)
+        other = edited(CT, SOPInstanceUID="1.2.3.4")
+        answer = origin.store(other)
+        assert answer.status_code == 503
+        front.fail("PUT")
+        assert origin.store(other).status_code == 200
+        assert origin.versions("1.2.3.4") == [other]
+        asked = origin.client.get("/metrics").text
+        assert re.search(r'nearframe_s3_requests_total\{operation="put_object"\} \d', asked)
+
+
+def test_the_doctor_looks_at_the_bucket(
+    root: Path, tmp_path: Path, radosgw: Radosgw, postgres_server: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = role(radosgw.new_bucket(), radosgw.port, create_schema(postgres_server, "doctor"))
+    with running(root, tmp_path / "home", command) as origin:
+        assert origin.store(CT).status_code == 200
+    main(["doctor", "--home", str(tmp_path / "home"), *command[1:], "--json"])
+    assert "legal holds are refused" in capsys.readouterr().out
