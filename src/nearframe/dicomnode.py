@@ -17,9 +17,8 @@ from nearframe.dimse.forward_rules import read_rules
 from nearframe.dimse.forwarder import DICOMForwarder, forward_check
 from nearframe.dimse.peers import callable_peers, read_peers
 from nearframe.dimse.service import Served, open_service
-from nearframe.errors import ConfigurationError
 from nearframe.intake.serieswatch import CONSUMER, SeriesWatch
-from nearframe.listener.address import is_loopback
+from nearframe.listener.address import demand_loopback
 from nearframe.query.commitment import CommitmentService
 from nearframe.query.health import Check
 from nearframe.query.listings import Listings
@@ -93,11 +92,7 @@ async def open_dicom(
     if settings.dicom is None:
         yield
         return
-    if not is_loopback(settings.dicom):
-        raise ConfigurationError(
-            f"--dicom {settings.dicom} is reachable from other machines, and there is no access control yet: "
-            "use 127.0.0.1, [::1] or localhost"
-        )
+    demand_loopback("--dicom", settings.dicom)
     served = Served(
         search=SearchService(core.catalogue, settings.search_limit),
         records=services.records,

@@ -1,9 +1,7 @@
 """Accepts associations: who may, how many, and for how long; then hands each to a service.
 
-Nothing is spent on a peer before its request is whole: a silent socket costs its
-descriptor and a small buffer, and is closed after `Timeouts.associate_s`. Sockets are
-counted for each address, so that one peer's do not keep another out; and where there are
-too many, who has been silent longest goes, so that silence keeps nobody out who speaks.
+Nothing is spent on a peer before its request is whole: a silent socket is closed after
+`Timeouts.associate_s`, or earlier where there are too many (`listener.reception`).
 """
 
 from __future__ import annotations
@@ -11,25 +9,23 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from functools import partial
+from typing import Final, TypeAlias
 
-from nearframe import log, tasks
+from nearframe import log
 from nearframe.dimse.association import Association
 from nearframe.dimse.channel import Timeouts
 from nearframe.dimse.negotiation import Offer, agree, check_request
 from nearframe.dimse.pdu import AssociateRJ, AssociateRQ, Rejection, RejectResult
 from nearframe.dimse.tls import cause_of
 from nearframe.errors import AssociationLost
-from nearframe.listener.address import bind
+from nearframe.listener.reception import Reception
 from nearframe.metrics import DIMSE_ASSOCIATIONS, DIMSE_LOST, DIMSE_REJECTED, Metrics
 from nearframe.settingkinds import Address
 
 _log = log.logger(__name__)
-#: When descriptors have run out: until some are free again.
-_ACCEPT_AGAIN_S: Final = 0.1
 _STOP_S: Final = 5.0
 
 
@@ -97,14 +93,19 @@ class DimseServer:
         self._limits = limits or ServerLimits()
         self._timeouts = timeouts or Timeouts()
         self._tls = tls
-        self._sockets: Counter[str] = Counter()
-        #: Connections that have no association, yet or any more, and from where: the oldest first.
-        self._idle: dict[asyncio.Task[Any] | None, str] = {}
         self._associations: dict[Association, str] = {}
-        self._serving: set[asyncio.Task[None]] = set()
-        self._listening: socket.socket | None = None
-        self._accepting: asyncio.Task[None] | None = None
-        self.address: Address | None = None
+        self._reception = Reception(
+            "association",
+            self._attend,
+            partial(metrics.add, DIMSE_REJECTED, reason="too many connections"),
+            sockets=self._limits.sockets,
+            sockets_per_address=self._limits.sockets_per_address,
+        )
+
+    @property
+    def address(self) -> Address | None:
+        """Where it listens, None before it does."""
+        return self._reception.address
 
     @property
     def associations(self) -> int:
@@ -119,61 +120,16 @@ class DimseServer:
         ConfigurationError
             If the address cannot be listened on.
         """
-        self._listening = bind(address)
-        self._listening.setblocking(False)
-        host, port = self._listening.getsockname()[:2]
-        self.address = Address(host, port)
-        self._accepting = tasks.spawn(self._accept(self._listening), name=f"associations {port}")
+        await self._reception.start(address)
 
     async def stop(self, grace_s: float = _STOP_S) -> None:
         """Accept no more, let messages under way finish for a while, then abort what is left."""
-        if self._accepting is not None:
-            await tasks.cancel([self._accepting])
-        if self._listening is not None:
-            self._listening.close()
-        if self._serving:
-            await asyncio.wait(self._serving, timeout=grace_s)
+        await self._reception.close()
+        await self._reception.finish(grace_s)
         for association in list(self._associations):
             association.abort("this node is stopping")
             association.channel.close()
-        await tasks.cancel(self._serving)
-
-    async def _accept(self, listening: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                connection, peer = await loop.sock_accept(listening)
-            except OSError as error:  # the peer is gone already, or descriptors have run out
-                _log.warning("association_not_accepted", error=error)
-                await asyncio.sleep(_ACCEPT_AGAIN_S)
-                continue
-            if self._has_room(peer[0]):
-                await self._begin(connection, peer[0])
-            else:
-                connection.close()
-
-    def _has_room(self, address: str) -> bool:
-        """Return whether one more connection may come; the one that was idle longest goes for it."""
-        if self._sockets[address] >= self._limits.sockets_per_address:
-            longest = next((task for task, of in self._idle.items() if of == address), None)
-        elif self._sockets.total() >= self._limits.sockets:
-            longest = next(iter(self._idle), None)
-        else:
-            return True
-        self._metrics.add(DIMSE_REJECTED, reason="too many connections")
-        if longest is None:
-            return False
-        del self._idle[longest]
-        longest.cancel()
-        return True
-
-    async def _begin(self, connection: socket.socket, address: str) -> None:
-        self._sockets[address] += 1
-        task = tasks.spawn(self._attend(connection, address), name="association")
-        self._serving.add(task)
-        task.add_done_callback(self._serving.discard)
-        self._idle[task] = address
-        await asyncio.sleep(0)  # it has begun, and so cleans up, before anybody may cancel it
+        await self._reception.cut()
 
     async def _attend(self, connection: socket.socket, address: str) -> None:
         """Look after one connection to its end."""
@@ -185,11 +141,6 @@ class DimseServer:
             _log.warning("association_tls_failed", cause=cause, error=error, address=address)
         else:
             await self._attend_open(association, address)
-        finally:
-            self._idle.pop(asyncio.current_task(), None)
-            self._sockets[address] -= 1
-            if not self._sockets[address]:
-                del self._sockets[address]
 
     async def _open(self, connection: socket.socket) -> Association:
         association = Association(self._max_pdu_bytes, self._timeouts, is_requestor=False)
@@ -227,14 +178,13 @@ class DimseServer:
             association.reject(admission)
             return
         self._associations[association] = address
-        self._idle.pop(asyncio.current_task(), None)
         self._metrics.add(DIMSE_ASSOCIATIONS)
         try:
-            association.accept(agree(request, admission.offer))
-            await admission.serve(association)
+            with self._reception.engaged():
+                association.accept(agree(request, admission.offer))
+                await admission.serve(association)
         finally:
             del self._associations[association]
-            self._idle[asyncio.current_task()] = address
 
     def _may_associate(self, address: str) -> bool:
         of_address = sum(other == address for other in self._associations.values())

@@ -21,6 +21,21 @@ def is_loopback(address: Address) -> bool:
     return all(ipaddress.ip_address(ip).is_loopback for _, ip in _resolve(address))
 
 
+def demand_loopback(option: str, address: Address) -> None:
+    """Refuse to listen where other machines reach.
+
+    Raises
+    ------
+    ConfigurationError
+        If they do.
+    """
+    if not is_loopback(address):
+        raise ConfigurationError(
+            f"{option} {address} is reachable from other machines, and there is no access control yet: "
+            "use 127.0.0.1, [::1] or localhost"
+        )
+
+
 def bind(address: Address) -> socket.socket:
     """Return a listening socket; with port 0 the system has chosen one.
 
