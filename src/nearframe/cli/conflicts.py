@@ -1,4 +1,4 @@
-"""``nearframe conflicts``: instances that came with a UID that is held with other pixels."""
+"""``nearframe conflicts``: a UID that is held with other pixels, an identifier that was merged away."""
 
 from __future__ import annotations
 
@@ -24,6 +24,14 @@ def add_subparser(subparsers: Subparsers, what: str) -> None:
     list_ = add_parser(commands, "list", "list conflicts; the exit code is 1 while one is open")
     list_.add_argument("--all", action="store_true", help="also those that are resolved")
     _add_common(list_, run_list)
+    patients = add_parser(
+        commands,
+        "patients",
+        "list studies that name a patient's identifier which was merged away; the exit code is 1 while there is one",
+        "They came after the merge, or from elsewhere, and are shown as they came. nearframe correct merge files them "
+        "where they belong.",
+    )
+    _add_common(patients, run_patients)
     resolve = add_parser(commands, "resolve", "say which version is right")
     resolve.add_argument("conflict", type=int, metavar="NUMBER", help="as nearframe conflicts list shows it")
     resolve.add_argument("--keep", required=True, choices=("current", "incoming"), help="the version that is right")
@@ -47,6 +55,29 @@ def run_list(options: argparse.Namespace) -> int:
         columns = ("number>", "received", "from", "version>", "current>", "resolution", "SOP instance UID")
         print_table(None, columns, (_row(one) for one in found))
     return EXIT_OPEN if any(one["resolution"] is None for one in found) else 0
+
+
+def run_patients(options: argparse.Namespace) -> int:
+    with node_of(options) as node:
+        found: list[dict[str, Any]] = node.json("/api/conflicts/patients")["studies"]
+    if options.json:
+        print_json(found)
+    elif not found:
+        print("No study names an identifier that was merged away.")
+    else:
+        columns = ("merged", "names", "belongs to", "instances>", "study instance UID")
+        print_table(None, columns, (_stray_row(one) for one in found))
+    return EXIT_OPEN if found else 0
+
+
+def _stray_row(stray: dict[str, Any]) -> tuple[object, ...]:
+    merged = stray["merged_at"][:19].replace("T", " ")
+    return merged, _identity(stray["names"]), _identity(stray["belongs_to"]), stray["instances"], stray["study"]
+
+
+def _identity(identity: dict[str, str]) -> str:
+    """Return an identifier as `nearframe correct` takes it."""
+    return f"{identity['id']}^^^{identity['issuer']}" if identity["issuer"] else identity["id"]
 
 
 def _row(conflict: dict[str, Any]) -> tuple[object, ...]:

@@ -20,7 +20,7 @@ from nearframe.dicom.levels import COMPUTED, Level, level_of
 from nearframe.dicom.model import DICOMJSON
 from nearframe.errors import AccessError, Conflict, LimitExceeded, NotFound
 from nearframe.storage.catalogue.corrections import Corrections
-from nearframe.storage.ports import Catalogue, InstanceRecord, StudyRef
+from nearframe.storage.ports import Catalogue, InstanceRecord, MergedIdentity, PatientIdentity, StudyRef
 
 #: Instances of one correction: it is one transaction, for which whoever takes in waits some 0.8 ms an instance.
 MAX_INSTANCES: Final = 20_000
@@ -93,6 +93,13 @@ class Planner:
                 record = self._catalogue.find_instance(ctx.tenant, what.instance)
                 self._reach(ctx, record.study.study_instance_uid)
                 return [Step(record, what.version)]
+
+    def merged(self, ctx: Context, what: What) -> MergedIdentity | None:
+        """Return which identifier a correction gives up for which; raises `Conflict` as `steps`."""
+        if not isinstance(what, Merge):
+            return None
+        prior, into = (PatientIdentity(one.id, self._issuer(ctx, one)) for one in (what.source, what.into))
+        return MergedIdentity(prior, into) if prior != into else None
 
     # -- what is selected ------------------------------------------------------------------
 

@@ -28,7 +28,14 @@ from nearframe.intake.inuse import StudiesInUse
 from nearframe.metrics import CORRECTED_INSTANCES, CORRECTIONS, Metrics
 from nearframe.query.freshness import Freshness
 from nearframe.storage.catalogue.corrections import Corrections
-from nearframe.storage.ports import Catalogue, ContentStore, CorrectionRecord, NewCorrection, Revision
+from nearframe.storage.ports import (
+    Catalogue,
+    ContentStore,
+    CorrectionRecord,
+    MergedIdentity,
+    NewCorrection,
+    Revision,
+)
 
 _ATTEMPTS: Final = 3  # something of the study may arrive while it is prepared
 
@@ -98,7 +105,7 @@ class CorrectionService:
 
     def _attempt(self, ctx: Context, asked: Asked) -> CorrectionRecord | None:
         steps = self._planner.steps(ctx, asked.what)
-        new = self._new(ctx, asked.action, asked.reason, asked.detail)
+        new = self._new(ctx, asked.action, asked.reason, asked.detail, self._planner.merged(ctx, asked.what))
         with ExitStack() as using:
             for study in set().union(*(step.studies for step in steps)):
                 self._in_use.begin(study)
@@ -116,8 +123,10 @@ class CorrectionService:
             else:
                 yield Revision(step.record.identity.sop_instance_uid, step.record.version, becomes)
 
-    def _new(self, ctx: Context, action: str, reason: str, detail: dict[str, object]) -> NewCorrection:
-        return NewCorrection(ctx.tenant, action, ctx.principal, reason, self._clock.now(), detail)
+    def _new(
+        self, ctx: Context, action: str, reason: str, detail: dict[str, object], merged: MergedIdentity | None = None
+    ) -> NewCorrection:
+        return NewCorrection(ctx.tenant, action, ctx.principal, reason, self._clock.now(), detail, merged)
 
     def _made(self, made: CorrectionRecord) -> None:
         self._metrics.add(CORRECTIONS, action=made.action)

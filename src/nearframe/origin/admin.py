@@ -17,6 +17,7 @@ from nearframe.storage.ports import (
     CorrectionRecord,
     GivenUrgency,
     InstanceRecord,
+    StrayStudy,
     StudyRef,
 )
 from nearframe.storage.stores import Store
@@ -47,6 +48,10 @@ class Admin:
         """Return the versions that wait for somebody to say which one is right."""
         found = self._catalogue.conflicts(tenant, open_only=open_only)
         return {"conflicts": [_conflict(one) for one in found]}
+
+    def strays(self, tenant: str) -> dict[str, Any]:
+        """Return the studies that name an identifier which was merged away."""
+        return {"studies": [_stray(one) for one in self._corrections.identities.strays(tenant)]}
 
     def resolve(self, tenant: str, conflict_id: int, keep: str, principal: str) -> tuple[StudyRef, dict[str, Any]]:
         """Close a conflict; return its study and what became of it.
@@ -151,4 +156,14 @@ def _conflict(record: ConflictRecord) -> dict[str, Any]:
         "received_at": record.received_at.isoformat(),
         "resolved_at": None if record.resolved_at is None else record.resolved_at.isoformat(),
         "resolution": record.resolution,
+    }
+
+
+def _stray(study: StrayStudy) -> dict[str, Any]:
+    return {
+        "study": study.study_instance_uid,
+        "instances": study.instances,
+        "names": {"id": study.names.id, "issuer": study.names.issuer},
+        "belongs_to": {"id": study.belongs_to.id, "issuer": study.belongs_to.issuer},
+        "merged_at": study.merged_at.isoformat(),
     }

@@ -62,6 +62,10 @@ def endpoints() -> tuple[Endpoint[ApiServices], ...]:
             "Instances that came with a UID that is held with other pixels.", json_, (), (every,),
         ),
         Endpoint(
+            "conflicting_patients", "GET", "/conflicts/patients", _strays,
+            "Studies in view that name an identifier which was merged away: they came later, or from elsewhere.", json_,
+        ),
+        Endpoint(
             "resolve_conflict", "POST", "/conflicts/{conflict}", _resolve,
             'Close a conflict: {"keep": "current"} or {"keep": "incoming"}.', json_, json_,
         ),
@@ -126,6 +130,10 @@ async def _status(services: ApiServices, call: Call) -> Response:
 async def _conflicts(services: ApiServices, call: Call) -> Response:
     open_only = (call.query("all") or "false").lower() in ("false", "0", "no")
     return _answer(await services.sql.run(services.admin.conflicts, call.context.tenant, open_only=open_only))
+
+
+async def _strays(services: ApiServices, call: Call) -> Response:
+    return _answer(await services.sql.run(services.admin.strays, call.context.tenant))
 
 
 async def _resolve(services: ApiServices, call: Call) -> Response:

@@ -14,6 +14,7 @@ from nearframe.storage.catalogue import schema
 from nearframe.storage.catalogue.catalogue import SQLCatalogue
 from nearframe.storage.catalogue.changes import Changes
 from nearframe.storage.catalogue.correcting import Correcting
+from nearframe.storage.catalogue.identities import Identities, note_merged
 from nearframe.storage.catalogue.loading import chunks
 from nearframe.storage.catalogue.recording import Draft, mark_withdrawn
 from nearframe.storage.catalogue.states import InstanceState, VersionState
@@ -49,9 +50,16 @@ _INSTANCES: Final = (
 
 
 class Corrections:
-    """The corrections of a catalogue. Any thread may call; every change is durable when its call returns."""
+    """The corrections of a catalogue. Any thread may call; every change is durable when its call returns.
+
+    Attributes
+    ----------
+    identities
+        What merges gave up, and what came under it later.
+    """
 
     def __init__(self, catalogue: SQLCatalogue) -> None:
+        self.identities = Identities(catalogue.database)
         self._catalogue = catalogue
 
     # -- making ----------------------------------------------------------------------------
@@ -99,6 +107,8 @@ class Corrections:
                 else:
                     correcting.withdraw(instance)
             _finish(changes, correcting)
+            if new.merged is not None:
+                note_merged(changes.connection, new.tenant, new.merged, new.made_at, correcting.id)
             durable()
         return self.find(new.tenant, correcting.id)
 

@@ -21,13 +21,14 @@ from nearframe.storage.catalogue import schema
 from nearframe.storage.catalogue.database import Database
 from nearframe.storage.catalogue.values import microseconds
 
-LATEST: Final = 4
+LATEST: Final = 5
 
 #: ``{version: tables}``: what a step added, so that it can be taken back for an older release.
 ADDED: Final[Mapping[int, Sequence[sa.Table]]] = {
     2: (schema.given_urgency,),
     3: (schema.commitment, schema.performed_step, schema.scheduled_step),
     4: (schema.correction, schema.corrected, schema.withdrawn),
+    5: (schema.merged_identifier, schema.hl7_message),
 }
 
 #: ``{version: step}``: a step takes a database at the version before to `version`.

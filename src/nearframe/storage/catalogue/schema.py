@@ -10,7 +10,7 @@
     term      inverted index of names, fragments, modalities -> study
 
 Beside them stand what scanners are told and tell: scheduled and performed steps, commitments; and the corrections
-that people make, with the versions each led from and to.
+that people make, with the versions each led from and to; identifiers that were merged away; HL7 messages.
 
 Studies, series and instances that were removed stay as rows that are not listed: the feed
 still has to report them, and an older state of a study can still be rebuilt.
@@ -372,4 +372,41 @@ withdrawn = Table(
     metadata,
     Column("instance_id", BigInteger, primary_key=True, autoincrement=False),
     Column("correction_id", BigInteger, nullable=False),
+)
+
+# Since schema 5. Identifiers that a merge gave up: what comes under them belongs to somebody else.
+merged_identifier = Table(
+    "merged_identifier",
+    metadata,
+    Column("tenant", _TEXT, nullable=False),
+    Column("patient_id", _TEXT, nullable=False),
+    # As of `study`: empty where none is named.
+    Column("issuer", _TEXT, nullable=False),
+    Column("into_id", _TEXT, nullable=False),
+    Column("into_issuer", _TEXT, nullable=False),
+    Column("merged_at", BigInteger, nullable=False),
+    # None if nothing was held under it when it was merged.
+    Column("correction_id", BigInteger),
+    PrimaryKeyConstraint("tenant", "patient_id", "issuer"),
+)
+
+# Since schema 5. HL7 messages that were answered: what is sent again is answered again, and done once.
+hl7_message = Table(
+    "hl7_message",
+    metadata,
+    Column("tenant", _TEXT, nullable=False),
+    # Application and facility
+    Column("sender", _TEXT, nullable=False),
+    Column("control_id", _TEXT, nullable=False),
+    # In the order of their answers.
+    Column("number", BigInteger, nullable=False),
+    Column("received_at", BigInteger, nullable=False),
+    Column("event", _TEXT, nullable=False),
+    # Of the application acknowledgement, and what it says.
+    Column("code", String(2), nullable=False),
+    Column("words", _TEXT, nullable=False),
+    # SHA-256 of the message without its time
+    Column("digest", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("tenant", "sender", "control_id"),
+    Index("hl7_message_by_number", "tenant", "number", unique=True),
 )

@@ -146,18 +146,29 @@ class Steps:
 
     # -- scheduled -------------------------------------------------------------------------
 
-    def schedule(self, tenant: str, steps: Sequence[ScheduledStep], now: datetime) -> None:
-        """Keep items of the worklist; one that is there already is replaced."""
+    def schedule(
+        self, tenant: str, steps: Sequence[ScheduledStep], now: datetime, *, keeps_states: bool = False
+    ) -> None:
+        """Keep items of the worklist; one that is there already is replaced.
+
+        Parameters
+        ----------
+        keeps_states
+            True if an item that says no state has the one that it had.
+        """
         with self._database.write() as connection:
             for step in steps:
                 chosen = sa.and_(_scheduled.tenant == tenant, _scheduled.step_id == step.step_id)
+                state = step.state
+                if keeps_states and not state:
+                    state = connection.execute(sa.select(_scheduled.state).where(chosen)).scalar() or ""
                 connection.execute(sa.delete(schema.scheduled_step).where(chosen))
                 values = {
                     "tenant": tenant,
                     "step_id": step.step_id,
                     "start_date": step.start_date,
                     "start_time": step.start_time,
-                    "state": step.state,
+                    "state": state,
                     "changed_at": microseconds(now),
                     "attributes": dump(step.attributes),
                 }

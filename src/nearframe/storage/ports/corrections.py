@@ -10,6 +10,22 @@ from nearframe.storage.ports.records import NewVersion
 
 
 @dataclass(frozen=True, slots=True)
+class PatientIdentity:
+    """An identifier of a patient, and who issued it (empty: none is named)."""
+
+    id: str
+    issuer: str
+
+
+@dataclass(frozen=True, slots=True)
+class MergedIdentity:
+    """An identifier that is given up for another one."""
+
+    prior: PatientIdentity
+    into: PatientIdentity
+
+
+@dataclass(frozen=True, slots=True)
 class NewCorrection:
     """A correction that is to be made.
 
@@ -21,6 +37,8 @@ class NewCorrection:
         Who says so.
     detail
         What was asked, as JSON.
+    merged
+        What it merges; None for other corrections.
     """
 
     tenant: str
@@ -29,6 +47,7 @@ class NewCorrection:
     reason: str
     made_at: datetime
     detail: DICOMJSON
+    merged: MergedIdentity | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,3 +111,14 @@ class PatientStudy:
 
     study_instance_uid: str
     issuer: str
+
+
+@dataclass(frozen=True, slots=True)
+class StrayStudy:
+    """A study in view that names an identifier which was merged away: it came later, or from elsewhere."""
+
+    study_instance_uid: str
+    instances: int
+    names: PatientIdentity
+    belongs_to: PatientIdentity
+    merged_at: datetime
