@@ -21,6 +21,7 @@ from nearframe.dicomweb.endpoint import prose_of  # noqa: E402
 from nearframe.dimse import worklist_http  # noqa: E402
 from nearframe.edge import api as edge_api  # noqa: E402
 from nearframe.edge import outbox_http, segments  # noqa: E402
+from nearframe.hl7 import http as hl7_http  # noqa: E402
 from nearframe.metrics import METRICS  # noqa: E402
 from nearframe.origin.api import endpoints  # noqa: E402
 from nearframe.sync import directory_http  # noqa: E402
@@ -97,6 +98,8 @@ def http_api_page() -> Iterator[str]:
     yield from _route_table((one.method, one.path, one.prose) for one in corrections_http.DESCRIBED)
     yield from ("", "## The worklist", "", "At an origin and at an edge, for the scanners that associate with it.", "")
     yield from _route_table((one.method, one.path, one.prose) for one in worklist_http.DESCRIBED)
+    yield from ("", "## HL7 messages", "", "At an origin. [HL7](../guide/hl7.md) says how they come.", "")
+    yield from _route_table((one.method, one.path, one.prose) for one in hl7_http.DESCRIBED)
     yield from ("", "## Urgency at an edge", "", "[Urgency](../guide/urgency.md) says what it means.", "")
     yield from _route_table((one.method, one.path, prose_of(one.handler)) for one in edge_api.ROUTES)
     yield from ("", "## The outbox of an edge", "")

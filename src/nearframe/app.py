@@ -32,6 +32,10 @@ from nearframe.dicomweb.problems import problem
 from nearframe.dicomweb.services import Services, services
 from nearframe.dimse.worklist_http import DESCRIBED as WORKLIST_DESCRIBED
 from nearframe.dimse.worklist_http import worklist_routes
+from nearframe.hl7.http import DESCRIBED as HL7_DESCRIBED
+from nearframe.hl7.http import hl7_routes
+from nearframe.hl7.service import Served as HL7Served
+from nearframe.hl7.service import open_hl7
 from nearframe.intake.ingest import Ingest
 from nearframe.intake.inuse import StudiesInUse
 from nearframe.intake.spool import Spool, SpoolLimits
@@ -52,6 +56,7 @@ from nearframe.query.headeredits import Part10Edits
 from nearframe.query.health import Check, catalogue_check, disk_check, examine
 from nearframe.query.remove import CatalogueRemoval
 from nearframe.storage.catalogue.corrections import Corrections
+from nearframe.storage.catalogue.hl7messages import HL7Messages
 from nearframe.storage.scratch import remove_leftovers
 from nearframe.sync.app import DESCRIBED as SYNC_DESCRIBED
 from nearframe.sync.app import sync_routes
@@ -230,7 +235,7 @@ async def open_origin(
         listing = await stack.enter_async_context(open_listing(core, "origin", directory))
         nodes = directory.web_origins
         beside = (
-            *described(), *WORKLIST_DESCRIBED, *CORRECTIONS_DESCRIBED, *UPKEEP_DESCRIBED,
+            *described(), *WORKLIST_DESCRIBED, *CORRECTIONS_DESCRIBED, *HL7_DESCRIBED, *UPKEEP_DESCRIBED,
             *SYNC_DESCRIBED, *DIRECTORY_DESCRIBED,
         )  # fmt: skip
         served = services_of(core, frames, store, remove, workflow.commitment)
@@ -239,13 +244,16 @@ async def open_origin(
         wakes.append(forwarding.wake)
         await stack.enter_async_context(open_dicom(core, served, takes, workflow, announce, activity.answering))
         corrections = Corrections(core.catalogue)
+        correcting = _correcting(core, corrections, takes, committed)
+        heard = HL7Messages(core.catalogue.database)
+        hears = HL7Served(core.catalogue, correcting, workflow.steps, heard)
+        await stack.enter_async_context(open_hl7(settings, hears, core.metrics, announce))
         admin = Admin(settings.home, core.packs, core.catalogue, corrections, background)
         routes = [
             *api_routes(ApiServices(admin, core.freshness, core.sql, core.cpu), core.gate, Addresses(settings)),
-            *correction_routes(
-                _correcting(core, corrections, takes, committed), core.sync, core.gate, Addresses(settings)
-            ),
+            *correction_routes(correcting, core.sync, core.gate, Addresses(settings)),
             *worklist_routes(workflow.steps, core.sql, core.gate, Addresses(settings)),
+            *hl7_routes(heard, core.sql, core.gate, Addresses(settings)),
             *sync_routes(replace(sync_services(core, contents, feed, takes), making=partial(_making, core)), core.gate),
             *directory_routes(listing, core.gate),
             *node_routes(core, "origin", forwarding.checks),

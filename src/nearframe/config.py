@@ -192,6 +192,43 @@ class Settings:
         LIST, (), "dicom", "UIDs of private Storage SOP Classes that are taken by C-STORE too."
     )
 
+    hl7: Address | None = _setting(
+        OPTIONAL_ADDRESS, None, "hl7", "Where to listen for HL7 messages by MLLP; not at all if it is empty."
+    )
+    hl7_tls_cert: Path | None = _setting(OPTIONAL_PATH, None, "hl7", "Certificate chain (PEM); turns TLS on for HL7.")
+    hl7_tls_key: Path | None = _setting(OPTIONAL_PATH, None, "hl7", "Private key of that certificate (PEM).")
+    hl7_tls_ca: Path | None = _setting(
+        OPTIONAL_PATH,
+        None,
+        "hl7",
+        "Authorities (PEM) that sign the certificates of HL7 senders. Callers without such a certificate are refused.",
+    )
+    hl7_senders: Tables = _setting(
+        TABLES,
+        (),
+        "hl7",
+        "HL7 senders: [[hl7_senders]] tables with application and facility (MSH-3, MSH-4), networks, and may "
+        "(patients, orders). Where there are some, messages of no other are taken.",
+    )
+    hl7_authorities: Tables = _setting(
+        TABLES,
+        (),
+        "hl7",
+        "What assigning authorities are called in images: [[hl7_authorities]] tables with authority (CX.4) and "
+        'issuers, a list of values of Issuer of Patient ID; "" stands for images that name none. An authority that is '
+        "not among them is called as it is.",
+    )
+    hl7_processing_id: str = _setting(
+        choice("production", "training", "debugging"),
+        "production",
+        "hl7",
+        "Which messages are taken (MSH-11): those of one of these.",
+    )
+    hl7_character_set: str = _setting(
+        TEXT, "UNICODE UTF-8", "hl7", "Character set of HL7 messages that name none in MSH-18, as it is called there."
+    )
+    hl7_max_message_bytes: int = _setting(SIZE, MIB, "hl7", "Longest HL7 message that is taken.", unit="bytes")
+
     dictionaries: bool = _setting(
         FLAG,
         False,
@@ -538,17 +575,19 @@ def _read(setting: Setting, raw: object, place: str) -> object:
 
 
 def _check_together(settings: Settings) -> None:
-    for cert, key in (("tls_cert", "tls_key"), ("dicom_tls_cert", "dicom_tls_key")):
+    for cert, key in (("tls_cert", "tls_key"), ("dicom_tls_cert", "dicom_tls_key"), ("hl7_tls_cert", "hl7_tls_key")):
         given = [name for name in (cert, key) if getattr(settings, name) is not None]
         if len(given) == 1:
             missing = key if given == [cert] else cert
             raise ConfigurationError(
                 f"{given[0]} is set and {missing} is not; TLS needs both (nearframe tls dev makes them)"
             )
-    if settings.dicom and settings.dicom_tls_ca and not settings.dicom_tls_cert:
-        raise ConfigurationError(
-            "dicom_tls_ca is set and dicom_tls_cert is not: without a certificate of its own the node speaks no TLS, "
-            "and sees none of its callers'"
-        )
+    for service in ("dicom", "hl7"):
+        listens, authority, own = (getattr(settings, f"{service}{part}") for part in ("", "_tls_ca", "_tls_cert"))
+        if listens and authority and not own:
+            raise ConfigurationError(
+                f"{service}_tls_ca is set and {service}_tls_cert is not: without a certificate of its own the node "
+                "speaks no TLS, and sees none of its callers'"
+            )
     if settings.chunk_bytes == 0 or settings.segment_bytes < settings.chunk_bytes:
         raise ConfigurationError("segment_bytes must be at least chunk_bytes, and chunk_bytes above 0")

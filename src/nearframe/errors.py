@@ -6,6 +6,7 @@
     ├── RequestError            the caller must change something  -> HTTP 4xx, DICOM failure reason, exit 2
     │   ├── MalformedRequest    the HTTP request cannot be read                       400
     │   ├── MalformedPDU        what a DICOM peer sends is not the protocol           A-ABORT
+    │   ├── UnacceptableMessage an HL7 message that is not taken, and where in it     AE or AR
     │   ├── MalformedDICOM      the object cannot be read; `reason` is PS3.18 I.2.2   400 / 0xC000
     │   ├── LimitExceeded       a guard stopped it before memory or time was spent    413 / 0xA700
     │   ├── TooBroad            a search took too long: narrow it                     413
@@ -75,6 +76,25 @@ class MalformedPDU(RequestError):
     def __init__(self, message: str, reason: int = 6) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class UnacceptableMessage(RequestError):
+    """An HL7 message is not taken.
+
+    Parameters
+    ----------
+    condition
+        Of HL7 table 0357: 101 is a missing field, 102 a value of the wrong form, 207 a failure of ours.
+    segment, field, occurrence
+        Where in the message, as far as that is known; fields and occurrences are counted from 1.
+    """
+
+    def __init__(self, condition: int, message: str, segment: str = "", field: int = 0, occurrence: int = 1) -> None:
+        super().__init__(message)
+        self.condition = condition
+        self.segment = segment
+        self.field = field
+        self.occurrence = occurrence
 
 
 class MalformedDICOM(RequestError):

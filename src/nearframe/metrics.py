@@ -90,6 +90,16 @@ DIMSE_REJECTED = _counter(
     "dimse_rejected", "associations", "DICOM associations, or connections, that were refused.", "reason"
 )
 
+HL7_CONNECTIONS = _gauge("hl7_connections", "connections", "HL7 connections that are open.")
+HL7_MESSAGES = _counter(
+    "hl7_messages",
+    "messages",
+    "HL7 messages answered, by type and event (other: one that is not taken) and acknowledgement code.",
+    "event",
+    "code",
+)
+HL7_REFUSED = _counter("hl7_refused", "connections", "HL7 connections that were refused or closed for cause.", "reason")
+
 INGEST_INSTANCES = _counter("ingest_instances", "instances", "Instances stored, by what became of them.", "outcome")
 INGEST_FAILURES = _counter("ingest_failures", "instances", "Instances not stored, by kind of error.", "reason")
 INGEST_BYTES = _counter("ingest_bytes", "bytes", "Bytes of objects taken apart and appended.")

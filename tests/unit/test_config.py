@@ -137,13 +137,17 @@ def test_certificate_and_key_come_together() -> None:
         load(environment={"NEARFRAME_TLS_CERT": "c.pem"})
     with pytest.raises(ConfigurationError, match="dicom_tls_key is set and dicom_tls_cert is not"):
         load(environment={"NEARFRAME_DICOM_TLS_KEY": "c.key"})
+    with pytest.raises(ConfigurationError, match="hl7_tls_cert is set and hl7_tls_key is not"):
+        load(environment={"NEARFRAME_HL7_TLS_CERT": "c.pem"})
 
 
-def test_certificates_of_dicom_callers_are_not_asked_for_without_tls() -> None:
+def test_certificates_of_callers_are_not_asked_for_without_tls() -> None:
     environment = {"NEARFRAME_DICOM_TLS_CA": "clinic.pem"}
     assert load(environment=environment).dicom_tls_ca == Path("clinic.pem")  # of those whom we call
     with pytest.raises(ConfigurationError, match="without a certificate of its own the node speaks no TLS"):
         load(environment=environment | {"NEARFRAME_DICOM": "127.0.0.1:11112"})
+    with pytest.raises(ConfigurationError, match="hl7_tls_ca is set and hl7_tls_cert is not"):
+        load(environment={"NEARFRAME_HL7_TLS_CA": "clinic.pem", "NEARFRAME_HL7": "127.0.0.1:2575"})
 
 
 def test_environment_of_the_tests_is_no_setting() -> None:

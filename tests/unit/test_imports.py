@@ -23,7 +23,7 @@ FLOORS = (
     ("intake",),
     ("corrections",),
     ("sync", "upkeep", "dimse"),
-    ("origin", "edge", "importer", "client", "demo"),
+    ("origin", "edge", "importer", "client", "demo", "hl7"),
     ("exporter",),
     ("web",),
     ("core",),

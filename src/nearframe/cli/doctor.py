@@ -24,7 +24,7 @@ from nearframe.upkeep.doctor.examine import Examined, examine, worst
 from nearframe.upkeep.doctor.patient import Answer, Patient
 
 #: The same as a node's, so that it can be given the same command line.
-_GROUPS: Final = ("node", "network", "dicom", "edge", "storage", "object store")
+_GROUPS: Final = ("node", "network", "dicom", "hl7", "edge", "storage", "object store")
 _TIMEOUT: Final = httpx.Timeout(5)
 _STYLES: Final = {State.OK: "green", State.DEGRADED: "yellow", State.FAILING: "bold red"}
 EXIT_ILL: Final = 1

@@ -6,7 +6,7 @@ from nearframe.app import open_origin
 from nearframe.cli._node import add_node_parser
 from nearframe.cli._output import Subparsers
 
-_GROUPS = ("node", "network", "dicom", "storage", "object store", "limits", "work", "search", "caches")
+_GROUPS = ("node", "network", "dicom", "hl7", "storage", "object store", "limits", "work", "search", "caches")
 
 
 def add_subparser(subparsers: Subparsers, what: str) -> None:

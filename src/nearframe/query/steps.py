@@ -124,10 +124,15 @@ class StepService:
 
     # -- orders ----------------------------------------------------------------------------
 
-    def schedule(self, context: Context, orders: Sequence[object]) -> list[str]:
+    def schedule(self, context: Context, orders: Sequence[object], *, state: str | None = "") -> list[str]:
         """Keep orders, each as the data set of a worklist item; return the identifiers of their steps.
 
         An order of several steps becomes an item for each.
+
+        Parameters
+        ----------
+        state
+            Of all of them; None if those that are there already keep theirs.
 
         Raises
         ------
@@ -138,9 +143,35 @@ class StepService:
         """
         if len(orders) > _MOST_ORDERS:
             raise LimitExceeded("orders in one request", _MOST_ORDERS, len(orders))
-        steps = [step for order in orders for step in _steps_of(order)]
-        self._table.schedule(context.tenant, steps, self._clock.now())
+        steps = [replace(step, state=state or "") for order in orders for step in _steps_of(order)]
+        self._table.schedule(context.tenant, steps, self._clock.now(), keeps_states=state is None)
         return [step.step_id for step in steps]
+
+    def finish(self, context: Context, step_ids: Sequence[str], state: str) -> int:
+        """Give steps a state that somebody else reports than who performs them; return how many of them are known."""
+        return self._table.mark(context.tenant, step_ids, state, self._clock.now())
+
+    def revise(self, context: Context, first_date: str, revised: Callable[[DICOMJSON], DICOMJSON]) -> int:
+        """Change the items of steps that are not over, from a day on; return how many were changed.
+
+        Parameters
+        ----------
+        revised
+            Returns what an item is to be, the same for what stays as it is.
+        """
+        found = [
+            replace(step, attributes=after, state="")
+            for step in self._table.every_scheduled(context.tenant, first_date)
+            if step.state not in (COMPLETED, DISCONTINUED) and (after := revised(step.attributes)) != step.attributes
+        ]
+        if found:
+            self._table.schedule(context.tenant, found, self._clock.now(), keeps_states=True)
+        return len(found)
+
+    def steps_of(self, context: Context, is_meant: Callable[[DICOMJSON], bool]) -> list[str]:
+        """Return the identifiers of the steps whose items are meant, whatever their state."""
+        found = self._table.every_scheduled(context.tenant)
+        return [step.step_id for step in found if is_meant(step.attributes)]
 
     def unschedule(self, context: Context, step_id: str) -> None:
         """Drop a step from the worklist.

@@ -80,6 +80,8 @@ def _addresses(patient: Patient) -> Iterator[tuple[str, Address]]:
     yield "http", patient.settings.http
     if patient.settings.dicom is not None:
         yield "dicom", patient.settings.dicom
+    if patient.settings.hl7 is not None:
+        yield "hl7", patient.settings.hl7
 
 
 def _taken(setting: str, address: Address) -> str:

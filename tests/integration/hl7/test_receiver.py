@@ -1,0 +1,244 @@
+"""Messages, right and wrong, to an archive that holds something: the answer to each, and what became of the images."""
+
+from __future__ import annotations
+
+import pydicom
+import pytest
+
+from nearframe.context import local_admin
+from nearframe.errors import Busy
+from nearframe.hl7.mllp import Cut, Frame
+from nearframe.metrics import HL7_MESSAGES
+from tests.hl7messages import adt, message, mrg, pid
+from tests.integration.hl7.conftest import Archive
+from tests.syncing import Change, ct_series
+
+ONE, TWO, THREE = "1.2.826.7.1", "1.2.826.7.2", "1.2.826.7.3"
+
+
+def patient(identifier: str, issuer: str = "", name: str = "Doe^Jane") -> Change:
+    def change(ds: pydicom.Dataset) -> None:
+        ds.SpecificCharacterSet = "ISO_IR 192"
+        ds.PatientID, ds.PatientName = identifier, name
+        if issuer:
+            ds.IssuerOfPatientID = issuer
+
+    return change
+
+
+async def store(archive: Archive, study: str, change: Change, count: int = 2) -> None:
+    report = await archive.node.store(*ct_series(count, study=study, change=change))
+    assert not report.failed
+
+
+# Each is sent to an archive that holds P1 of HOSP and, in another study, P1 of CLINIC.
+P1 = pid("P1^^^HOSP^MR")
+MERGE = (pid("P2^^^HOSP^MR", "Roe^Richard"), mrg("P1^^^HOSP^MR"))
+CORPUS: dict[str, tuple[bytes, str, str, str]] = {
+    # what: (message, code, condition and place of the error, what is said)
+    "demographics that differ": (adt("A08", P1), "AA", "", "2 instances corrected"),
+    "by A31": (adt("A31", P1), "AA", "", "2 instances corrected"),
+    "by a registration": (adt("A04", P1), "AA", "", "2 instances corrected"),
+    "by version 2.2": (adt("A08", P1, version="2.2"), "AA", "", "2 instances corrected"),
+    "without a version": (adt("A08", P1, version=""), "AA", "", "2 instances corrected"),
+    "segments that end with LF": (adt("A08", P1).replace(b"\r", b"\n"), "AA", "", "2 instances corrected"),
+    "segments that end with CR LF": (adt("A08", P1).replace(b"\r", b"\r\n"), "AA", "", "2 instances corrected"),
+    "segments of a site's own": (adt("A08", "ZPV|1|x", P1, "ZAL|y"), "AA", "", "2 instances corrected"),
+    "Latin-1 that says so": (
+        adt("A08", pid("P1^^^HOSP", "M\u00fcller^Zo\u00eb"), more="||||||8859/1").decode().encode("latin_1"),
+        *("AA", "", "2 instances corrected"),
+    ),
+    "demographics that are known": (adt("A08", pid("P1^^^HOSP", "Doe^Jane^^^^")), "AA", "", "everything held says so"),
+    "a name with nothing to say": (adt("A08", pid("P1^^^HOSP", "", "", "U")), "AA", "", "everything held says so"),
+    "a patient of whom nothing is held": (adt("A08", pid("P9^^^HOSP")), "AA", "", "nothing is held"),
+    "the identifier of another issuer": (adt("A08", pid("P1^^^ELSEWHERE")), "AA", "", "nothing is held"),
+    "an identifier of no issuer": (adt("A08", pid("P1")), "AA", "", "nothing is held"),
+    "a merge": (adt("A40", *MERGE), "AA", "", "2 instances filed"),
+    "a merge of version 2.3.1": (adt("A34", *MERGE, version="2.3.1"), "AA", "", "2 instances filed"),
+    "a merge of nothing": (adt("A40", pid("P2^^^HOSP"), mrg("P3^^^HOSP")), "AA", "", "nothing is held"),
+    "another identifier": (adt("A47", *MERGE), "AA", "", "2 instances filed"),
+    "no header": (b"EVN|A08\r" + P1.encode(), "AE", "100 MSH^1", "does not begin with MSH"),
+    "nothing": (b"\r\n", "AE", "100 MSH^1", "does not begin with MSH"),
+    "a file of messages": (b"FHS|^~\\&|ADT1\r" + adt("A08", P1), "AE", "100 FHS^1", "a batch"),
+    "two messages in one frame": (adt("A08", P1) * 2, "AE", "100 MSH^2", "second message"),
+    "separators that are no four": (adt("A08", P1).replace(b"^~\\&", b"^^\\&", 1), "AE", "102 MSH^1^2", "separators"),
+    "bytes of another character set": (
+        adt("A08", P1 + "|\u00e9").decode().encode("latin_1"),
+        *("AE", "102 MSH^1^18", "byte"),
+    ),
+    "a character set of nobody": (adt("A08", P1, more="||||||EBCDIC"), "AE", "103 MSH^1^18", "character set"),
+    "no control id": (adt("A08", P1, control_id=""), "AE", "101 MSH^1^10", "control id"),
+    "version 3": (adt("A08", P1, version="3.0"), "AR", "203 MSH^1^12", "versions"),
+    "a message of training": (adt("A08", P1).replace(b"|P|2.5.1", b"|T|2.5.1"), "AR", "202 MSH^1^11", "processing id"),
+    "no processing id": (adt("A08", P1).replace(b"|P|2.5.1", b"||2.5.1"), "AR", "202 MSH^1^11", "processing id"),
+    "an event that is not taken": (adt("A24", P1), "AR", "201 MSH^1^9", "event"),
+    "an event of accounts": (adt("A35", P1), "AR", "201 MSH^1^9", "event"),
+    "a type that is not taken": (message("ORU^R01", P1), "AR", "200 MSH^1^9", "type"),
+    "no type": (message("", P1), "AR", "200 MSH^1^9", "type"),
+    "a sender that is not known": (adt("A08", P1).replace(b"ADT1", b"ADT2"), "AE", "103 MSH^1^3", "hl7_senders"),
+    "a sender that may not": (adt("A08", P1).replace(b"ADT1", b"RIS"), "AR", "200 MSH^1^9", "patients"),
+    "no patient": (adt("A08"), "AE", "100 PID^1", "no PID"),
+    "no identifier": (adt("A08", pid("")), "AE", "101 PID^1^3", "identifier"),
+    "a date that is none": (adt("A08", pid("P1^^^HOSP", birth="1/1/70")), "AE", "102 PID^1^7", "YYYYMMDD"),
+    "a sex that is none": (adt("A08", pid("P1^^^HOSP", sex="W")), "AE", "103 PID^1^8", "0001"),
+    "a month that is none": (adt("A08", pid("P1^^^HOSP", birth="19701301")), "AE", "102 PID^1", "does not fit"),
+    "a merge without MRG": (adt("A40", P1), "AE", "100 MRG^1", "no MRG"),
+    "a merge onto itself": (adt("A40", P1, mrg("P1^^^HOSP^MR")), "AE", "205 MRG^1^1", "itself"),
+    "a merge without a prior": (adt("A40", P1, mrg("^^^HOSP")), "AE", "101 MRG^1^1", "identifier"),
+    "a merge across authorities": (adt("A40", pid("P2^^^X"), mrg("P1^^^HOSP")), "AE", "204 MRG^1^1", "same authority"),
+    "one wrong merge of two": (
+        adt("A40", *MERGE, pid("P4^^^HOSP"), mrg("P4^^^HOSP")),
+        *("AE", "205 MRG^2^1", "itself"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CORPUS)
+async def test_every_message_gets_its_answer(name: str, archive: Archive) -> None:
+    data, code, error, says = CORPUS[name]
+    await store(archive, ONE, patient("P1", "HOSP"))
+    await store(archive, TWO, patient("P1", "CLINIC"))
+    (answer,) = archive.send(data)
+    assert (answer["MSA"][1], says in answer["MSA"][3]) == (code, True), answer
+    if error:
+        condition, place = error.split()
+        assert (answer["ERR"][2], answer["ERR"][3].split("^")[0]) == (place, condition)
+    else:
+        assert "ERR" not in answer
+    # The other issuer's patient is another patient, whatever is said of this one; of a wrong message nothing is done.
+    assert archive.patients(TWO) == {("P1", "CLINIC", "Doe^Jane")}
+    assert len(archive.made()) == (code == "AA" and says.startswith("2 instances"))
+    # Said again, it is answered again, and nothing is done.
+    (again,) = archive.send(data)
+    assert again["MSA"] == answer["MSA"]
+    assert len(archive.made()) <= 1
+
+
+async def test_what_an_update_writes(archive: Archive) -> None:
+    await store(archive, ONE, patient("P1", "HOSP"))
+    assert archive.code(adt("A08", pid("P1^^^HOSP", "Roe^Richard^^^^^L", "19700102", "M"), control_id="7")) == "AA"
+    assert archive.patients(ONE) == {("P1", "HOSP", "Roe^Richard")}
+    (made,) = archive.made()
+    assert (made.principal, made.reason) == ("hl7 ADT1|HOSPITAL", "ADT^A08, message 7")
+    assert set(made.detail["set"]) == {"PatientName", "PatientBirthDate", "PatientSex"}
+    assert archive.code(adt("A08", pid("P1^^^HOSP", "Roe^Richard", '""', "M"), control_id="8")) == "AA"
+    assert archive.made()[1].detail["set"] == {"PatientBirthDate": ""}
+
+
+async def test_forms_of_a_name_that_are_not_given_stay(archive: Archive) -> None:
+    await store(archive, ONE, patient("P1", "HOSP", "Doe^Jane=\u5c71\u7530"))
+    assert archive.code(adt("A08", pid("P1^^^HOSP", "Doe^Jane"))) == "AA"
+    assert archive.made() == []
+
+
+async def test_a_merge_takes_over_who_stays(archive: Archive) -> None:
+    await store(archive, ONE, patient("P1", "HOSP"))
+    await store(archive, TWO, patient("P2", "HOSP", "Roe^Richard"))
+    merged = adt("A40", pid("P2^^^HOSP", "Typo^In Message"), mrg("P1^^^HOSP"))
+    assert archive.code(merged) == "AA"
+    assert archive.patients(ONE) == archive.patients(TWO) == {("P2", "HOSP", "Roe^Richard")}
+
+
+async def test_another_identifier_leaves_the_name(archive: Archive) -> None:
+    await store(archive, ONE, patient("P1", "HOSP"))
+    assert archive.code(adt("A47", pid("P2^^^HOSP", "Roe^Richard"), mrg("P1^^^HOSP"))) == "AA"
+    assert archive.patients(ONE) == {("P2", "HOSP", "Doe^Jane")}
+
+
+async def test_several_merges_in_one_message(archive: Archive) -> None:
+    await store(archive, ONE, patient("P1", "HOSP"))
+    await store(archive, TWO, patient("P2", "HOSP"))
+    await store(archive, THREE, patient("P3", "HOSP"))
+    groups = (pid("P3^^^HOSP"), mrg("P1^^^HOSP"), pid("P3^^^HOSP"), mrg("P2^^^HOSP"))
+    assert archive.code(adt("A40", *groups)) == "AA"
+    assert {found for study in (ONE, TWO, THREE) for found, _, _ in archive.patients(study)} == {"P3"}
+    assert [made.action for made in archive.made()] == ["merge", "merge"]
+
+
+async def test_a_merge_of_what_the_message_merged_before(archive: Archive) -> None:
+    await store(archive, ONE, patient("P1", "HOSP"))
+    groups = (pid("P2^^^HOSP"), mrg("P1^^^HOSP"), pid("P3^^^HOSP"), mrg("P2^^^HOSP"))
+    assert archive.code(adt("A40", *groups)) == "AA"
+    assert {found for found, _, _ in archive.patients(ONE)} == {"P3"}
+    assert archive.strays() == []
+
+
+async def test_an_authority_may_have_several_names_in_images(archive: Archive) -> None:
+    await store(archive, ONE, patient("P1"))
+    await store(archive, TWO, patient("P1", "Main Hospital"))
+    await store(archive, THREE, patient("P1", "CLINIC"))
+    assert archive.code(adt("A08", pid("P1^^^MAIN", "Roe^Richard"))) == "AA"
+    assert {name for study in (ONE, TWO) for _, _, name in archive.patients(study)} == {"Roe^Richard"}
+    assert archive.patients(THREE) == {("P1", "CLINIC", "Doe^Jane")}
+    assert archive.code(adt("A40", pid("P5^^^MAIN"), mrg("P1^^^MAIN"), control_id="2")) == "AA"
+    assert archive.strays() == []
+    assert {found for study in (ONE, TWO) for found, _, _ in archive.patients(study)} == {"P5"}
+
+
+async def test_what_comes_later_under_the_old_identifier_is_flagged_and_left_as_it_came(archive: Archive) -> None:
+    await store(archive, ONE, patient("P1", "HOSP"))
+    merge = adt("A40", pid("P2^^^HOSP"), mrg("P1^^^HOSP"))
+    assert archive.code(merge) == "AA"
+    assert archive.strays() == []
+    await store(archive, TWO, patient("P1", "HOSP"), count=3)
+    (stray,) = archive.strays()
+    assert (stray.study_instance_uid, stray.instances) == (TWO, 3)
+    assert (stray.names.id, stray.belongs_to.id) == ("P1", "P2")
+    assert archive.patients(TWO) == {("P1", "HOSP", "Doe^Jane")}
+    # Merged once more, by another message, it is where it belongs.
+    assert archive.code(adt("A40", pid("P2^^^HOSP"), mrg("P1^^^HOSP"), control_id="2")) == "AA"
+    assert archive.strays() == []
+
+
+async def test_a_merge_of_what_is_still_to_come_is_remembered(archive: Archive) -> None:
+    assert archive.code(adt("A40", pid("P2^^^HOSP"), mrg("P1^^^HOSP"))) == "AA"
+    await store(archive, ONE, patient("P1", "HOSP"))
+    assert [stray.study_instance_uid for stray in archive.strays()] == [ONE]
+    # The way back: what stays is no stray.
+    assert archive.code(adt("A40", pid("P1^^^HOSP"), mrg("P2^^^HOSP"), control_id="2")) == "AA"
+    assert archive.strays() == []
+
+
+async def test_a_merge_that_is_undone_flags_nothing(archive: Archive) -> None:
+    await store(archive, ONE, patient("P1", "HOSP"))
+    archive.code(adt("A40", pid("P2^^^HOSP"), mrg("P1^^^HOSP")))
+    (made,) = archive.made()
+    undone = archive.service.undo(local_admin(), made.id, "these are two")
+    assert archive.strays() == []
+    archive.service.undo(local_admin(), undone.id, "no, one")
+    await store(archive, TWO, patient("P1", "HOSP"))
+    assert [stray.study_instance_uid for stray in archive.strays()] == [TWO]
+
+
+async def test_the_same_control_id_is_the_same_message_only_if_it_says_the_same(archive: Archive) -> None:
+    await store(archive, ONE, patient("P1", "HOSP"))
+    first, second = (adt("A08", pid("P1^^^HOSP", name)) for name in ("Roe^Richard", "Roe^Rich"))
+    assert [archive.code(one) for one in (first, first.replace(b"0800", b"0801"), second, first)] == ["AA"] * 4
+    # The third is another message by a counter that began anew, and so is the fourth.
+    assert len(archive.made()) == 3
+    (remembered,) = archive.known.latest("main", 10)
+    assert (remembered.sender, remembered.control_id, remembered.code) == ("ADT1|HOSPITAL", "MSG-1", "AA")
+
+
+@pytest.mark.parametrize("failure", [Busy("what is to be corrected changed each time"), ZeroDivisionError()])
+async def test_what_failed_is_tried_again(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    def busy(*arguments: object) -> None:
+        raise failure
+
+    await store(archive, ONE, patient("P1", "HOSP"))
+    data = adt("A08", pid("P1^^^HOSP", "Roe^Richard"))
+    with monkeypatch.context() as patch:
+        patch.setattr(archive.service, "make", busy)
+        (answer,) = archive.send(data)
+    assert (answer["MSA"][1], answer["ERR"][3]) == ("AR", "207^Application internal error^HL70357")
+    assert archive.code(data) == "AA"
+    assert archive.patients(ONE) == {("P1", "HOSP", "Roe^Richard")}
+
+
+@pytest.mark.parametrize("cut", list(Cut))
+async def test_a_message_that_is_not_whole_is_rejected_by_its_name(archive: Archive, cut: Cut) -> None:
+    (answer,) = archive.send(b"", Frame(adt("A08", P1)[:90], cut))
+    assert answer["MSA"][1:3] == ["AR", "MSG-1"]
+    assert archive.node.metrics.value(HL7_MESSAGES, event="ADT^A08", code="AR") == 1
