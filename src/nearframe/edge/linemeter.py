@@ -52,12 +52,8 @@ class RateMeter:
         self._passed_bytes = 0
         self._samples: deque[float] = deque(maxlen=_SAMPLES_KEPT)
         self._deliveries: deque[float] = deque(maxlen=_DELIVERIES_KEPT)
-
-    @property
-    def bytes_s(self) -> float | None:
-        """The estimate, or None before the first."""
-        looks = (_quantile(self._samples, _QUANTILE), _quantile(self._deliveries, _DELIVERY_QUANTILE))
-        return max((look for look in looks if look is not None), default=None)
+        #: The estimate, or None before the first. Kept: it is asked for with every chunk.
+        self.bytes_s: float | None = None
 
     def asked(self, now: float) -> Mark:
         """Say that a transfer is asked for."""
@@ -81,12 +77,18 @@ class RateMeter:
         if self._busy_s >= _SAMPLE_S:
             self._samples.append(self._busy_bytes / self._busy_s)
             self._busy_s, self._busy_bytes = 0.0, 0
+            self._look()
 
     def flow_ended(self, now: float, mark: Mark) -> None:
         """Say that a flow is over."""
         self._flows -= 1
         if now > mark.at:
             self._deliveries.append((self._passed_bytes - mark.passed_bytes) / (now - mark.at))
+            self._look()
+
+    def _look(self) -> None:
+        looks = (_quantile(self._samples, _QUANTILE), _quantile(self._deliveries, _DELIVERY_QUANTILE))
+        self.bytes_s = max((look for look in looks if look is not None), default=None)
 
 
 def _quantile(samples: Collection[float], share: float) -> float | None:

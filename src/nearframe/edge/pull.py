@@ -17,12 +17,11 @@ shown but that of what the upstream showed when it was last followed (`Catalogue
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from enum import Enum
 
 from nearframe import log
+from nearframe.cache.keyedlock import KeyedLock
 from nearframe.edge.replica import Replica, commit, follow, held_root, last_shown, remove, root_of
 from nearframe.edge.upstream import Upstream
 from nearframe.errors import IntegrityError, NotFound, RequestError, UpstreamError
@@ -60,7 +59,7 @@ class StudyPuller:
     def __init__(self, replica: Replica, *, deltas: bool = True) -> None:
         self._replica = replica
         self._deltas = deltas
-        self._locks: dict[StudyRef, asyncio.Lock] = {}
+        self._pulling: KeyedLock[StudyRef] = KeyedLock()
 
     async def pull(self, study: StudyRef, upstream: Upstream) -> Pulled:
         """Bring a study to an upstream's current state.
@@ -74,7 +73,7 @@ class StudyPuller:
         StorageError
             If this edge cannot keep it.
         """
-        async with self._alone(study):
+        async with self._pulling.alone(study):
             run = self._replica.workers.run
             settled = await run(self._replica.handover.settled, study, upstream.url)
             try:
@@ -100,20 +99,10 @@ class StudyPuller:
             # What was said may be older than what was forwarded: ask how it stands now.
             with suppress(NotFound):
                 return await self.pull(study, upstream)
-        async with self._alone(study):
+        async with self._pulling.alone(study):
             await self._replica.workers.run(remove, self._replica, study)
             self._replica.metrics.add(EDGE_PULLS, how=Pulled.REMOVED.value)
             return Pulled.REMOVED
-
-    @asynccontextmanager
-    async def _alone(self, study: StudyRef) -> AsyncIterator[None]:
-        lock = self._locks.setdefault(study, asyncio.Lock())
-        try:
-            async with lock:
-                yield
-        finally:
-            if not lock.locked():
-                self._locks.pop(study, None)
 
     async def _withdraw(self, study: StudyRef, settled: Settled) -> Pulled:
         """Show a study without what the upstream had recorded and no longer has."""

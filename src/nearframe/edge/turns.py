@@ -86,6 +86,8 @@ class Turns:
         #: Bytes that each user has begun. One that comes back is not owed what it did not ask for.
         self._begun: Counter[User] = Counter()
         self._present: Counter[User] = Counter()
+        #: What was asked for and has not passed, by direction: the sum over what is open.
+        self._under_way: Counter[Direction] = Counter()
         #: What the user that was served last had before: where one that comes back begins.
         self._served = 0
         self._numbers = 0
@@ -100,7 +102,7 @@ class Turns:
 
     def under_way_bytes(self, direction: Direction) -> int:
         """Return what was asked for and has not passed."""
-        return sum(claim.under_way_bytes for claim in self._open if claim.direction is direction)
+        return self._under_way[direction]
 
     def ask(self, claim: Claim) -> None:
         """Put a claim in the queue."""
@@ -126,6 +128,7 @@ class Turns:
             found.before_bytes = self.under_way_bytes(found.direction)
             self._waiting.remove(found)
             self._open.add(found)
+            self._under_way[found.direction] += found.under_way_bytes
             if not found.is_urgent:
                 self._served = max(self._served, self._begun[found.user])
                 self._begun[found.user] += found.size_bytes
@@ -138,12 +141,16 @@ class Turns:
 
     def moved(self, claim: Claim, size_bytes: int) -> None:
         """Say that bytes of an open claim have passed."""
-        claim.under_way_bytes = max(0, claim.under_way_bytes - size_bytes)
+        passed = min(size_bytes, claim.under_way_bytes)
+        claim.under_way_bytes -= passed
+        if claim in self._open:
+            self._under_way[claim.direction] -= passed
 
     def over(self, claim: Claim) -> None:
         """Say that a claim ended, or does not wait any more."""
         if claim in self._open:
             self._open.remove(claim)
+            self._under_way[claim.direction] -= claim.under_way_bytes
         else:
             self._waiting.remove(claim)
         self._present[claim.user] -= 1

@@ -230,6 +230,31 @@ async def test_silence_before_the_first_byte_and_after_it() -> None:
         await asked.manifest(STUDY)
 
 
+async def pieces_each_second(piece: bytes, count: int) -> int:
+    """Return how many of the pieces of a content come, one a second."""
+
+    class Slowly(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            for _ in range(count):
+                asked._clock.advance(1.0)  # type: ignore[attr-defined] # a manual clock
+                yield piece
+
+    headers = {"content-length": str(count * len(piece))}
+    asked = upstream(lambda _: httpx.Response(200, stream=Slowly(), headers=headers), stall_s=10.0)
+    async with transfer(asked) as turn, asked.content(STUDY, ROOT, turn) as (_, chunks):
+        return len([chunk async for chunk in chunks])
+
+
+async def test_an_answer_that_comes_by_drops_ends() -> None:
+    with pytest.raises(UpstreamTimeout, match="next to nothing"):
+        await pieces_each_second(b"x", 64)
+    assert await pieces_each_second(b"x", 20) == 20, "what is short may end"
+
+
+async def test_an_answer_over_a_very_thin_line_does_not() -> None:
+    assert await pieces_each_second(b"x" * 100, 200) == 200
+
+
 async def test_one_that_goes_away_in_the_middle() -> None:
     cut = Bytes(b"x", then=ConnectionResetError("reset"))
     asked = upstream(lambda _: httpx.Response(200, stream=cut, headers={"content-encoding": "zstd"}))

@@ -40,6 +40,9 @@ MAX_CONNECTIONS: Final = 40  # what may be open on the line at once, the feed, a
 READY_CONNECTIONS: Final = 16
 #: Answers that break off at once tell of one cut of the line: a picture comes over eight connections.
 TOGETHER_S: Final = 0.05
+#: Least bytes of an answer in so many stalls' time of waiting for them: the thinnest of lines brings more.
+_TRICKLE_BYTES: Final = 1024
+_TRICKLE_STALLS: Final = 3
 READY_S: Final = 1.0  # between two looks whether they are there still
 
 #: ``Via`` of the request on whose behalf this one is made, so that a loop is found wherever it closes.
@@ -260,14 +263,20 @@ class Exchanges:
 
     async def chunks(self, answer: Opened, kind: str) -> AsyncGenerator[bytes, None]:
         """Yield an answer's body, counted as `kind`."""
+        now, stall_s = self._clock.monotonic, self.timeouts.stall_s
+        trickle = _Trickle(_TRICKLE_STALLS * stall_s)
+        counted = self._metrics.counter(UPSTREAM_BYTES, kind=kind)
         async with aclosing(answer.response.chunks()) as chunks:
             while True:
-                async with asyncio.timeout(self.timeouts.stall_s):
+                asked_at = now()
+                async with asyncio.timeout(stall_s):
                     with self._broken_line(in_body=True):
                         chunk = await anext(chunks, None)
                 if chunk is None:
                     return
-                self._metrics.add(UPSTREAM_BYTES, len(chunk), kind=kind)
+                if trickle.is_all_there_is(now() - asked_at, len(chunk)):
+                    raise self._failed(UpstreamTimeout("the upstream sends next to nothing"))
+                counted.inc(len(chunk))
                 if answer.transfer is not None:
                     answer.transfer.moved(len(chunk))
                 yield chunk
@@ -281,6 +290,25 @@ class Exchanges:
                 raise UpstreamError("the upstream's answer is longer than any should be")
         self._metrics.add(UPSTREAM_ITEMS, items, kind=kind)
         return bytes(body)
+
+
+class _Trickle:
+    """Tells an answer that comes by drops, each just in time, from one that waits for its turn here."""
+
+    def __init__(self, patience_s: float) -> None:
+        self._patience_s = patience_s
+        self._waited_s = 0.0
+        self._came = 0
+
+    def is_all_there_is(self, waited_s: float, came: int) -> bool:
+        """Count what came; return whether it is less than any line would bring in the time waited for it."""
+        self._waited_s += waited_s
+        self._came += came
+        if self._waited_s < self._patience_s:
+            return False
+        is_trickle = self._came < _TRICKLE_BYTES
+        self._waited_s, self._came = 0.0, 0
+        return is_trickle
 
 
 def raise_for_status(status: int) -> None:

@@ -156,6 +156,7 @@ export function unbroken(request, response) {
 async function goOn(request, etag, from, broken) {
   const rest = new Request(request.url, { headers: { ...Object.fromEntries(request.headers), range: `bytes=${from}-` } });
   const response = await fetchAnywhere(rest, [broken]);
-  if (response.status !== 206 || response.headers.get("etag") !== etag) throw new TypeError("no node has the rest");
+  const begins = (response.headers.get("content-range") ?? "").startsWith(`bytes ${from}-`);
+  if (response.status !== 206 || response.headers.get("etag") !== etag || !begins) throw new TypeError("no node has the rest");
   return [response.body.getReader(), answeredBy.get(response)];
 }
