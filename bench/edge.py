@@ -38,7 +38,18 @@ from typing import Any, Final
 from bench import corpus, load, peers
 from bench.archive import FRAMES, frame_path, with_base
 from bench.caches import nginx_cache, varnish
-from bench.harness import Comparison, Row, Work, compare, cpu_row, cpu_seconds, median_interval, rate_row, report
+from bench.harness import (
+    Comparison,
+    Row,
+    Work,
+    compare,
+    cpu_row,
+    cpu_seconds,
+    median_interval,
+    rate_row,
+    report,
+    wait_idle,
+)
 from bench.reader import Export, Reader
 from bench.waiters import ask_together, slow_upstream
 
@@ -232,6 +243,7 @@ def studies(bench: Bench) -> None:
             _wait_followed(edge, origin)
             for paths in (many, dense):
                 fill(edge, paths)
+            wait_idle(edge.pid)  # it asks for the renditions of each study for a minute after it came
             sides = [
                 (name, edge.pid, partial(_ask, bench, "HTTP/1.1", edge, paths))
                 for name, paths in ((f"{count} studies", many), (f"{few} studies", dense))

@@ -45,8 +45,11 @@ def frame_services(
     """
     # Transcoded frames are asked for by viewers that page back and forth; pictures by lists of studies.
     frame_bytes = settings.frame_cache_bytes * 3 // 4
+    records = InstanceRecords(catalogue, sql, freshness, settings.record_cache_entries)
     return FrameServices(
-        records=InstanceRecords(catalogue, sql, freshness, settings.record_cache_entries),
+        records=records,
         contents=contents,
-        frames=FrameService(catalogue, contents, sql, cpu, cache_bytes=frame_bytes, monotonic=monotonic),
+        frames=FrameService(
+            catalogue, contents, sql, cpu, cache_bytes=frame_bytes, beside=records.beside, monotonic=monotonic
+        ),
     )

@@ -16,6 +16,7 @@ from nearframe.cache.flight import Flight
 from nearframe.clock import Clock
 from nearframe.delta.apply import apply
 from nearframe.delta.frame import FrameForm
+from nearframe.delta.rates import Rates
 from nearframe.edge.bases import Bases, HeldBases
 from nearframe.edge.making import FrameMaker
 from nearframe.edge.studyindex import Content, StudyIndexes
@@ -35,6 +36,9 @@ MIN_BYTES: Final = 16 * KIB
 MAX_BYTES: Final = 16 * MIB
 #: An upstream that sends no recipes is asked again after this.
 ASK_AGAIN_S: Final = 60.0
+#: A rendition without a base comes by recipe if the line takes so many times as long for it as this end's work does:
+#: a tenth fewer bytes are worth having while cores are idle, and delay everybody while they are not.
+_LINE_BOUND: Final = 4
 #: A recipe is longer than its frame by its head, if there is no shorter one.
 _HEAD_BYTES: Final = 4 * KIB
 
@@ -92,6 +96,8 @@ class RecipeFetch:
             return None
         try:
             bases = await self._bases.of(study)
+            if not bases.proposals(form.enc) and not self._is_worth_recoding(content, form):
+                return None
             made, sent_bytes, operation = await self._by_recipe(study, form, bases, flight)
         except UpstreamError as error:  # lost connections are gone on with on the plain way
             _log.debug("recipe_not_fetched", error=error)
@@ -107,6 +113,14 @@ class RecipeFetch:
         self._metrics.add(RECIPES_FOLLOWED, operation=operation)
         self._metrics.add(RECIPES_SAVED_BYTES, max(0, content.length - sent_bytes), operation=operation)
         return made
+
+    def _is_worth_recoding(self, content: Content, form: FrameForm) -> bool:
+        """Return whether a frame is to come in another codec than its rendition, which is made of it here."""
+        if content.digest == form.enc:
+            return True
+        rates = Rates(line=self._upstream.line.rate_bytes_s(Direction.DOWN))
+        work_s = form.length / rates.jpeg_ls + form.length / rates.htj2k
+        return content.length / rates.line >= _LINE_BOUND * work_s
 
     async def _by_recipe(
         self, study: StudyRef, form: FrameForm, bases: Bases, flight: Flight

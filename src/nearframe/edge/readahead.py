@@ -76,12 +76,13 @@ class ReadAhead:
     async def _batch(self, study: StudyRef, rest: _Rest) -> bool:
         """Fetch a series' next frames; return whether to go on with it."""
         try:
-            while upcoming := rest.upcoming():
+            most_bytes = self._fetcher.line.piece_bytes(Urgency.BULK) or 0
+            while upcoming := rest.upcoming(most_bytes):
                 missing = await self._workers.run(lacking, self._store, study, upcoming)
-                batch = rest.take(upcoming, missing, self._fetcher.line.piece_bytes(Urgency.BULK) or 0)
+                batch = rest.take(upcoming, missing, most_bytes)
                 if not batch:
                     continue
-                if rest.upcoming() and len(self._running) < REQUESTS_AT_ONCE:
+                if not rest.is_over and len(self._running) < REQUESTS_AT_ONCE:
                     self._start()
                 # A batch of which nothing can be kept has met a full disk.
                 return await self._fetcher.fetch_ahead(study, batch, rest.urgency) > 0
@@ -95,10 +96,24 @@ class _Rest:
 
     def __init__(self, contents: Iterable[Content], urgency: Urgency) -> None:
         self._contents = deque(contents)
+        #: How many are looked at at least: more, the longer nothing is missing.
+        self._least = 1
         self.urgency = urgency
 
-    def upcoming(self) -> list[Content]:
-        return list(islice(self._contents, BATCH_CONTENTS))
+    @property
+    def is_over(self) -> bool:
+        return not self._contents
+
+    def upcoming(self, most_bytes: int) -> list[Content]:
+        """Return the next frames: as many as make a batch, if all of them are missing."""
+        found: list[Content] = []
+        size = 0
+        for content in islice(self._contents, BATCH_CONTENTS):
+            if len(found) >= self._least and size + content.length > most_bytes:
+                break
+            found.append(content)
+            size += content.length
+        return found
 
     def take(self, looked_at: Sequence[Content], missing: Collection[Digest], most_bytes: int) -> list[Content]:
         """Remove the next frames, up to those that were looked at or a batch; return those of them that are missing."""
@@ -113,4 +128,5 @@ class _Rest:
                 batch.append(content)
                 size += content.length
             self._contents.popleft()
+        self._least = 1 if batch else min(2 * self._least, BATCH_CONTENTS)
         return batch

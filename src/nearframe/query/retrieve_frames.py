@@ -79,6 +79,8 @@ class FrameService:
     ----------
     cache_bytes
         Memory for frames made on request.
+    beside
+        See `KnownRenditions`.
     """
 
     def __init__(
@@ -89,10 +91,11 @@ class FrameService:
         cpu: Workers,
         *,
         cache_bytes: int,
+        beside: Callable[[InstanceRecord], Sequence[InstanceRecord]] = lambda record: (record,),
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._contents = contents
-        self._known = KnownRenditions(catalogue, sql, RENDITION_SYNTAX, monotonic)
+        self._known = KnownRenditions(catalogue, sql, RENDITION_SYNTAX, beside, monotonic)
         self._cpu = cpu
         self._made: SizedLRU[Digest, TranscodedFrame] = SizedLRU(cache_bytes)
         self._flights: SingleFlight[Digest, TranscodedFrame] = SingleFlight("transcode")

@@ -10,7 +10,7 @@ import pytest
 from nearframe.clock import ManualClock
 from nearframe.dicom.transfersyntax import HTJ2KLosslessRPCL
 from nearframe.ids import Digest, Identity, sha256
-from nearframe.query.known_renditions import BLOCK_FRAMES, KEPT_S, KnownRenditions
+from nearframe.query.known_renditions import BESIDE_KEPT_S, BLOCK_FRAMES, KEPT_S, KnownRenditions
 from nearframe.query.workers import Workers
 from nearframe.storage.ports import Catalogue, InstanceRecord, Rendition, StudyRef
 from nearframe.wire.frametable import FrameTable
@@ -64,7 +64,7 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 def known(catalogue: CountedCatalogue, clock: ManualClock) -> KnownRenditions:
-    return KnownRenditions(cast(Catalogue, catalogue), Workers("sql", 1), HTJ2KLosslessRPCL, clock.monotonic)
+    return KnownRenditions(cast(Catalogue, catalogue), Workers("sql", 1), HTJ2KLosslessRPCL, monotonic=clock.monotonic)
 
 
 async def test_one_question_for_a_block_of_frames(known: KnownRenditions, catalogue: CountedCatalogue) -> None:
@@ -110,3 +110,38 @@ async def test_one_question_ahead_for_many_instances(known: KnownRenditions, cat
     assert set(await known.of(records[1], [3])) == {3}
     await known.look_up(records)
     assert catalogue.asked == [FRAMES + 3]
+
+
+async def test_the_instances_beside_one_are_asked_about_with_it(
+    catalogue: CountedCatalogue, clock: ManualClock
+) -> None:
+    series = [
+        replace(record, identity=replace(record.identity, sop_instance_uid=f"1.1.{number}"), hdr=sha256(b"%d" % number))
+        for number, record in enumerate([record_of(1), record_of(2), record_of(3)])
+    ]
+    known = KnownRenditions(
+        cast(Catalogue, catalogue), Workers("sql", 1), HTJ2KLosslessRPCL, lambda _: series, clock.monotonic
+    )
+    for enc, _ in [*series[0].frames, *series[1].frames]:
+        catalogue.make(enc)
+    assert set(await known.of(series[0], [1])) == {1}
+    assert set(await known.of(series[1], [1, 2])) == {1, 2}
+    assert set(await known.of(series[2], [1, 2, 3])) == {1, 2}, "the first two frames are those of the others"
+    assert len(catalogue.asked) == 1
+
+    for enc, _ in series[2].frames:
+        catalogue.make(enc)
+    clock.advance(BESIDE_KEPT_S)
+    assert set(await known.of(series[2], [1, 2, 3])) == {1, 2, 3}, "what nobody had asked for is asked for again soon"
+
+
+async def test_a_series_of_many_frames_is_not_asked_about_as_a_whole(
+    catalogue: CountedCatalogue, clock: ManualClock
+) -> None:
+    record = record_of(BLOCK_FRAMES)
+    others = [replace(record, hdr=sha256(b"%d" % number)) for number in range(20)]
+    known = KnownRenditions(
+        cast(Catalogue, catalogue), Workers("sql", 1), HTJ2KLosslessRPCL, lambda _: others, clock.monotonic
+    )
+    await known.of(record, [1])
+    assert catalogue.asked == [BLOCK_FRAMES]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,6 +12,7 @@ from nearframe.errors import NotFound
 from nearframe.ids import Digest, Identity
 from nearframe.storage.catalogue import schema
 from nearframe.storage.catalogue.loading import chunks
+from nearframe.storage.catalogue.prepared import Prepared
 from nearframe.storage.ports import PerceptualRow, Rendition, StudyRef
 from nearframe.wire.frametable import FrameTable
 
@@ -40,29 +41,39 @@ _EVERY_VERSION = (
 )
 
 
+_ONE_RENDITION = Prepared(
+    sa.select(schema.rendition).where(
+        _rendition.tenant == sa.bindparam("tenant"),
+        _rendition.source == sa.bindparam("source"),
+        _rendition.transfer_syntax_uid == sa.bindparam("transfer_syntax_uid"),
+    )
+)
+#: Up to so many are looked up one by one: writing one query for them takes longer.
+_FEW = 8
+
+
 def rendition(connection: sa.Connection, tenant: str, source: Digest, transfer_syntax_uid: str) -> Rendition | None:
     """Return the rendition of a frame in a transfer syntax, if there is one."""
-    statement = sa.select(schema.rendition).where(
-        _rendition.tenant == tenant,
-        _rendition.source == source,
-        _rendition.transfer_syntax_uid == transfer_syntax_uid,
-    )
-    row = connection.execute(statement).first()
-    return None if row is None else _to_rendition(row)
+    rows = _ONE_RENDITION.rows(connection, tenant=tenant, source=source, transfer_syntax_uid=transfer_syntax_uid)
+    return _to_rendition(rows[0]) if rows else None
 
 
 def renditions(
     connection: sa.Connection, tenant: str, sources: Sequence[Digest], transfer_syntax_uid: str
 ) -> dict[Digest, Rendition]:
     """Return the renditions that there are of frames in a transfer syntax, by frame."""
+    wanted = list(dict.fromkeys(sources))
+    if len(wanted) <= _FEW:
+        looked_up = (rendition(connection, tenant, source, transfer_syntax_uid) for source in wanted)
+        return {one.source: one for one in looked_up if one is not None}
     found: dict[Digest, Rendition] = {}
-    for chunk in chunks(list(dict.fromkeys(sources))):
+    for chunk in chunks(wanted):
         statement = sa.select(schema.rendition).where(
             _rendition.tenant == tenant,
             _rendition.source.in_(chunk),
             _rendition.transfer_syntax_uid == transfer_syntax_uid,
         )
-        found |= {row.source: _to_rendition(row) for row in connection.execute(statement)}
+        found |= {row.source: _to_rendition(row._asdict()) for row in connection.execute(statement)}
     return found
 
 
@@ -155,9 +166,9 @@ def hashes(connection: sa.Connection, study: StudyRef) -> list[PerceptualRow]:
     return [_to_hash(study.tenant, row) for row in connection.execute(statement)]
 
 
-def _to_rendition(row: Any) -> Rendition:
-    offsets = tuple(json.loads(row.resolution_offsets))
-    return Rendition(row.source, row.transfer_syntax_uid, row.digest, row.length, offsets)
+def _to_rendition(row: Mapping[str, Any]) -> Rendition:
+    offsets = tuple(json.loads(row["resolution_offsets"]))
+    return Rendition(row["source"], row["transfer_syntax_uid"], row["digest"], row["length"], offsets)
 
 
 def hashed_studies(connection: sa.Connection, tenant: str) -> list[StudyRef]:
