@@ -53,10 +53,11 @@ from nearframe.query.contents import ContentReader, LocalContents
 from nearframe.query.deltas import Deltas
 from nearframe.query.feedwatch import FeedWatch
 from nearframe.query.headeredits import Part10Edits
-from nearframe.query.health import Check, catalogue_check, disk_check, examine
+from nearframe.query.health import Check, bucket_check, catalogue_check, disk_check, examine
 from nearframe.query.remove import CatalogueRemoval
 from nearframe.storage.catalogue.corrections import Corrections
 from nearframe.storage.catalogue.hl7messages import HL7Messages
+from nearframe.storage.objects import ObjectStore
 from nearframe.storage.scratch import remove_leftovers
 from nearframe.sync.app import DESCRIBED as SYNC_DESCRIBED
 from nearframe.sync.app import sync_routes
@@ -256,7 +257,7 @@ async def open_origin(
             *hl7_routes(heard, core.sql, core.gate, Addresses(settings)),
             *sync_routes(replace(sync_services(core, contents, feed, takes), making=partial(_making, core)), core.gate),
             *directory_routes(listing, core.gate),
-            *node_routes(core, "origin", forwarding.checks),
+            *node_routes(core, "origin", {**forwarding.checks, **_bucket_checks(core)}),
         ]
         yield NodeApp(activity.watch(dicomweb), routes, nodes), core.metrics
 
@@ -305,6 +306,11 @@ def _background(core: Core, activity: Activity) -> Background:
     if core.settings.perceptual:
         consumers.append(PerceptualHashes(core.catalogue, core.packs))
     return Background(core.catalogue, core.packs, consumers, core.metrics, is_busy=activity.is_busy)
+
+
+def _bucket_checks(core: Core) -> dict[str, Check]:
+    store = core.packs
+    return {"bucket": bucket_check(store.look, core.disk)} if isinstance(store, ObjectStore) else {}
 
 
 def _making(core: Core) -> bool:

@@ -102,7 +102,7 @@ def configure(level: str, style: str, stream: TextIO | None = None) -> None:
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     # These log a line per request, with its URL.
-    for chatty in ("httpx", "httpcore", "hpack", "asyncio"):
+    for chatty in ("httpx", "httpcore", "hpack", "asyncio", "botocore", "urllib3"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from nearframe import log
-from nearframe.errors import NearframeError
+from nearframe.errors import Busy, NearframeError
 from nearframe.query.workers import Workers
 from nearframe.storage.ports import Catalogue
 from nearframe.units import format_size
@@ -100,6 +100,29 @@ def catalogue_check(catalogue: Catalogue, sql: Workers) -> Check:
 
     async def check() -> Finding:
         await sql.run(catalogue.head)
+        return WELL
+
+    return check
+
+
+def bucket_check(look: Callable[[], None], disk: Workers) -> Check:
+    """Check that the object store answers: what is in the cache is served without it, and nothing is taken in.
+
+    Parameters
+    ----------
+    look
+        Asks it; raises what it failed at.
+    """
+
+    async def check() -> Finding:
+        try:
+            async with asyncio.timeout(PATIENCE_S / 2):
+                await disk.run(look)
+        except (Busy, TimeoutError):
+            # Not failing: every origin has this bucket, and a balancer would take all of them out.
+            return Finding(
+                State.DEGRADED, "the object store does not answer: what is in the cache is served, nothing else"
+            )
         return WELL
 
     return check

@@ -10,7 +10,7 @@ from nearframe.config import Settings
 from nearframe.storage.objects import INDEX_FILE, ObjectSettings, ObjectStore, open_index
 from nearframe.storage.packs import Compacted, LostContent, PackSettings, PackStats, PackStore, ScrubReport
 from nearframe.storage.packs.store import at_once, unheard
-from nearframe.storage.ports import ContentStore
+from nearframe.storage.ports import ContentStore, StudyRef
 from nearframe.storage.s3 import S3Location, S3Options
 from nearframe.storage.s3.client import S3Bucket
 
@@ -34,6 +34,25 @@ class Store(ContentStore, Protocol):
 
     def damaged(self) -> Iterator[LostContent]:
         """Yield what studies hold and cannot read."""
+        ...
+
+    def hold(self, study: StudyRef) -> int:
+        """Have what the contents of a study stand in kept against everybody, as far as that can be done there.
+
+        Returns how many objects are kept: none on a disk, where it is the catalogue that refuses. Safe to
+        call again; what is stored for the study later is kept too.
+
+        Raises
+        ------
+        Refused
+            If the bucket has no object lock.
+        NotFound
+            If nothing is stored of the study.
+        """
+        ...
+
+    def end_hold(self, study: StudyRef) -> int:
+        """End that; return how many objects go free, since no other study needs them kept."""
         ...
 
     def close(self) -> None:

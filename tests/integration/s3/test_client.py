@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from nearframe.clock import ManualClock
 from nearframe.errors import BackendFailed, Busy, ConfigurationError, Conflict, IntegrityError, NotFound, Refused
 from nearframe.storage.objects import ObjectSettings, ObjectStore, open_index
 from nearframe.storage.ports import StudyRef
@@ -27,6 +28,7 @@ pytestmark = pytest.mark.radosgw
 
 DATA = os.urandom(100_000)
 STUDY = StudyRef("main", "1.2.3")
+OTHER = StudyRef("main", "1.2.4")
 
 
 @pytest.fixture
@@ -215,3 +217,29 @@ def test_a_store_that_is_away_is_a_busy_store(bucket: S3Bucket, front: Front, tm
             put(store, STUDY, DATA)
         assert store.read(STUDY, put(store, STUDY, DATA)) == DATA
         assert store.read(STUDY, held) == b"before"
+
+
+def test_a_study_under_a_hold_outlives_everything_that_would_take_it(locked: S3Bucket, tmp_path: Path) -> None:
+    clock = ManualClock(datetime.now(UTC))
+    with ObjectStore(tmp_path, locked, open_index(tmp_path / "index.sqlite"), clock=clock) as store:
+        held = [put(store, STUDY, os.urandom(1000)) for _ in range(3)]
+        free = [put(store, OTHER, os.urandom(1000)) for _ in range(3)]
+        assert store.hold(STUDY) == 3
+        late = put(store, STUDY, DATA)
+        store.release(OTHER, free)
+        clock.advance(7200)
+        assert store.compact().removed == 3
+        clock.advance(7200)
+        store.compact()
+        packs = list(locked.list("packs/"))
+        assert len(packs) == 4
+        for one in packs:
+            locked.remove(one.name)  # what an administrator may still do: it hides them
+        assert list(locked.list("packs/")) == []
+        assert store.missing(STUDY, [*held, late]) == []
+        assert store.scrub().damaged == 0
+        assert store.end_hold(STUDY) == 4
+        store.shred(STUDY)
+        clock.advance(7200)
+        assert store.erase().removed == 4
+        assert store.stats().segments == 0

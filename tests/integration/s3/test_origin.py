@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from pathlib import Path
 
 import httpx
@@ -12,8 +13,9 @@ import pytest
 from nearframe.cli import main
 from nearframe.storage.s3 import S3Location
 from tests.integration.origin.test_ingest import edited, packaged, uid_of
-from tests.integration.origin.test_process import numbered, running
+from tests.integration.origin.test_process import Origin, numbered, running
 from tests.integration.s3.unreliable import Fault, unreliable
+from tests.multiparts import store_body
 from tests.postgres import create_schema
 from tests.radosgw import REGION, Radosgw
 
@@ -88,11 +90,38 @@ def test_a_bucket_that_is_away_is_an_answer_to_try_again(
         other = edited(CT, SOPInstanceUID="1.2.3.4")
         answer = origin.store(other)
         assert answer.status_code == 503
-        front.fail("PUT")
+        front.fail("HEAD", *[Fault.UNHEARD] * 100)
+        found = origin.client.get("/healthz")
+        assert (found.status_code, found.json()["checks"]["bucket"]["state"]) == (200, "degraded")
+        front.fail("HEAD")
+        deadline = time.monotonic() + 60
+        while origin.client.get("/healthz").json()["checks"]["bucket"] != {"state": "ok"}:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)  # the question before has to end
         assert origin.store(other).status_code == 200
         assert origin.versions("1.2.3.4") == [other]
-        asked = origin.client.get("/metrics").text
-        assert re.search(r'nearframe_s3_requests_total\{operation="put_object"\} \d', asked)
+        assert uploads(origin) > 2
+
+
+def test_a_series_takes_few_requests(root: Path, tmp_path: Path, radosgw: Radosgw, postgres_server: str) -> None:
+    """What is sent as one request shares its uploads; what is sent again takes none."""
+    command = role(radosgw.new_bucket(), radosgw.port, create_schema(postgres_server, "requests"))
+    command += ("--no-renditions", "--no-perceptual")  # which are stored when nobody waits
+    content_type, body = store_body([numbered(number) for number in range(100)])
+    with running(root, tmp_path / "home", command) as origin:
+        for most in (40, 0):
+            before = uploads(origin)
+            answer = origin.client.post("/dicomweb/studies", content=body, headers={"content-type": content_type})
+            assert answer.status_code == 200
+            assert uploads(origin) - before <= most
+
+
+def uploads(origin: Origin) -> int:
+    """Return how many objects an origin has uploaded."""
+    found = re.search(
+        r'nearframe_s3_requests_total\{operation="put_object"\} (\d+)', origin.client.get("/metrics").text
+    )
+    return int(found[1]) if found else 0
 
 
 def test_the_doctor_looks_at_the_bucket(

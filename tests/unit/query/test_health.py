@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from nearframe.errors import BackendFailed
+from nearframe.errors import BackendFailed, Busy
 from nearframe.query import health
-from nearframe.query.health import WELL, Finding, State, disk_check, examine, upstream_check
+from nearframe.query.health import WELL, Finding, State, bucket_check, disk_check, examine, upstream_check
 from nearframe.query.workers import Workers
 
 
@@ -67,3 +67,20 @@ async def test_upstream() -> None:
     assert await upstream_check(lambda: True, str)() == WELL
     assert (await upstream_check(lambda: False, str)()).state is State.DEGRADED
     assert await upstream_check(lambda: True, lambda: "no feed")() == Finding(State.DEGRADED, "no feed")
+
+
+async def test_a_bucket_that_is_away_takes_no_origin_out_of_a_balancer() -> None:
+    def away() -> None:
+        raise Busy("it does not answer")
+
+    def refuses() -> None:
+        raise BackendFailed("it refused")
+
+    disk = Workers("disk", 1)
+    try:
+        assert await bucket_check(lambda: None, disk)() == WELL
+        found = await examine({"bucket": bucket_check(away, disk)})
+        assert (found.http_status, found.state) == (200, State.DEGRADED)
+        assert (await examine({"bucket": bucket_check(refuses, disk)})).http_status == 503
+    finally:
+        disk.close()

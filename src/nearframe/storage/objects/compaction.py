@@ -3,8 +3,8 @@
 Safe at every step, beside readers and writers of any origin::
 
     1. copy    survivors are read in runs and uploaded as one new object: nothing points there
-    2. move    one transaction: each content that still stands where it was read points to its copy, and
-               the sources are retired. What was released meanwhile is dead in the copy
+    2. move    in some transactions: each content that still stands where it was read points to its copy.
+               What was released meanwhile is dead in the copy. Then the sources are retired
     3. wait    readers that looked a content up before may still ask for the source
     4. remove  the sources, from the bucket and then from the index
 
@@ -29,7 +29,7 @@ from nearframe.storage.objects.economy import groups_worth_rewriting
 from nearframe.storage.objects.index import Found, ObjectIndex, ObjectUse, batches
 from nearframe.storage.objects.reading import object_name
 from nearframe.storage.objects.recording import NewObject, Uses, insert_objects, next_generation
-from nearframe.storage.objects.schema import content, stored_object
+from nearframe.storage.objects.schema import content, state, stored_object
 from nearframe.storage.objects.writing import in_parts, new_object_id
 from nearframe.storage.packs.compaction import Compacted
 from nearframe.storage.packs.record import FILE_HEADER_BYTES, HEADER_BYTES, Role, decode_header, encode_file_header
@@ -40,6 +40,8 @@ from nearframe.units import KIB, MIB
 RETIRED_FOR: Final = timedelta(minutes=15)
 #: Objects and uploads that the index does not know are somebody's who is still at it, until they are as old as this.
 ORPHAN_AFTER: Final = timedelta(days=1)
+#: Between two listings of the whole bucket, which take a request for a thousand objects.
+SWEEP_EVERY: Final = timedelta(days=1)
 #: Dead bytes between two survivors that are read along rather than asked around.
 _GAP_BYTES: Final = 64 * KIB
 _RUN_BYTES: Final = 8 * MIB
@@ -75,30 +77,54 @@ class Compactor:
 
     def run(self, max_live_share: float) -> Compacted:
         """Rewrite what is worth it, and remove what nothing needs."""
+        done = self._rewrite_all(groups_worth_rewriting(self._index.objects(), self._clock.now(), max_live_share))
+        self._remove_retired(RETIRED_FOR)
+        return done
+
+    def erase(self) -> Compacted:
+        """Rewrite every object that has anything dead in it, and remove what nothing needs, now."""
+        objects = [one for one in self._index.objects() if one.length > FILE_HEADER_BYTES + one.live_bytes]
+        free = [[one] for one in objects if not one.held]
+        done = self._rewrite_all(free) + Compacted(skipped=len(objects) - len(free))
+        # Who looked before and asks later finds the object gone, and looks again.
+        self._remove_retired(timedelta())
+        return done
+
+    def _rewrite_all(self, groups: Sequence[Sequence[ObjectUse]]) -> Compacted:
         done = Compacted()
-        for group in groups_worth_rewriting(self._index.objects(), self._clock.now(), max_live_share):
+        for group in groups:
             try:
                 done += self._rewrite(group)
             except (IntegrityError, NotFound) as error:
                 _log.error("compaction_failed", segments=len(group), error=error)
                 done += Compacted(skipped=len(group))
-        self.remove_retired()
         return done
 
-    def remove_retired(self) -> None:
-        """Remove the objects that nothing has needed for some time."""
-        for one in self._index.retired(microseconds(self._clock.now() - RETIRED_FOR)):
+    def _remove_retired(self, grace: timedelta) -> None:
+        """Remove the objects that nothing has needed for so long."""
+        refused = 0
+        for one in self._index.retired(microseconds(self._clock.now() - grace)):
             try:
                 self._bucket.remove(object_name(one.id), one.version)
-            except Refused as error:
-                _log.warning("object_not_removed", error=error)  # a hold or retention that is not ours
+            except Refused:
+                refused += 1  # a hold or retention that is not ours
                 continue
             with self._database.write() as connection:
                 connection.execute(sa.delete(stored_object).where(stored_object.c.id == one.id))
+        if refused:
+            _log.warning("objects_not_removed", objects=refused)
 
     def sweep(self) -> int:
-        """Remove objects that were uploaded in vain, and uploads that never ended; return how many."""
-        before = self._clock.now() - ORPHAN_AFTER
+        """Remove objects that were uploaded in vain, and uploads that never ended; return how many.
+
+        Once a day, whichever origin is the first to ask.
+        """
+        now = self._clock.now()
+        with self._database.write() as connection:
+            is_due = state.c.swept_at <= microseconds(now - SWEEP_EVERY)
+            if not connection.execute(sa.update(state).where(is_due).values(swept_at=microseconds(now))).rowcount:
+                return 0
+        before = now - ORPHAN_AFTER
         swept = self._bucket.abort_uploads("packs/", before)
         old = (one.name for one in self._bucket.list("packs/") if one.modified < before)
         for some in batches(old):
@@ -141,27 +167,36 @@ class Compactor:
 
     def _move(self, group: Sequence[ObjectUse], moves: Sequence[_Move], copies: Sequence[NewObject]) -> None:
         now = microseconds(self._clock.now())
-        uses = Uses()
         with self._database.write() as connection:
             insert_objects(connection, copies, now)
-            for move in moves:
-                old, column = move.found.entry, content.c
-                here = (
-                    column.content_id == move.content_id,
-                    column.object_id == old.segment,
-                    column.offset == old.offset,
-                )
-                place = {"object_id": copies[0].id, "offset": move.offset}
-                if connection.execute(sa.update(content).where(*here).values(place)).rowcount:
-                    uses.count(old.segment, old.record_length, old.plain_length, -1)
-                    uses.count(copies[0].id, old.record_length, old.plain_length, 1)
-            uses.write(connection)
+        for some in batches(moves):  # between two of them whoever stores has a turn
+            self._move_some(some, copies[0].id)
+        with self._database.write() as connection:
             # A damaged content stays where it is, and its object with it, until it is stored again.
-            columns = stored_object.c
+            column = stored_object.c
             concerned = [one.id for one in group] + [one.id for one in copies]
-            empty = (columns.id.in_(concerned), columns.contents <= 0, ~columns.held)
+            empty = (column.id.in_(concerned), column.contents <= 0, ~column.held)
             connection.execute(sa.update(stored_object).where(*empty).values(retired_at=now))
             next_generation(connection)
+
+    def _move_some(self, moves: Sequence[_Move], object_id: int) -> None:
+        uses = Uses()
+        with self._database.write() as connection:
+            # Another origin that erases may have taken the copy for an empty one. What is retired stays so.
+            row = sa.select(stored_object.c.id).where(
+                stored_object.c.id == object_id, stored_object.c.retired_at.is_(None)
+            )
+            if connection.execute(row).first() is None:
+                raise NotFound("copy")
+            for move in moves:
+                old, column = move.found.entry, content.c
+                here = (column.content_id == move.content_id, column.object_id == old.segment)
+                place = {"object_id": object_id, "offset": move.offset}
+                moved = sa.update(content).where(*here, column.offset == old.offset).values(place)
+                if connection.execute(moved).rowcount:
+                    uses.count(old.segment, old.record_length, old.plain_length, -1)
+                    uses.count(object_id, old.record_length, old.plain_length, 1)
+            uses.write(connection)
 
 
 def _check(record: bytes, move: _Move) -> None:

@@ -69,9 +69,15 @@ class Holds:
         """Put what was just stored under the holds of the studies that it was stored for."""
         studies = {new.keys.key_id for one in objects for new in one.contents}
         studies |= {reference.wrap.study_key_id for reference in references}
-        held = studies & self._index.held_studies()
-        if held:
-            theirs = set().union(*(self._index.objects_of(key_id) for key_id in held))
+        self._hold_all(studies & self._index.held_studies())
+
+    def complete(self) -> None:
+        """Put what was moved, or left by a crash between index and bucket, under the holds of its studies."""
+        self._hold_all(self._index.held_studies())
+
+    def _hold_all(self, key_ids: set[bytes]) -> None:
+        theirs = {one for key_id in key_ids for one in self._index.objects_of(key_id)}
+        if theirs:
             self._set(theirs - self._index.held(), held=True)
 
     def _key_id(self, study: StudyRef) -> bytes:

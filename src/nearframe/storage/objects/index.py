@@ -113,6 +113,17 @@ class ObjectIndex:
         for row in rows:
             yield StudyWrap(row["study_key_id"], found.entry.key_tag, row["wrap_nonce"], row["wrapped"])
 
+    def present(self, content_ids: Iterable[bytes]) -> set[bytes]:
+        """Return those of `content_ids` that any study holds."""
+        with self._database.read() as connection:
+            return {
+                content_id
+                for some in batches(content_ids)
+                for content_id in connection.execute(
+                    sa.select(content.c.content_id).where(content.c.content_id.in_(some))
+                ).scalars()
+            }
+
     def readable(self, study_key_id: bytes, content_ids: Iterable[bytes]) -> set[bytes]:
         """Return those of `content_ids` that a study holds and that are not damaged."""
         held: set[bytes] = set()
@@ -136,9 +147,9 @@ class ObjectIndex:
             wanted = sa.select(stored_object.c.id).where(stored_object.c.id.in_(list(object_ids)))
             return set(connection.execute(wanted).scalars())
 
-    def retired(self, before: int) -> set[StoredObject]:
-        """Return the objects that nothing has needed since before a moment."""
-        return self._where((stored_object.c.retired_at < before) & ~stored_object.c.held)
+    def retired(self, since: int) -> set[StoredObject]:
+        """Return the objects that nothing has needed since a moment, or longer."""
+        return self._where((stored_object.c.retired_at <= since) & ~stored_object.c.held)
 
     def contents_in(self, object_id: int) -> list[tuple[bytes, Found]]:
         """Return the contents that stand in an object, with their ids, in order."""

@@ -48,8 +48,8 @@ def prepare(database: Database, bucket: Bucket, root_key_file: Path) -> bytes:
         if row is None:
             _check_unmarked(bucket)
             version, archive, known_mark = VERSION, uuid.uuid4().hex, mark
-            fresh = {"id": 1, "version": version, "archive": archive, "root_key_mark": mark, "generation": 1}
-            connection.execute(sa.insert(state).values(fresh))
+            fresh = {"id": 1, "version": version, "archive": archive, "root_key_mark": mark}
+            connection.execute(sa.insert(state).values(fresh | {"generation": 1, "swept_at": 0}))
         else:
             version, archive, known_mark = row
     if version > VERSION:

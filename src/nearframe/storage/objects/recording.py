@@ -102,7 +102,8 @@ def record(
                 rows.append(_row(one.id, new))
                 uses.count(one.id, new.header.length, new.header.plain_length, 1)
             elif found.entry.damaged:
-                _replace(connection, one.id, new, found, uses)
+                present[content_id] = _replace(connection, one.id, new, found, uses)
+                holders[content_id].add(new.keys.key_id)
             elif new.keys.key_id not in {found.entry.holder, *holders[content_id]}:
                 # Another origin stored it since we looked: its bytes stay, ours are dead where they are.
                 references = [*references, Reference(content_id, rewrap(content_id, found, new))]
@@ -234,28 +235,26 @@ def _row(object_id: int, new: NewContent) -> dict[str, Any]:
     }
 
 
-def _replace(connection: sa.Connection, object_id: int, new: NewContent, found: Found, uses: Uses) -> None:
-    """Have a content that is damaged stand where it was stored again, for every study that holds it."""
-    row = _row(object_id, new)
+def _replace(connection: sa.Connection, object_id: int, new: NewContent, found: Found, uses: Uses) -> Found:
+    """Have a damaged content stand where it was stored again, for every study that holds it; return it."""
+    row, content_id = _row(object_id, new), new.header.content_id
+    entry = found.entry._replace(key_tag=new.header.key_tag, damaged=False)
     if new.header.key_tag == found.entry.key_tag:
-        # Its key stays, so the wraps that there are open it: ours too, if we have one.
-        for name in ("holder", "wrap_nonce", "wrapped"):
-            del row[name]
-        if new.keys.key_id != found.entry.holder:
-            own = {name: _row(object_id, new)[name] for name in ("wrap_nonce", "wrapped")}
-            here = (wrap.c.content_id == new.header.content_id, wrap.c.study_key_id == new.keys.key_id)
+        # Its key stays, so the wraps that there are open it; ours is another one.
+        del row["holder"]
+        own = {name: row.pop(name) for name in ("wrap_nonce", "wrapped")}
+        if new.keys.key_id != entry.holder:
+            here = (wrap.c.content_id == content_id, wrap.c.study_key_id == new.keys.key_id)
             connection.execute(sa.delete(wrap).where(*here))
-            _insert(
-                connection,
-                wrap,
-                [{"content_id": new.header.content_id, "study_key_id": new.keys.key_id, **own}],
-            )
+            _insert(connection, wrap, [{"content_id": content_id, "study_key_id": new.keys.key_id, **own}])
     else:
-        connection.execute(sa.delete(wrap).where(wrap.c.content_id == new.header.content_id))
-    connection.execute(sa.update(content).where(content.c.content_id == new.header.content_id).values(row))
+        entry = entry._replace(holder=new.keys.key_id)
+        connection.execute(sa.delete(wrap).where(wrap.c.content_id == content_id))
+    connection.execute(sa.update(content).where(content.c.content_id == content_id).values(row))
     uses.count(found.entry.segment, found.entry.record_length, found.entry.plain_length, -1)
     uses.count(object_id, new.header.length, new.header.plain_length, 1)
     next_generation(connection)
+    return found._replace(entry=entry)
 
 
 def _drop_holder(connection: sa.Connection, rows: Sequence[Any], uses: Uses) -> None:

@@ -53,6 +53,8 @@ state = Table(
     # Of the root key: an origin with another one is refused when it starts.
     _bytes("root_key_mark"),
     _number("generation"),
+    # When the bucket was last listed for what the index does not know: once a day, by whichever origin is first.
+    _number("swept_at"),
 )
 
 key = Table(

@@ -37,7 +37,7 @@ from nearframe.storage.objects.holding import Holds
 from nearframe.storage.objects.index import ObjectIndex
 from nearframe.storage.objects.intake import Intake, ObjectSettings
 from nearframe.storage.objects.keyring import TableKeyRing
-from nearframe.storage.objects.preparing import prepare
+from nearframe.storage.objects.preparing import MARK, prepare
 from nearframe.storage.objects.proving import Scrubber, lost_contents
 from nearframe.storage.objects.reading import BytesFile, ObjectReader
 from nearframe.storage.objects.recording import NewObject, Reference
@@ -100,13 +100,14 @@ class ObjectStore:
             self._keys = TableKeyRing(database, root_key)
             undo.pop_all()
         self._index = ObjectIndex(database)
-        self.holds = Holds(bucket, database, self._index, self._keys)
+        self._holds = Holds(bucket, database, self._index, self._keys)
         self._reader = ObjectReader(bucket, BlockCache(self._cache_folder, self._settings.cache_bytes))
         self._writer = Writer(bucket, self._reader, self._record, self._clock, object_bytes=self._settings.object_bytes)
         self._intake = Intake(self._index, self._keys, self._writer, self._settings)
         self._freshness = Freshness(self._index.generation, self._clock, self._forget_found)
         self._lately = Lately(self._look_up, lambda: self._freshness.generation, self._settings.memory_bytes)
         self._upkeep_lock = threading.Lock()
+        self._look_lock = threading.Lock()
         self.integrity_failures = 0
 
     def __enter__(self) -> Self:
@@ -163,7 +164,7 @@ class ObjectStore:
         written_at = microseconds(self._clock.now())
         with self._database.write() as connection:
             recording.record(connection, objects, references, self._intake.rewrap, written_at)
-        self.holds.hold_new(objects, references)
+        self._holds.hold_new(objects, references)
 
     # -- reading ---------------------------------------------------------------------------
 
@@ -221,6 +222,13 @@ class ObjectStore:
         held |= self._index.readable(keys.key_id, set(ids.values()) - held)
         return [digest for digest in wanted if ids[digest] not in held]
 
+    def unheld(self, study: StudyRef, digests: Iterable[Digest]) -> list[Digest]:
+        """Return those of `digests` that no study of the tenant holds."""
+        keys = self._keys.ensure(study)
+        ids = {digest: keys.content_id(digest) for digest in digests}
+        present = self._index.present(ids.values())
+        return [digest for digest, content_id in ids.items() if content_id not in present]
+
     def _look_up(self, study: StudyRef, digest: Digest) -> Held:
         generation = self._freshness.generation  # taken first: what changes meanwhile makes this look-up stale
         keys = self._keys.find(study)
@@ -266,6 +274,15 @@ class ObjectStore:
 
     # -- upkeep ----------------------------------------------------------------------------
 
+    def look(self) -> None:
+        """Ask the bucket for anything; raises what it fails at, `Busy` if somebody waits for that already."""
+        if not self._look_lock.acquire(blocking=False):
+            raise Busy("the object store has not answered the last question yet")
+        try:
+            self._bucket.has(MARK)
+        finally:
+            self._look_lock.release()
+
     def stats(self) -> PackStats:
         """Return what the store holds, every origin's contents included; the counts since the start are this one's."""
         totals = self._index.totals()
@@ -292,10 +309,25 @@ class ObjectStore:
         with self._upkeep():
             compactor = Compactor(self._bucket, self._database, self._index, self._clock, pace)
             done = compactor.run(max_live_share)
+            self._holds.complete()
             swept = compactor.sweep()
         if swept:
             _log.info("objects_swept", objects=swept)
         return done
+
+    def erase(self, pace: Callable[[int], None] = at_once) -> Compacted:
+        """Take the bytes of every content that no study holds out of the bucket.
+
+        On return none of what was let go of before the call stands in an object, but for those that were
+        skipped: under a legal hold, or not what the index says.
+
+        Raises
+        ------
+        Busy
+            If compaction or scrub runs already in this process.
+        """
+        with self._upkeep():
+            return Compactor(self._bucket, self._database, self._index, self._clock, pace).erase()
 
     def scrub(
         self, progress: Callable[[ScrubReport], None] = unheard, pace: Callable[[int], None] = at_once
@@ -324,6 +356,12 @@ class ObjectStore:
     def damaged(self) -> Iterator[LostContent]:
         """Yield what studies hold and cannot read: to be fetched again and appended."""
         return lost_contents(self._index, self._keys)
+
+    def hold(self, study: StudyRef) -> int:
+        return self._holds.hold(study)
+
+    def end_hold(self, study: StudyRef) -> int:
+        return self._holds.release(study)
 
     @contextmanager
     def _upkeep(self) -> Iterator[None]:

@@ -107,7 +107,7 @@ class Writer:
         self._sequence = 0
         self._failure: NearframeError | None = None
         self._group = GroupCommit(self._commit)
-        self._room = threading.Semaphore(2 * UPLOADS)
+        self._room = threading.Semaphore(UPLOADS + 2)
         self._uploads = ThreadPoolExecutor(UPLOADS, thread_name_prefix="object-upload")
 
     def close(self) -> None:

@@ -355,6 +355,14 @@ class PackStore:
                     digest = keys.unwrap(content_id, wrap)[1]
                     yield LostContent(study, digest, ContentKind(entry.kind))
 
+    def hold(self, study: StudyRef) -> int:
+        """Nothing on a disk can be kept against who owns it: the catalogue refuses what a hold forbids."""
+        return 0
+
+    def end_hold(self, study: StudyRef) -> int:
+        """Nothing to end; see `hold`."""
+        return 0
+
     @contextmanager
     def _upkeep(self) -> Iterator[None]:
         if not self._upkeep_lock.acquire(blocking=False):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from datetime import timedelta
@@ -17,6 +17,7 @@ from nearframe.errors import BackendFailed, Busy, ConfigurationError, IntegrityE
 from nearframe.ids import Digest, sha256
 from nearframe.storage.objects import ObjectSettings, ObjectStore, open_index
 from nearframe.storage.objects.freshness import STALE_S
+from nearframe.storage.objects.index import batches
 from nearframe.storage.ports import ContentKind, StudyRef
 from nearframe.units import KIB, MIB
 from tests.buckets import MemoryBucket, failing, nothing
@@ -25,6 +26,7 @@ from tests.packs import put
 SETTINGS = ObjectSettings(object_bytes=MIB, chunk_log2=16)
 A = StudyRef("main", "1.2.3")
 B = StudyRef("main", "1.2.4")
+THIRD = StudyRef("main", "1.2.5")
 
 
 class Origin(Protocol):
@@ -217,6 +219,20 @@ def test_bytes_that_are_not_what_was_sealed_are_never_served(store: ObjectStore,
     assert list(store.damaged()) == []
 
 
+def test_what_is_damaged_is_mended_for_everybody_at_once(store: ObjectStore, bucket: MemoryBucket) -> None:
+    digest = put(store, A, b"y" * 1000)
+    store.adopt(B, [digest])
+    (name,) = (name for name in bucket.objects if name.startswith("packs/"))
+    bucket.objects[name] = bytes(len(bucket.objects[name]))
+    assert store.scrub().damaged == 1
+    mark = store.mark()
+    for study in (B, A, THIRD):
+        append(store, study, b"y" * 1000)
+    store.sync(mark)
+    assert [store.read(study, digest) for study in (A, B, THIRD)] == [b"y" * 1000] * 3
+    assert list(store.damaged()) == []
+
+
 def test_bytes_spoiled_on_the_way_are_asked_for_again(store: ObjectStore, bucket: MemoryBucket) -> None:
     digest = put(store, A, b"y" * 1000)
     (name,) = (name for name in bucket.objects if name.startswith("packs/"))
@@ -281,8 +297,11 @@ def test_what_was_uploaded_in_vain_is_swept_up(store: ObjectStore, bucket: Memor
     bucket.unfinished["packs/00000000000000bb"] = clock.now()
     store.compact()
     assert "packs/00000000000000aa" in bucket.objects  # perhaps another origin is about to record it
-    clock.advance(timedelta(days=1, seconds=1).total_seconds())
+    clock.advance(timedelta(hours=23).total_seconds())
     store.compact()
+    clock.advance(timedelta(hours=2).total_seconds())
+    store.compact()
+    assert bucket.asked["list"] == 2  # once a day
     assert "packs/00000000000000aa" not in bucket.objects
     assert not bucket.unfinished
     assert store.read(A, digest) == b"kept"
@@ -292,16 +311,90 @@ def test_a_study_under_a_legal_hold_stays_where_it_is(
     store: ObjectStore, bucket: MemoryBucket, clock: ManualClock
 ) -> None:
     digests = [put(store, A, os.urandom(1000)) for _ in range(20)]
-    assert store.holds.hold(A) == 20
+    assert store.hold(A) == 20
     late = put(store, A, b"later")
     assert len(bucket.held) == 21
     store.release(A, digests)
     clock.advance(3600)
     assert store.compact().removed == 0
-    assert store.holds.release(A) == 21
+    assert store.end_hold(A) == 21
     assert not bucket.held
     assert store.compact().removed == 20
     assert store.read(A, late) == b"later"
+
+
+def test_what_compaction_moved_meanwhile_goes_under_the_hold(
+    store: ObjectStore, bucket: MemoryBucket, clock: ManualClock
+) -> None:
+    for _ in range(20):
+        put(store, A, os.urandom(1000))
+    clock.advance(3600)
+
+    def hold_meanwhile(operation: str) -> None:
+        if operation == "put_parts":
+            store.hold(A)
+
+    bucket.before = hold_meanwhile
+    assert store.compact().written == 1
+    bucket.before = nothing
+    assert len(bucket.held) == 21
+    assert store.end_hold(A) == 21
+
+
+def test_two_origins_that_compact_the_same_move_each_content_once(
+    origin: Origin, bucket: MemoryBucket, clock: ManualClock
+) -> None:
+    one, two = origin("one"), origin("two")
+    digests = [put(one, A, os.urandom(1000)) for _ in range(20)]
+    clock.advance(3600)
+
+    def compact_meanwhile(operation: str) -> None:
+        if operation == "put_parts":
+            bucket.before = nothing
+            assert two.compact().written == 1
+
+    bucket.before = compact_meanwhile
+    one.compact()
+    assert one.stats().live_bytes == sum(len(one.read(A, digest)) + 208 for digest in digests)
+    for _ in range(2):
+        clock.advance(3600)
+        two.compact()
+    assert len([name for name in bucket.objects if name.startswith("packs/")]) == 1
+    assert [sha256(two.read(A, digest)) for digest in digests] == digests
+
+
+def test_what_is_erased_stands_in_no_object(store: ObjectStore, bucket: MemoryBucket) -> None:
+    mark = store.mark()
+    gone, kept = append(store, A, b"g" * 1000), append(store, A, b"k" * 1000)
+    store.sync(mark)
+    (before,) = (name for name in bucket.objects if name.startswith("packs/"))
+    store.release(A, [gone])
+    assert store.unheld(A, [gone, kept]) == [gone]
+    reading = store.stream(A, kept)
+    assert store.erase().written == 1
+    assert before not in bucket.objects
+    assert b"".join(reading) == b"k" * 1000
+    assert store.stats().dead_bytes < 100
+    assert store.erase().removed == 0
+
+
+def test_a_copy_that_another_origin_erases_takes_nothing_with_it(
+    origin: Origin, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = origin("one"), origin("two")
+    digests = [put(one, A, os.urandom(1000)) for _ in range(20)]
+    clock.advance(3600)
+
+    def erase_meanwhile(moves: Iterable[object]) -> Iterator[Sequence[object]]:
+        monkeypatch.undo()
+        assert two.erase().removed
+        return batches(moves)
+
+    monkeypatch.setattr("nearframe.storage.objects.compaction.batches", erase_meanwhile)
+    assert one.compact().skipped == 20
+    assert [sha256(one.read(A, digest)) for digest in digests] == digests
+    assert one.compact().written == 1
+    assert [sha256(two.read(A, digest)) for digest in digests] == digests
 
 
 def test_a_bucket_without_object_lock_refuses_legal_holds(tmp_path: Path) -> None:
@@ -309,7 +402,7 @@ def test_a_bucket_without_object_lock_refuses_legal_holds(tmp_path: Path) -> Non
     with closing(ObjectStore(tmp_path, bucket, open_index(tmp_path / "index.sqlite"))) as store:
         put(store, A, b"x")
         with pytest.raises(Refused, match="no object lock"):
-            store.holds.hold(A)
+            store.hold(A)
 
 
 def test_what_does_not_belong_together_is_refused(tmp_path: Path, store: ObjectStore, bucket: MemoryBucket) -> None:
