@@ -9,11 +9,11 @@ from pathlib import Path
 from nearframe.cli._output import add_json_option
 from nearframe.cli._settings import add_setting, settings_from
 from nearframe.dimse.channel import Timeouts
-from nearframe.dimse.peers import KnownPeer, read_peers
+from nearframe.dimse.peers import KnownPeer, peer_named
 from nearframe.dimse.scu import Peer
 from nearframe.dimse.tls import Credentials
 from nearframe.errors import ConfigurationError
-from nearframe.settingkinds import AE_TITLE, NUMBER, Address
+from nearframe.settingkinds import NUMBER
 
 
 def add_peer_options(parser: argparse.ArgumentParser, timeout_s: float = 60) -> None:
@@ -51,21 +51,7 @@ def known_peer_of(options: argparse.Namespace) -> KnownPeer:
         If it is not known, or where it listens is not.
     """
     settings = settings_from(options)
-    ours = Credentials.of(settings)
-    title, at, place = options.peer.rpartition("@")
-    if at:
-        try:
-            address = Address.parse(place)
-            title = AE_TITLE.read(title)
-        except ValueError as error:
-            raise ConfigurationError(f"{options.peer}: expected TITLE@HOST:PORT ({error})") from error
-        return _with_tls(options, KnownPeer(title, address.host, address.port), ours)
-    known = read_peers(settings.peers, ours).get(options.peer)
-    if known is None:
-        raise ConfigurationError(f"{options.peer}: no such peer in the settings; expected TITLE@HOST:PORT, or a name")
-    if not known.host:
-        raise ConfigurationError(f"{options.peer}: the settings do not say where it listens (host and port)")
-    return _with_tls(options, known, ours)
+    return _with_tls(options, peer_named(options.peer, settings), Credentials.of(settings))
 
 
 def timeouts_of(options: argparse.Namespace) -> Timeouts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -28,6 +29,15 @@ _LIMITS: Final = Limits(max_instance_bytes=2 * MIB, max_elements=10_000, max_par
 #: Of a list of instances: 20 000 of them, each with its class.
 MAX_LIST_BYTES: Final = 4 * MIB
 _LIST_LIMITS: Final = Limits(max_instance_bytes=5 * MIB, max_elements=100_000, max_parse_seconds=5.0)
+
+
+#: PS3.5 section 9.1, and letters, which some writers use. What has anything else in it is no identifier of an object.
+_UID: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z.]{0,63}")
+
+
+def is_uid(text: str) -> bool:
+    """Return whether a text names one object: it is no list, and no pattern."""
+    return _UID.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)

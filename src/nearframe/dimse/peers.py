@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import ssl
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +13,7 @@ from nearframe.config import Settings
 from nearframe.dimse.scu import Peer
 from nearframe.dimse.tls import ANY_NAME, Credentials, is_named
 from nearframe.errors import ConfigurationError
-from nearframe.settingkinds import AE_TITLE
+from nearframe.settingkinds import AE_TITLE, Address
 
 #: What a peer may be allowed: to send objects, to ask what there is, and to have it sent.
 RIGHTS: Final = ("store", "query", "retrieve")
@@ -83,6 +83,42 @@ def callable_peers(settings: Settings) -> dict[str, Peer]:
     """
     known = read_peers(settings.peers, Credentials.of(settings))
     return {title: peer.as_called_by(settings.ae_title) for title, peer in known.items() if peer.host}
+
+
+def peer_named(name: str, settings: Settings) -> KnownPeer:
+    """Return the peer that somebody names.
+
+    Parameters
+    ----------
+    name
+        ``TITLE@HOST:PORT``, or the AE title of one of the settings' ``[[peers]]``.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is not known, or where it listens is not.
+    """
+    title, at, place = name.rpartition("@")
+    if at:
+        try:
+            address = Address.parse(place)
+            return KnownPeer(AE_TITLE.read(title), address.host, address.port)
+        except ValueError as error:
+            raise ConfigurationError(f"{name}: expected TITLE@HOST:PORT ({error})") from error
+    known = read_peers(settings.peers, Credentials.of(settings)).get(name)
+    if known is None:
+        raise ConfigurationError(f"{name}: no such peer in the settings; expected TITLE@HOST:PORT, or a name")
+    if not known.host:
+        raise ConfigurationError(f"{name}: the settings do not say where it listens (host and port)")
+    return known
+
+
+def with_peer(settings: Settings, peer: KnownPeer) -> Settings:
+    """Return settings by which a peer is let in, where only those that they name are."""
+    if not settings.peers or any(table.get("ae_title") == peer.ae_title for table in settings.peers):
+        return settings
+    table = {"ae_title": peer.ae_title, "host": peer.host, "port": peer.port}
+    return replace(settings, peers=(*settings.peers, table))
 
 
 def read_peers(

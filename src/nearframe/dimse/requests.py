@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
@@ -116,10 +116,17 @@ class Requests:
         kind: CommandField,
         fields: dict[Field, Value],
         data: Buffer | AsyncIterable[Buffer] | None = None,
+        progress: Callable[[], int] | None = None,
     ) -> AsyncGenerator[Answer, None]:
         """Send a request, and yield its answers; the last is the first that is not pending.
 
         Who closes this before the last cancels the rest (C-CANCEL); answers on their way are dropped.
+
+        Parameters
+        ----------
+        progress
+            A count that grows while the peer is at work on it: it then takes as long as it takes. None for the
+            bytes that come on this association.
         """
         message_id = self._next_id()
         waiting: asyncio.Queue[Answer | AssociationLost] = asyncio.Queue(_MOST_WAITING)
@@ -131,7 +138,7 @@ class Requests:
             await self.association.send(context, request, data)
             is_pending = True
             while is_pending:
-                answer = await self._answer(waiting)
+                answer = await self._answer(waiting, progress or self._received)
                 is_pending = answer.command.status & 0xFF00 == Status.PENDING
                 yield answer
         finally:
@@ -176,16 +183,23 @@ class Requests:
         self._last_id = self._last_id % 0xFFFF + 1
         return self._last_id
 
-    async def _answer(self, waiting: asyncio.Queue[Answer | AssociationLost]) -> Answer:
-        try:
-            async with asyncio.timeout(self.association.timeouts.answer_s):
-                found = await waiting.get()
-        except TimeoutError:
-            self.association.abort("no answer came in time")
-            raise UpstreamTimeout("the DICOM peer does not answer") from None
-        if isinstance(found, AssociationLost):
-            raise found
-        return found
+    def _received(self) -> int:
+        return self.association.channel.received_bytes
+
+    async def _answer(self, waiting: asyncio.Queue[Answer | AssociationLost], progress: Callable[[], int]) -> Answer:
+        so_far = -1
+        while (now := progress()) != so_far:
+            so_far = now
+            try:
+                async with asyncio.timeout(self.association.timeouts.answer_s):
+                    found = await waiting.get()
+            except TimeoutError:
+                continue
+            if isinstance(found, AssociationLost):
+                raise found
+            return found
+        self.association.abort("no answer came in time")
+        raise UpstreamTimeout("the DICOM peer does not answer")
 
 
 def _class_field(kind: CommandField) -> Field:

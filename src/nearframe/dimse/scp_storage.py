@@ -7,13 +7,13 @@ information that the association tells; then it takes the way that every object 
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 from nearframe.context import Context
 from nearframe.dicom.filemeta import file_meta
 from nearframe.dimse.association import Association, Message
+from nearframe.dimse.identifiers import is_uid
 from nearframe.dimse.scp import Rest, Session
 from nearframe.dimse.status import Status, status_of
 from nearframe.errors import MalformedRequest
@@ -24,8 +24,6 @@ from nearframe.query.freshness import Freshness
 from nearframe.storage.ports import StudyRef
 
 _SOURCE_AE_TITLE: Final = 0x00020016
-#: PS3.5 section 9.1, and letters, which some writers use. What has anything else in it is no identifier of an object.
-_UID: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z.]{0,63}")
 
 
 async def echo(session: Session, message: Message) -> Rest:
@@ -68,9 +66,7 @@ class Storage:
         MalformedRequest
             If what names it is no UID; nothing of it is kept.
         """
-        if not _UID.fullmatch(message.command.sop_instance_uid):
-            raise MalformedRequest("Affected SOP Instance UID is no UID")
-        spooled = await self._spool.receive(_file(session.association, message))
+        spooled = await self._spool.receive(incoming_file(session.association, message))
         return self._take(session, message, spooled)
 
     async def _take(self, session: Session, message: Message, spooled: Spooled) -> None:
@@ -93,8 +89,16 @@ def sender_of(association: Association) -> str:
     return f"association {id(association):x}"
 
 
-async def _file(association: Association, message: Message) -> AsyncIterator[bytes]:
-    """Yield a Part 10 file (PS3.10): what the association says, then the data set as it comes."""
+async def incoming_file(association: Association, message: Message) -> AsyncIterator[bytes]:
+    """Yield a Part 10 file (PS3.10): what the association says, then the data set as it comes.
+
+    Raises
+    ------
+    MalformedRequest
+        If what names it is no UID.
+    """
+    if not is_uid(message.command.sop_instance_uid):
+        raise MalformedRequest("Affected SOP Instance UID is no UID")
     source = association.peer_ae_title.encode("ascii", "replace")
     yield file_meta(
         message.command.sop_class_uid,

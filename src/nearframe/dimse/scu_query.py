@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from enum import StrEnum
@@ -120,7 +120,11 @@ async def find(requests: Requests, model: str, identifier: DICOMJSON) -> AsyncGe
 
 
 async def retrieve(
-    requests: Requests, model: str, identifier: DICOMJSON, destination: str = ""
+    requests: Requests,
+    model: str,
+    identifier: DICOMJSON,
+    destination: str = "",
+    progress: Callable[[], int] | None = None,
 ) -> AsyncGenerator[Retrieved, None]:
     """Have instances sent, and yield how far it is; the last says how it ended.
 
@@ -128,6 +132,8 @@ async def retrieve(
     ----------
     destination
         The AE title to send to (C-MOVE); empty to have them sent on this association (C-GET).
+    progress
+        As of `Requests.answers`.
     """
     context = requests.context(model)
     kind = CommandField.C_MOVE_RQ if destination else CommandField.C_GET_RQ
@@ -135,7 +141,7 @@ async def retrieve(
     if destination:
         fields[Field.MOVE_DESTINATION] = destination
     data = write_identifier(identifier, context.transfer_syntax)
-    async with aclosing(requests.answers(context, kind, fields, data)) as answers:
+    async with aclosing(requests.answers(context, kind, fields, data, progress)) as answers:
         async for answer in answers:
             failed = read_identifier(answer.data, context.transfer_syntax) if answer.data else {}
             yield _retrieved(answer.command, failed.get(_FAILED_LIST, {}).get("Value", ()))

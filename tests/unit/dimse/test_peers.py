@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nearframe.config import Settings
-from nearframe.dimse.peers import KnownPeer, callable_peers, read_peers
+from nearframe.dimse.peers import KnownPeer, callable_peers, peer_named, read_peers, with_peer
 from nearframe.dimse.tls import Credentials
 from nearframe.errors import ConfigurationError
 from nearframe.listener.devtls import DevelopmentTLS, ensure
@@ -117,3 +117,18 @@ def test_a_caller_is_who_its_certificate_says(made: DevelopmentTLS) -> None:
 
 def test_where_no_certificate_is_demanded_none_is_looked_at(made: DevelopmentTLS) -> None:
     assert read(tls_name="ct1.example.org").may_call_as(called_by(made, demands=False))
+
+
+@pytest.mark.parametrize("name", ["PACS@10.0.0.1:104", "PACS"])
+def test_a_peer_is_named_by_its_place_or_by_its_title(name: str) -> None:
+    settings = Settings(peers=({"ae_title": "PACS", "host": "10.0.0.1", "port": 104},))
+    peer = peer_named(name, settings)
+    assert (peer.ae_title, peer.host, peer.port) == ("PACS", "10.0.0.1", 104)
+
+
+def test_a_peer_that_is_called_is_let_in_where_only_known_ones_are() -> None:
+    pacs, other = KnownPeer("PACS", "10.0.0.1", 104), {"ae_title": "CT1"}
+    assert with_peer(Settings(), pacs) == Settings()
+    assert read_peers(with_peer(Settings(peers=(other,)), pacs).peers).keys() == {"CT1", "PACS"}
+    known = Settings(peers=({"ae_title": "PACS", "may": ["store"]},))
+    assert with_peer(known, pacs) == known

@@ -8,11 +8,12 @@ from contextlib import aclosing
 import pytest
 
 from nearframe.dimse.association import Message
+from nearframe.dimse.channel import Timeouts
 from nearframe.dimse.command import CommandField
 from nearframe.dimse.scp import Rest, Session
 from nearframe.dimse.scu import UNCOMPRESSED, User, associate
 from nearframe.dimse.status import Status
-from nearframe.errors import AssociationLost
+from nearframe.errors import AssociationLost, UpstreamTimeout
 from tests.unit.dimse.serving import serving
 
 FIND = "1.2.840.10008.5.1.4.1.2.2.1"
@@ -65,3 +66,21 @@ async def test_who_waits_is_told_that_the_peer_is_gone() -> None:
                     async for _ in answers:
                         await asyncio.sleep(0.05)
                         user.requests.give_up(AssociationLost())
+
+
+async def test_a_peer_may_be_silent_while_it_is_at_work_and_no_longer() -> None:
+    looks = iter([1, 2, 3, 3])  # it works on for two spans, and then no more
+
+    async def silent(session: Session, message: Message) -> Rest:
+        async def rest() -> None:
+            await asyncio.Event().wait()
+
+        return rest()
+
+    async with serving(CommandField.C_FIND_RQ, silent) as peer:
+        with pytest.raises(UpstreamTimeout):
+            async with associate(peer, [(FIND, UNCOMPRESSED)], timeouts=Timeouts(answer_s=0.05)) as user:
+                context = user.requests.context(FIND)
+                async for _ in user.requests.answers(context, CommandField.C_FIND_RQ, {}, None, lambda: next(looks)):
+                    pass
+    assert list(looks) == []
