@@ -14,7 +14,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -125,8 +125,15 @@ def orthanc(
     port: int | None = None,
     dicom_port: int | None = None,
     env: dict[str, str] | None = None,
+    settings: Mapping[str, object] | None = None,
 ) -> Iterator[Server]:
-    """Orthanc with its DICOMweb plugin, tuned: no compression, keep-alive, large cache, no file access on find."""
+    """Orthanc with its DICOMweb plugin, tuned: no compression, keep-alive, large cache, no file access on find.
+
+    Parameters
+    ----------
+    settings
+        Of Orthanc's own, in place of these.
+    """
     home.mkdir(parents=True, exist_ok=True)
     port = port or free_port()
     configuration = {
@@ -150,6 +157,7 @@ def orthanc(
         "MaximumStorageCacheSize": 512,
         "Plugins": [str(ORTHANC_PLUGIN)],
         "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+        **(settings or {}),
     }
     path = home / "orthanc.json"
     path.write_text(json.dumps(configuration))

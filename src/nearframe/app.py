@@ -30,6 +30,8 @@ from nearframe.dicomweb.frameservices import FrameServices
 from nearframe.dicomweb.ports import RemoveService, StoreService
 from nearframe.dicomweb.problems import problem
 from nearframe.dicomweb.services import Services, services
+from nearframe.dimse.forward_rules import read_rules
+from nearframe.dimse.peers import callable_peers, read_peers
 from nearframe.dimse.worklist_http import DESCRIBED as WORKLIST_DESCRIBED
 from nearframe.dimse.worklist_http import worklist_routes
 from nearframe.hl7.http import DESCRIBED as HL7_DESCRIBED
@@ -241,7 +243,8 @@ async def open_origin(
         )  # fmt: skip
         served = services_of(core, frames, store, remove, workflow.commitment)
         dicomweb = dicomweb_app(served, settings, core.gate, nodes, beside)
-        forwarding = await stack.enter_async_context(open_forwarding(core, served))
+        rules = read_rules(settings.forward, read_peers(settings.peers))
+        forwarding = await stack.enter_async_context(open_forwarding(core, served, rules, callable_peers(settings)))
         wakes.append(forwarding.wake)
         await stack.enter_async_context(open_dicom(core, served, takes, workflow, announce, activity.answering))
         corrections = Corrections(core.catalogue)

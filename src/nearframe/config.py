@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import NamedTuple, TypeVar
+from urllib.parse import unquote
 
 from nearframe.errors import ConfigurationError
 from nearframe.settingkinds import (
@@ -22,6 +23,7 @@ from nearframe.settingkinds import (
     AE_TITLE,
     COUNT,
     DATABASE_URL,
+    DICOM_SCHEME,
     DURATION,
     FLAG,
     LIST,
@@ -255,7 +257,9 @@ class Settings:
         URLS,
         (),
         "edge",
-        "URL of the node that an edge fetches from and follows. Several are ranked: the first that answers is used.",
+        "URL of the node that an edge fetches from and follows. Several are ranked: the first that answers is used. "
+        "dicom://TITLE@HOST:PORT, or dicom:// and the ae_title of one of [[peers]], is an archive that speaks DICOM's "
+        "own protocol.",
     )
     upstream_kind: str = _setting(
         choice("nearframe", "dicomweb"),
@@ -448,6 +452,17 @@ class Settings:
     def tls(self) -> bool:
         """True if the node speaks TLS."""
         return self.tls_cert is not None
+
+    @property
+    def is_before_archive(self) -> bool:
+        """True if an edge's upstream is none of ours."""
+        return self.upstream_kind == "dicomweb" or self.dicom_upstream is not None
+
+    @property
+    def dicom_upstream(self) -> str | None:
+        """The upstream that speaks DICOM's own protocol, without the scheme; None if none does."""
+        found = [url for url in self.upstream if url.startswith(DICOM_SCHEME)]
+        return unquote(found[0].removeprefix(DICOM_SCHEME)) if found else None
 
     @property
     def kept_free_bytes(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 
@@ -13,10 +13,10 @@ from nearframe.core import Core
 from nearframe.dicomweb.services import Services
 from nearframe.dimse import forward_box
 from nearframe.dimse.forward_box import ForwardBox
-from nearframe.dimse.forward_rules import read_rules
+from nearframe.dimse.forward_rules import ForwardRule
 from nearframe.dimse.forwarder import DICOMForwarder, forward_check
-from nearframe.dimse.peers import callable_peers, read_peers
-from nearframe.dimse.service import Served, open_service
+from nearframe.dimse.scu import Peer
+from nearframe.dimse.service import Diverting, Served, open_service, to_nobody
 from nearframe.intake.serieswatch import CONSUMER, SeriesWatch
 from nearframe.listener.address import demand_loopback
 from nearframe.query.commitment import CommitmentService
@@ -78,6 +78,7 @@ async def open_dicom(
     workflow: Workflow,
     announce: Callable[[str], None],
     answering: Callable[[], AbstractContextManager[None]] = nullcontext,
+    diverted: Diverting = to_nobody,
 ) -> AsyncIterator[None]:
     """Listen for DICOM associations, if the settings say where.
 
@@ -87,6 +88,8 @@ async def open_dicom(
         Told where, in words, once that is so.
     answering
         Held while a peer is being answered.
+    diverted
+        See `Served`.
     """
     settings = core.settings
     if settings.dicom is None:
@@ -105,6 +108,7 @@ async def open_dicom(
         commitment=workflow.commitment,
         steps=workflow.steps,
         answering=answering,
+        diverted=diverted,
     )
     # Until custody lands: whoever associates is a process of this machine.
     service = open_service(settings, served, core.metrics, lambda session: local_admin(settings.tenant))
@@ -134,10 +138,11 @@ class Forwarding:
 
 
 @asynccontextmanager
-async def open_forwarding(core: Core, services: Services) -> AsyncIterator[Forwarding]:
-    """Forward what the settings' rules name. Rules that were taken away let what waits go on."""
+async def open_forwarding(
+    core: Core, services: Services, rules: Sequence[ForwardRule], peers: Mapping[str, Peer]
+) -> AsyncIterator[Forwarding]:
+    """Forward what rules name to peers, by AE title. Rules that were taken away let what waits go on."""
     settings, catalogue = core.settings, core.catalogue
-    rules = read_rules(settings.forward, read_peers(settings.peers))
     if not rules and not await core.sql.run(catalogue.passed, forward_box.CONSUMER):
         yield Forwarding(lambda: None, {})
         return
@@ -147,7 +152,7 @@ async def open_forwarding(core: Core, services: Services) -> AsyncIterator[Forwa
         box,
         catalogue,
         services.instances,
-        callable_peers(settings),
+        peers,
         workers=core.sql,
         metrics=core.metrics,
         clock=clock,

@@ -12,11 +12,14 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeAlias, TypeVar
+from typing import Final, Generic, TypeAlias, TypeVar
 
 from nearframe.units import format_duration, format_size_exact, parse_duration, parse_size
 
 T = TypeVar("T")
+
+#: Begins the URL of a peer that speaks DICOM's own protocol.
+DICOM_SCHEME: Final = "dicom://"
 
 #: Tables of a settings file, as TOML gave them: whoever uses them reads what is in them.
 Tables: TypeAlias = tuple[Mapping[str, object], ...]
@@ -115,11 +118,20 @@ def _read_url(value: object) -> str:
     return text
 
 
+def _read_upstream(value: object) -> str:
+    text = _read_text(value)
+    if text.startswith(DICOM_SCHEME):
+        if not re.fullmatch(r"([^\s/@]+@)?[^\s/?#@]+", text.removeprefix(DICOM_SCHEME)):
+            raise ValueError("expected dicom://TITLE@HOST:PORT, or dicom:// and the ae_title of one of [[peers]]")
+        return text
+    return _read_url(value)
+
+
 def _read_urls(value: object) -> tuple[str, ...]:
     written = value.replace(",", " ").split() if isinstance(value, str) else value
     if not isinstance(written, list | tuple):
         raise TypeError("expected a URL, or a list of URLs")
-    urls = tuple(url for one in written if (url := _read_url(one)))
+    urls = tuple(url for one in written if (url := _read_upstream(one)))
     if len(set(urls)) < len(urls):
         raise ValueError("expected each URL once")
     return urls

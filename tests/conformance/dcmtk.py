@@ -12,14 +12,14 @@ import pytest
 
 from bench.peers import free_port
 
-_COMMANDS = Path("/usr/bin")
-needs_dcmtk = pytest.mark.skipif(not (_COMMANDS / "storescu").exists(), reason="needs DCMTK")
+COMMANDS = Path("/usr/bin")
+needs_dcmtk = pytest.mark.skipif(not (COMMANDS / "storescu").exists(), reason="needs DCMTK")
 
 
 def run(command: str, *arguments: object, code: int | None = 0) -> str:
     """Run a command to its end, and return what it says; None for any exit code."""
     done = subprocess.run(
-        [_COMMANDS / command, *map(str, arguments)],
+        [COMMANDS / command, *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         timeout=60,
@@ -40,17 +40,17 @@ def storescp(folder: Path, *options: object, port: int | None = None) -> Iterato
     """Have a receiver write what it is sent into a folder, byte for byte; its port."""
     folder.mkdir(parents=True, exist_ok=True)
     port = port or free_port()
-    command = [_COMMANDS / "storescp", "+B", "+xa", "-pm", "-od", folder, *options, port]
+    command = [COMMANDS / "storescp", "+B", "+xa", "-pm", "-od", folder, *options, port]
     process = subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        _until_listening(port, process)
+        until_listening(port, process)
         yield port
     finally:
         process.terminate()
         process.wait()
 
 
-def _until_listening(port: int, process: subprocess.Popen[bytes]) -> None:
+def until_listening(port: int, process: subprocess.Popen[bytes]) -> None:
     while True:
         try:
             socket.create_connection(("127.0.0.1", port)).close()

@@ -64,10 +64,10 @@ def _open(settings: Settings, announce: Callable[[str], None]) -> AbstractAsyncC
                 "or give this one another --http"
             )
     # Who looks after an edge that runs needs neither, and one edge only one of them.
-    if settings.upstream_kind == "dicomweb":
+    if settings.is_before_archive:
         from nearframe.pacsapp import open_pacs_edge
 
-        return open_pacs_edge(settings)
+        return open_pacs_edge(settings, announce)
     from nearframe.edgeapp import open_edge
 
     return open_edge(settings, announce)
@@ -121,7 +121,7 @@ def _upstream_line(upstream: dict[str, Any]) -> str:
     if not upstream["reachable"]:
         return "away: what changed there since is not known"
     if "lag" not in upstream:
-        return "an archive by DICOMweb, reachable"
+        return f"an archive by {'DICOMweb' if upstream['kind'] == 'dicomweb' else 'DICOM'}, reachable"
     return f"reachable, {counted(upstream['lag'], 'changed study')} to follow"
 
 

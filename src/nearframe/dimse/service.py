@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Final, TypeAlias
 
 from nearframe.config import Settings
 from nearframe.context import Context
@@ -83,6 +83,15 @@ _MAX_WINDOW: Final = 16
 _USUAL_TITLE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_ .:@#&+-]*")
 
 
+#: Who takes an object that a peer sends in place of this node's own storage; None for nobody.
+Diverting: TypeAlias = "Callable[[Session, Message], Operation | None]"
+
+
+def to_nobody(session: Session, message: Message) -> Operation | None:
+    """Divert nothing."""
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Served:
     """What the operations stand on.
@@ -93,6 +102,8 @@ class Served:
         None where nothing is taken in.
     answering
         Held while an operation is under way.
+    diverted
+        Says which objects somebody else takes: those that were asked for by C-MOVE.
     """
 
     search: SearchService
@@ -106,6 +117,7 @@ class Served:
     commitment: CommitmentService
     steps: StepService
     answering: Callable[[], AbstractContextManager[None]] = nullcontext
+    diverted: Diverting = to_nobody
 
 
 class Doorkeeper:
@@ -244,7 +256,11 @@ def _operations(
     }
     if served.spool is not None and served.ingest is not None:
         storage = Storage(served.spool, served.ingest, served.freshness, context_of, served.series)
-        operations[CommandField.C_STORE_RQ] = storage.store
+
+        async def store(session: Session, message: Message) -> Rest:
+            return await (served.diverted(session, message) or storage.store)(session, message)
+
+        operations[CommandField.C_STORE_RQ] = store
     return operations
 
 

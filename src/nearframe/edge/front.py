@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -32,6 +32,15 @@ _HIT: Final = (_CACHE_STATUS, _NAME + b"; hit")
 _HELD: Final = {urgency: (_HIT, (HEADER, write_priority(urgency))) for urgency in Urgency}
 #: Routes answered from the catalogue alone.
 _FROM_CATALOGUE: Final = ("search_", "capabilities", "openapi")
+
+
+class Reach(Protocol):
+    """How it stands with what is upstream."""
+
+    @property
+    def is_reachable(self) -> bool: ...
+    @property
+    def last_contact_s(self) -> float | None: ...
 
 
 class HeldFirst:
@@ -83,7 +92,7 @@ class EdgeFront:
     def __init__(
         self,
         app: ASGIApp,
-        upstream: Upstreams,
+        upstream: Reach,
         requested: Callable[[str], Awaitable[None]],
         answered: Callable[[Notes], None],
     ) -> None:
@@ -124,7 +133,7 @@ class EdgeFront:
         return kept
 
 
-def _staleness(upstream: Upstreams) -> list[tuple[bytes, bytes]]:
+def _staleness(upstream: Reach) -> list[tuple[bytes, bytes]]:
     if upstream.is_reachable:
         return []
     contact_s = upstream.last_contact_s

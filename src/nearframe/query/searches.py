@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Final, TypeAlias
 
 from nearframe.cache.singleflight import SingleFlight
 from nearframe.cache.sizedlru import SizedLRU
@@ -16,7 +16,7 @@ from nearframe.dicom.dicomxml import to_xml
 from nearframe.dicom.levels import Level
 from nearframe.ids import Digest, sha256
 from nearframe.query.freshness import Freshness
-from nearframe.query.search import SearchService
+from nearframe.query.search import SearchAnswer, SearchService
 from nearframe.query.workers import Workers
 from nearframe.units import MIB
 from nearframe.wire import multipart
@@ -72,8 +72,22 @@ class Page:
     warnings: tuple[str, ...]
 
 
+#: Answers a question, given what answers it from the catalogue.
+Asking: TypeAlias = Callable[[Context, Question, Callable[[], Awaitable[SearchAnswer]]], Awaitable[SearchAnswer]]
+
+
+async def _here(_: Context, __: Question, here: Callable[[], Awaitable[SearchAnswer]]) -> SearchAnswer:
+    return await here()
+
+
 class Searches:
-    """Answers searches, and remembers the answers for a moment."""
+    """Answers searches, and remembers the answers for a moment.
+
+    Parameters
+    ----------
+    asking
+        Who is asked first, where that is not the catalogue.
+    """
 
     def __init__(
         self,
@@ -81,8 +95,10 @@ class Searches:
         sql: Workers,
         freshness: Freshness,
         monotonic: Callable[[], float] = time.monotonic,
+        asking: Asking = _here,
     ) -> None:
         self._search = search
+        self._asking = asking
         self._sql = sql
         self._freshness = freshness
         self._monotonic = monotonic
@@ -106,10 +122,15 @@ class Searches:
         return await self._flights.run(key, partial(self._ask, context, key))
 
     async def _ask(self, context: Context, key: _Key) -> Page:
-        page = await self._sql.run(_page, self._search, context, key.question)
+        answer = await self._asking(context, key.question, partial(self._in_catalogue, context, key.question))
+        page = await self._sql.run(_page, answer, key.question)
         self.searched += 1
         self._pages.put(key, _Kept(page, self._monotonic() + KEPT_S), len(page.body))
         return page
+
+    async def _in_catalogue(self, context: Context, question: Question) -> SearchAnswer:
+        find = self._search.search
+        return await self._sql.run(find, context, question.level, question.params, question.study, question.series)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +147,7 @@ class _Kept:
     until: float
 
 
-def _page(search: SearchService, context: Context, question: Question) -> Page:
-    found = search.search(context, question.level, question.params, question.study, question.series)
+def _page(found: SearchAnswer, question: Question) -> Page:
     body = found.render(question.service_url)
     if question.xml_boundary:
         documents = [("application/dicom+xml", to_xml(match)) for match in json.loads(body)]

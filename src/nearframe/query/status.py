@@ -67,7 +67,7 @@ class RankedUpstream(TypedDict):
 class Upstream(TypedDict):
     """The nodes that an edge may follow, and how it follows the one in use.
 
-    `kind` as in the setting ``upstream_kind``: any archive has no feed, and so no `cursor` and `lag`.
+    `kind` as in the setting ``upstream_kind``, or ``dicom``: any archive has no feed, and so no `cursor` and `lag`.
     `problem` says what is wrong with one that answers, and what to do; empty if nothing is.
     `cursor` is the place in the upstream's feed up to which this edge is complete, written
     as the upstream writes its head; `lag` counts the studies known to have changed beyond it.

@@ -14,7 +14,8 @@ from nearframe.cli.edge import _stand, _upstream_line
     [
         ({"reachable": True, "lag": 1}, "reachable, 1 changed study to follow"),
         ({"reachable": False, "lag": 0}, "away: what changed there since is not known"),
-        ({"reachable": True}, "an archive by DICOMweb, reachable"),
+        ({"reachable": True, "kind": "dicomweb"}, "an archive by DICOMweb, reachable"),
+        ({"reachable": True, "kind": "dicom"}, "an archive by DICOM, reachable"),
     ],
 )
 def test_the_upstream_in_a_line(upstream: dict[str, Any], said: str) -> None:

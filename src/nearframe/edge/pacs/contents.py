@@ -57,8 +57,7 @@ class MirroredContents(LocalContents):
             self._metrics.add(EDGE_INTEGRITY_FAILURES, what="local")
         for record in await self._sql.run(self._catalogue.list_instances, study):
             if _holds(record, digest):
-                series, instance = record.identity.series_instance_uid, record.identity.sop_instance_uid
-                await self._mirror.bring_again(study, series, instance, context.urgency)
+                await self._mirror.bring_again(study, record.identity, context.urgency)
                 self._metrics.add(EDGE_READS, how="fetched")
                 return
         raise error

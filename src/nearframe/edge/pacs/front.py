@@ -1,7 +1,7 @@
 """What is answered from here and what is passed on, at an edge in front of an archive.
 
 ==========================================  =======================================================
-request                                     answered
+request                                     answered, where the archive speaks DICOMweb
 ==========================================  =======================================================
 search across studies                       by the archive; from here while it is away
 search or metadata within a study           from here once the study is here whole, compared again
@@ -12,30 +12,30 @@ a whole study or series                     from here, once all of it is here
 a link of the archive's own (bulk data)     by the archive
 store                                       by the archive, as it comes in
 ==========================================  =======================================================
+
+One that speaks no DICOMweb is passed nothing. Searches ask it themselves (`dicomsearch`), metadata of
+a series or study come once all of that is here, and what is stored is taken in here.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
-from string import punctuation
 from typing import Final
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nearframe.context import Urgency
-from nearframe.dicomweb.address import ROOT, Addresses
-from nearframe.dicomweb.boundary import guarded, name_route
+from nearframe.dicomweb.address import ROOT
+from nearframe.dicomweb.boundary import guarded
 from nearframe.dicomweb.call import Gate
-from nearframe.edge.pacs.archive import Archive, Passed
 from nearframe.edge.pacs.mirror import Mirror
-from nearframe.edge.pacs.shown import with_links_to
-from nearframe.errors import MalformedRequest, NotFound, UpstreamError, UpstreamUnavailable
+from nearframe.edge.pacs.passing import Passing
+from nearframe.errors import NotFound, UpstreamError, UpstreamUnavailable
 from nearframe.ids import normalise_uid
 from nearframe.storage.ports import StudyRef
 
@@ -47,11 +47,11 @@ PATIENCE_S: Final = 2.0
 #: What is below an instance that our own application answers.
 _OURS: Final = frozenset({"", "metadata", "frames", "rendered", "thumbnail", "bulkdata"})
 _SEARCHES: Final = frozenset({"studies", "series", "instances"})
-_ASKED_WITH: Final = ("accept", "authorization")
-_STORED_WITH: Final = (*_ASKED_WITH, "content-type", "content-length")
-_PASSED_BACK: Final = ("content-type", "warning", "retry-after")
+#: What an archive that speaks DICOMweb can tell of a study at once.
+_TOLD: Final = frozenset({"metadata", "series", "instances"})
 _AWAY: Final = "the archive behind this edge is away, and this is not here: what was opened before is served"
-_IN_PART: Final = b'299 nearframe "the archive is away: only what was opened before is shown"'
+#: Of a list that may lack something, for a Warning header.
+IN_PART: Final = "the archive is away: only what was opened before is shown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +87,8 @@ class PacsFront:
 
     Parameters
     ----------
+    passing
+        Passes requests on to the archive; None for one that speaks no DICOMweb.
     opened
         Told of each study of which something is asked for.
     """
@@ -94,17 +96,15 @@ class PacsFront:
     def __init__(
         self,
         app: ASGIApp,
-        archive: Archive,
+        passing: Passing | None,
         mirror: Mirror,
         gate: Gate,
-        addresses: Addresses,
         opened: Callable[[StudyRef], None],
     ) -> None:
         self._app = app
-        self._archive = archive
+        self._passing = passing
         self._mirror = mirror
         self._gate = gate
-        self._addresses = addresses
         self._opened = opened
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -122,15 +122,16 @@ class PacsFront:
 
     async def _answer(self, request: Request, place: Place) -> Response:
         """Return the archive's answer, or `_HERE` if this edge answers, `_HERE_ALONE` for want of the archive."""
+        passing = self._passing
         if request.method == "POST":
-            return await self._store(request, place) if _is_store(place) else _HERE
+            return await self._store(request, place, passing) if passing and _is_store(place) else _HERE
         if place.study is None:
-            return await self._search(request) if place.rest in _SEARCHES else _HERE
+            return await self._search(request, passing) if passing and place.rest in _SEARCHES else _HERE
         context = self._gate(request.scope)
         study = StudyRef(context.tenant, place.study)
         self._opened(study)
-        if place.instance is not None and place.rest.partition("/")[0] not in _OURS:
-            return await self._passed(request, "pacs_link")
+        if passing and place.instance is not None and place.rest.partition("/")[0] not in _OURS:
+            return await passing.question(request, "pacs_link")
         if self._mirror.is_whole(study):
             await self._reopened(study, place, context.urgency)
             return _HERE
@@ -141,8 +142,12 @@ class PacsFront:
         try:
             if place.series is not None and place.instance is not None:
                 await self._mirror.bring_instance(study, place.series, place.instance, urgency)
-            elif place.rest in ("metadata", "series", "instances"):
-                return await self._passed(request, "pacs_opened")
+            elif place.rest in _TOLD and self._passing:
+                return await self._passing.question(request, "pacs_opened")
+            elif place.rest in _SEARCHES:
+                return _HERE  # the search asks the archive itself
+            elif place.series is not None:
+                await self._mirror.bring_series(study, place.series, urgency)
             else:
                 await self._mirror.bring_study(study, urgency)
         except UpstreamUnavailable as error:
@@ -150,6 +155,10 @@ class PacsFront:
             if place.rest in ("", "rendered", "thumbnail") or not await self._mirror.holds_some(study):
                 raise UpstreamUnavailable(_AWAY) from error
             return _HERE_ALONE
+        except NotFound:
+            # What was taken in here is shown before the archive has it.
+            if not await self._mirror.holds_some(study):
+                raise
         return _HERE
 
     async def _reopened(self, study: StudyRef, place: Place, urgency: Urgency) -> None:
@@ -159,40 +168,14 @@ class PacsFront:
             return
         await asyncio.wait([self._mirror.begin(study, urgency)], timeout=PATIENCE_S)
 
-    # -- passing on ------------------------------------------------------------------------
-
-    async def _search(self, request: Request) -> Response:
+    async def _search(self, request: Request, passing: Passing) -> Response:
         try:
-            return await self._passed(request, "search")
+            return await passing.question(request, "search")
         except UpstreamError:
             return _HERE_ALONE  # among what was opened before
 
-    async def _passed(self, request: Request, route: str, body: AsyncIterator[bytes] | None = None) -> Response:
-        name_route(request.scope, route)
-        target = _below_root(request.scope["raw_path"].decode("ascii"))
-        if request.url.query:
-            # As it came, as far as it can: Orthanc 1.10 finds a name with ^, and none with %5E.
-            target += f"?{quote(request.url.query, safe=punctuation)}"
-        # A question goes without a body, whatever its head says of one: the archive would wait for it, or take the
-        # beginning of the next request on that connection for it.
-        passed_on = _ASKED_WITH if body is None else _STORED_WITH
-        headers = {name: request.headers[name] for name in passed_on if name in request.headers}
-        urgency = self._gate(request.scope).urgency
-        if body is not None:
-            return self._answer_of(request, await self._archive.store(target, headers, urgency, body))
-        return self._answer_of(request, await self._archive.passed(target, headers, urgency))
-
-    def _answer_of(self, request: Request, passed: Passed) -> Response:
-        back = {name: passed.headers[name] for name in _PASSED_BACK if name in passed.headers}
-        is_text = "json" in back.get("content-type", "") or "xml" in back.get("content-type", "")
-        body = with_links_to(self._addresses.service(request), passed.body) if is_text else passed.body
-        return Response(body, passed.status, {**back, "Cache-Control": "private, no-cache", "Vary": "Accept"})
-
-    async def _store(self, request: Request, place: Place) -> Response:
-        try:
-            answer = await self._passed(request, "store_forwarded", request.stream())
-        except UpstreamUnavailable as error:
-            raise UpstreamUnavailable("the archive is away: nothing was stored, send again when it is back") from error
+    async def _store(self, request: Request, place: Place, passing: Passing) -> Response:
+        answer = await passing.store(request)
         if place.study is not None:
             study = StudyRef(self._gate(request.scope).tenant, place.study)
             self._mirror.begin(study)
@@ -203,7 +186,7 @@ class PacsFront:
         age_s = None if place.study is None else self._mirror.age_s(StudyRef(self._gate(scope).tenant, place.study))
         headers = [] if age_s is None else [(b"age", b"%d" % age_s)]
         if is_alone:
-            headers += [(b"nearframe-upstream", b"away"), (b"warning", _IN_PART)]
+            headers += [(b"nearframe-upstream", b"away"), (b"warning", f'299 nearframe "{IN_PART}"'.encode())]
         return headers
 
 
@@ -215,23 +198,6 @@ _HERE_ALONE: Final = Response()
 def _is_store(place: Place) -> bool:
     """Return whether what is posted there is stored (PS3.18 section 10.5.1)."""
     return place.rest == ("studies" if place.study is None else "") and place.series is None
-
-
-def _below_root(raw_path: str) -> str:
-    """Return a path below our DICOMweb root as one below the archive's, and no other place of its.
-
-    Raises
-    ------
-    MalformedRequest
-        If a segment of it would lead elsewhere, once or twice decoded.
-    """
-    if not raw_path.startswith(f"{ROOT}/"):
-        raise NotFound("resource")
-    target = raw_path.removeprefix(ROOT)
-    for segment in re.split(r"[/\\]", unquote(unquote(target))):
-        if segment.partition(";")[0] in (".", ".."):
-            raise MalformedRequest("a path with dots for segments is not passed on")
-    return target
 
 
 def _with_headers(send: Send, headers: list[tuple[bytes, bytes]]) -> Send:

@@ -68,9 +68,9 @@ class Ledger:
             ).all()
         return {row.uid: Digest(row.fingerprint) for row in rows}
 
-    def add(self, study: StudyRef, instance: str, fingerprint: Digest) -> None:
-        """Note an instance that is here."""
-        self._write(study, {instance: fingerprint}, (), None)
+    def add(self, study: StudyRef, seen: Mapping[str, Digest]) -> None:
+        """Note instances that are here."""
+        self._write(study, seen, (), None)
 
     def settle(self, study: StudyRef, seen: Mapping[str, Digest], gone: Iterable[str], at_s: float) -> None:
         """Note a study that is here whole, as it was seen."""

@@ -14,23 +14,29 @@ from typing import Final
 from starlette.types import ASGIApp
 
 from nearframe import tasks
-from nearframe.clock import Clock, SystemClock
+from nearframe.clock import Clock
 from nearframe.config import Settings
 from nearframe.context import Urgency
 from nearframe.dicom.limits import Limits
-from nearframe.dicomweb.address import Addresses
 from nearframe.dicomweb.call import Gate
 from nearframe.edge.front import EdgeFront
-from nearframe.edge.pacs.archive import Archive
 from nearframe.edge.pacs.contents import MirroredContents
 from nearframe.edge.pacs.front import PacsFront
 from nearframe.edge.pacs.ledger import Ledger
 from nearframe.edge.pacs.mirror import Keeping, Mirror
+from nearframe.edge.pacs.passing import Passing
+from nearframe.edge.pacs.ports import Archive
 from nearframe.edge.pacs.watch import ArchiveWatch
-from nearframe.edge.upstream import Timeouts, Upstream, Upstreams
-from nearframe.errors import ConfigurationError, NearframeError
+from nearframe.errors import NearframeError
 from nearframe.intake.spool import Spool
-from nearframe.metrics import EDGE_READ_BYTES, PACS_INSTANCES, UPSTREAM_BYTES, Metrics
+from nearframe.metrics import (
+    EDGE_READ_BYTES,
+    PACS_INSTANCES,
+    UPSTREAM_BYTES,
+    UPSTREAM_HEALTHY,
+    UPSTREAM_IN_USE,
+    Metrics,
+)
 from nearframe.query import status
 from nearframe.query.freshness import Freshness
 from nearframe.query.workers import Workers
@@ -68,36 +74,28 @@ class PacsEdge:
     def __init__(
         self,
         settings: Settings,
+        archive: Archive,
         kept: PacsKept,
         gate: Gate,
         *,
-        node_name: str,
         nudge: Callable[[], None],
-        clock: Clock | None = None,
-        timeouts: Timeouts | None = None,
+        clock: Clock,
     ) -> None:
-        if len(settings.upstream) != 1:
-            raise ConfigurationError("an edge before an archive needs one upstream: --upstream URL, its DICOMweb root")
-        clock = clock or SystemClock()
+        self.archive = archive
         self._kept = kept
         self._gate = gate
         self._nudge = nudge
         self._clock = clock
         self._every_s = settings.compare_minutes * 60.0
-        ca = None if settings.upstream_ca is None else str(settings.upstream_ca)
-        self.upstream = Upstream(
-            settings.upstream[0], node_name=node_name, metrics=kept.metrics, clock=clock, timeouts=timeouts,
-            ca=ca, rng=random.Random(),
-        )  # fmt: skip
-        self._archive = Archive(self.upstream, clock)
-        self.watch = ArchiveWatch(self._archive)
+        self.watch = ArchiveWatch(archive)
         self._ledger = Ledger(kept.home, kept.metrics)
         keeping = Keeping(kept.catalogue, kept.store, kept.spool, kept.limits, kept.disk, kept.metrics, clock)
-        self.mirror = Mirror(self._archive, self._ledger, keeping, self._changed)
+        self.mirror = Mirror(archive, self._ledger, keeping, self._changed)
         self.contents = MirroredContents(kept.store, kept.disk, kept.catalogue, kept.sql, self.mirror, kept.metrics)
         #: When somebody last asked for something of a study, by the monotonic clock; the latest last.
         self._opened_s: OrderedDict[StudyRef, float] = OrderedDict()
         self._comparing: asyncio.Task[None] | None = None
+        kept.metrics.before_reading(self._measure)
 
     def start(self) -> None:
         """Begin to look after the archive, and to compare what is open, again and again."""
@@ -110,16 +108,15 @@ class PacsEdge:
         if self._comparing is not None:
             await tasks.cancel([self._comparing])
         await self.mirror.stop()
-        await self.upstream.close()
+        await self.archive.close()
         for workers in (self._kept.disk, self._kept.sql):
             await workers.drained()
         await self._kept.disk.run(self._ledger.close)
 
-    def wrap(self, dicomweb: ASGIApp, addresses: Addresses) -> ASGIApp:
-        """Return the DICOMweb application of this edge, given the one that every node has."""
-        front = PacsFront(dicomweb, self._archive, self.mirror, self._gate, addresses, self._opened)
-        upstreams = Upstreams([self.upstream], self.upstream.line, self._clock, self._kept.metrics)
-        return EdgeFront(front, upstreams, requested=_nothing_to_find_out, answered=lambda noted: None)
+    def wrap(self, dicomweb: ASGIApp, passing: Passing | None) -> ASGIApp:
+        """Return the DICOMweb application of this edge, given the one that every node has; see `PacsFront`."""
+        front = PacsFront(dicomweb, passing, self.mirror, self._gate, self._opened)
+        return EdgeFront(front, self.archive, requested=_nothing_to_find_out, answered=lambda noted: None)
 
     async def study_wanted(self, study: StudyRef) -> None:
         """Open a study of which nothing is here, for who asks otherwise than by DICOMweb."""
@@ -130,10 +127,10 @@ class PacsEdge:
     def upstream_status(self) -> status.Upstream:
         """Return how the line stands; an archive has no feed to be behind of."""
         return {
-            "kind": "dicomweb",
+            "kind": self.archive.kind,
             "reachable": self.watch.is_reachable,
             "problem": self.watch.problem,
-            "last_contact_s": self.upstream.last_contact_s,
+            "last_contact_s": self.archive.last_contact_s,
         }
 
     def moved(self) -> status.MovedFiles:
@@ -145,6 +142,10 @@ class PacsEdge:
             "document_bytes": int(value(UPSTREAM_BYTES, kind="answer")),
             "saved_bytes": int(value(EDGE_READ_BYTES, how="held")),
         }
+
+    def _measure(self) -> None:
+        self._kept.metrics.set(UPSTREAM_HEALTHY, self.archive.is_reachable, rank="0")
+        self._kept.metrics.set(UPSTREAM_IN_USE, True, rank="0")
 
     def _changed(self, study: StudyRef) -> None:
         self._kept.freshness.changed(study)

@@ -32,11 +32,12 @@ _LINK: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """An instance as the archive shows it."""
+    """An instance as the archive shows it; `sop_class` is empty if it does not say."""
 
     series: str
     instance: str
     fingerprint: Digest
+    sop_class: str = ""
 
 
 def shown_in(document: bytes, study: str) -> list[Shown]:

@@ -1,4 +1,4 @@
-"""Whether the archive behind an edge answers, and whether it is DICOMweb that it speaks there.
+"""Whether the archive behind an edge answers, and whether it speaks there what it should.
 
 An archive has no feed that would tell. So it is asked now and then, whether or not anybody reads, and
 at once when a request failed.
@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Final
 
 from nearframe import log, tasks
-from nearframe.edge.pacs.archive import Archive
+from nearframe.edge.pacs.ports import Archive
 from nearframe.errors import UpstreamError, UpstreamTimeout, UpstreamUnavailable
 
 #: Seconds between two looks at an archive that is well: one search by a key, which costs it about a millisecond.
@@ -44,8 +44,7 @@ class ArchiveWatch:
     @property
     def is_reachable(self) -> bool:
         """Whether it answered when it was asked last."""
-        upstream = self._archive.upstream
-        return upstream.last_contact_s is not None and not upstream.breaker.failing.is_set()
+        return self._archive.last_contact_s is not None and not self._archive.breaker.failing.is_set()
 
     def start(self) -> None:
         """Begin to look, now and from then on."""
@@ -57,7 +56,7 @@ class ArchiveWatch:
             await tasks.cancel([self._looking])
 
     async def _keep_looking(self) -> None:
-        breaker = self._archive.upstream.breaker
+        breaker = self._archive.breaker
         while True:
             await self.look()
             jitter = random.uniform(0.5, 1.0)  # many edges must not ask in step

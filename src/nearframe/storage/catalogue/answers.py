@@ -42,7 +42,7 @@ def study_answer(attributes: DICOMJSON, uid: str, counts: StudyCounts) -> bytes:
         "00201206": element("IS", [counts.series]),
         "00201208": element("IS", [counts.instances]),
     }
-    return _prepare(attributes | computed, "studies", uid)
+    return prepare(attributes | computed, "studies", uid)
 
 
 def series_answer(attributes: DICOMJSON, study_uid: str, uid: str, instances: int) -> bytes:
@@ -53,7 +53,7 @@ def series_answer(attributes: DICOMJSON, study_uid: str, uid: str, instances: in
         "0020000E": element("UI", [uid]),
         "00201209": element("IS", [instances]),
     }
-    return _prepare(attributes | computed, "studies", study_uid, "series", uid)
+    return prepare(attributes | computed, "studies", study_uid, "series", uid)
 
 
 def instance_answer(attributes: DICOMJSON, identity: Identity, transfer_syntax_uid: str) -> bytes:
@@ -66,7 +66,7 @@ def instance_answer(attributes: DICOMJSON, identity: Identity, transfer_syntax_u
         "0020000D": _uid(identity.study_instance_uid),
         "0020000E": _uid(identity.series_instance_uid),
     }
-    return _prepare(
+    return prepare(
         attributes | computed,
         "studies",
         identity.study_instance_uid,
@@ -99,7 +99,8 @@ def _uid(value: str) -> DICOMJSON:
     return element("UI", [value] if value else [])
 
 
-def _prepare(attributes: DICOMJSON, *path: str) -> bytes:
+def prepare(attributes: DICOMJSON, *path: str) -> bytes:
+    """Prepare an answer of these attributes, its Retrieve URL being this path below the service."""
     return _join(attributes, BASE + "".join("/" + quote(part, safe="") for part in path).encode())
 
 

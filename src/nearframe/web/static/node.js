@@ -51,7 +51,7 @@ async function conflictList() {
   return list;
 }
 
-const isArchive = (upstream) => upstream.kind === "dicomweb"; // any product's: it has no feed to follow
+const isArchive = (upstream) => upstream.kind !== "nearframe"; // any product's: it has no feed to follow
 
 function upstreamInWords(upstream) {
   const name = isArchive(upstream) ? "archive" : "upstream";

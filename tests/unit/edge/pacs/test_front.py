@@ -13,9 +13,10 @@ from starlette.types import Message, Receive, Scope, Send
 from nearframe.config import Settings
 from nearframe.context import Context, Urgency
 from nearframe.dicomweb.address import Addresses
-from nearframe.edge.pacs.archive import Archive, Passed
 from nearframe.edge.pacs.front import PacsFront
 from nearframe.edge.pacs.mirror import Mirror
+from nearframe.edge.pacs.passing import Passing
+from nearframe.edge.pacs.webarchive import Passed, WebArchive
 
 INSTANCE = "/dicomweb/studies/1.2/series/1.3/instances/1.4"
 
@@ -61,14 +62,12 @@ async def call(archive: FakeArchive, method: str, raw_path: str, **headers: str)
         "headers": [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()],
     }
     mirror = SimpleNamespace(begin=lambda *_: None, age_s=lambda _: None, is_whole=lambda _: False)
-    front = PacsFront(
-        ours,
-        cast("Archive", archive),
-        cast("Mirror", mirror),
-        lambda _: cast("Context", SimpleNamespace(tenant="main", urgency=Urgency.ROUTINE)),
-        Addresses(Settings(public_base_url="https://edge")),
-        lambda _: None,
-    )
+
+    def gate(_: Scope) -> Context:
+        return cast("Context", SimpleNamespace(tenant="main", urgency=Urgency.ROUTINE))
+
+    passing = Passing(cast("WebArchive", archive), gate, Addresses(Settings(public_base_url="https://edge")))
+    front = PacsFront(ours, passing, cast("Mirror", mirror), gate, lambda _: None)
     await front(scope, receive, send)
     return int(sent[0]["status"])
 

@@ -14,9 +14,9 @@ import pytest
 from nearframe.clock import ManualClock
 from nearframe.context import Urgency
 from nearframe.dicom.limits import Limits
-from nearframe.edge.pacs.archive import Archive
 from nearframe.edge.pacs.ledger import Ledger
 from nearframe.edge.pacs.mirror import Keeping, Mirror
+from nearframe.edge.pacs.webarchive import WebArchive
 from nearframe.edge.turns import User
 from nearframe.edge.upstream import Upstream
 from nearframe.intake.spool import Spool
@@ -84,7 +84,7 @@ class Setup:
             clock=keeping.clock,
             requester=Answering(self.pacs.answer),
         )
-        self.archive = Archive(self.upstream, keeping.clock)
+        self.archive = WebArchive(self.upstream, keeping.clock, keeping.workers)
         self.mirror = Mirror(self.archive, Ledger(home, keeping.metrics), keeping, lambda study: None)
 
     def brings(self, number: int, urgency: Urgency) -> asyncio.Task[None]:

@@ -9,9 +9,10 @@ import httpx
 import pytest
 
 from nearframe.context import Urgency
-from nearframe.edge.pacs.archive import Archive
 from nearframe.edge.pacs.watch import ArchiveWatch
+from nearframe.edge.pacs.webarchive import WebArchive
 from nearframe.errors import UpstreamUnavailable
+from nearframe.query.workers import Workers
 from tests.unit.edge.test_upstream import Bytes, upstream
 
 DICOM_JSON = {"Content-Type": "application/dicom+json"}
@@ -41,13 +42,14 @@ def pacs() -> Pacs:
 
 
 @pytest.fixture
-async def archive(pacs: Pacs) -> Archive:
-    made = upstream(pacs)
-    return Archive(made, made._clock)
+async def archive(pacs: Pacs) -> AsyncIterator[WebArchive]:
+    made, workers = upstream(pacs), Workers("test", 1)
+    yield WebArchive(made, made._clock, workers)
+    workers.close()
 
 
 @pytest.fixture
-async def watch(archive: Archive) -> AsyncIterator[ArchiveWatch]:
+async def watch(archive: WebArchive) -> AsyncIterator[ArchiveWatch]:
     made = ArchiveWatch(archive)
     yield made
     await made.stop()
@@ -87,7 +89,7 @@ async def test_what_answers_and_is_no_archive(
     assert watch.problem == ""
 
 
-async def test_one_failed_request_is_enough(pacs: Pacs, archive: Archive, watch: ArchiveWatch) -> None:
+async def test_one_failed_request_is_enough(pacs: Pacs, archive: WebArchive, watch: ArchiveWatch) -> None:
     await watch.look()
     pacs.says = ConnectionRefusedError(111, "Connection refused")
     with pytest.raises(UpstreamUnavailable):
@@ -95,7 +97,7 @@ async def test_one_failed_request_is_enough(pacs: Pacs, archive: Archive, watch:
     assert not watch.is_reachable
 
 
-async def test_a_failed_request_is_looked_into_at_once(pacs: Pacs, archive: Archive, watch: ArchiveWatch) -> None:
+async def test_a_failed_request_is_looked_into_at_once(pacs: Pacs, archive: WebArchive, watch: ArchiveWatch) -> None:
     watch.start()
     await pacs.asked.wait()
     pacs.says = ConnectionResetError(104, "Connection reset by peer")

@@ -1,8 +1,8 @@
-"""The composition root of an edge in front of an archive that speaks DICOMweb alone."""
+"""The composition root of an edge in front of an archive that is none of ours."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 
@@ -12,16 +12,24 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from nearframe.app import NodeApp, node_routes, not_at_an_edge, open_listing, services_of, spool_limits, sync_services
+from nearframe.clock import Clock, SystemClock
 from nearframe.config import Settings
-from nearframe.core import directory_of, frames_of, open_core, packs_of
+from nearframe.core import Core, directory_of, frames_of, open_core, packs_of
 from nearframe.dicomweb.address import Addresses
 from nearframe.dicomweb.app import dicomweb_app
+from nearframe.dimse.peers import peer_named, with_peer
 from nearframe.edge.front import RemembersVia
 from nearframe.edge.keptstore import KeptStore
+from nearframe.edge.pacs.dicomarchive import DICOMArchive
 from nearframe.edge.pacs.node import PacsEdge, PacsKept
+from nearframe.edge.pacs.passing import Passing
+from nearframe.edge.pacs.webarchive import WebArchive
+from nearframe.edge.upstream import Upstream
 from nearframe.errors import ConfigurationError
 from nearframe.intake.spool import Spool
 from nearframe.metrics import Metrics
+from nearframe.pacsapp.dicom import open_taking_in
+from nearframe.pacsapp.parts import Parts
 from nearframe.query.feedwatch import FeedWatch
 from nearframe.query.health import upstream_check
 from nearframe.query.status import node_status
@@ -31,20 +39,31 @@ from nearframe.sync.directory_http import directory_routes
 
 
 @asynccontextmanager
-async def open_pacs_edge(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Metrics]]:
+async def open_pacs_edge(
+    settings: Settings, announce: Callable[[str], None] = lambda what: None
+) -> AsyncIterator[tuple[ASGIApp, Metrics]]:
     """Open an edge that keeps what is opened of an archive. The value is what it answers, and its metrics.
+
+    Parameters
+    ----------
+    announce
+        Told what else than HTTP it can be reached by, and where.
 
     Raises
     ------
     ConfigurationError
         If the settings want of it what only an edge of an archive of ours does.
     """
-    if settings.dicom is not None:
+    if len(settings.upstream) != 1:
+        raise ConfigurationError("an edge before an archive needs one upstream: --upstream URL")
+    if settings.dicom is not None and settings.dicom_upstream is None:
         raise ConfigurationError(
             f"--dicom {settings.dicom}: an edge before an archive that speaks DICOMweb alone takes no associations: "
             "it has no outbox to that archive, and shows only what was opened. Let devices send to the archive itself, "
             "or to an origin of ours (nearframe origin --dicom) that forwards to it"
         )
+    if settings.dicom_upstream is not None:
+        settings = with_peer(settings, peer_named(settings.dicom_upstream, settings))
     async with open_core(settings, "edge", packs_of(KeptStore)) as core, AsyncExitStack() as stack:
         directory = directory_of(core)
         listing = await stack.enter_async_context(open_listing(core, "edge", directory))
@@ -61,9 +80,17 @@ async def open_pacs_edge(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Met
             disk=core.disk,
             metrics=core.metrics,
         )
-        edge = PacsEdge(settings, kept, core.gate, node_name=core.node_name, nudge=feed.nudge)
+        clock = SystemClock()
+        archive = _archive(core, clock)
+        edge = PacsEdge(settings, archive, kept, core.gate, nudge=feed.nudge, clock=clock)
         sync = replace(sync_services(core, edge.contents, feed, None), wanted=edge.study_wanted)
-        checks = {"upstream": upstream_check(lambda: edge.watch.is_reachable, lambda: edge.watch.problem)}
+        frames = frames_of(core, edge.contents)
+        if isinstance(archive, DICOMArchive):
+            parts = await stack.enter_async_context(open_taking_in(core, archive, edge, frames, feed, announce))
+        else:
+            passing = Passing(archive, core.gate, Addresses(settings))
+            parts = Parts(services_of(core, frames, None, None), passing)
+        upstream = upstream_check(lambda: edge.watch.is_reachable, lambda: edge.watch.problem)
 
         async def status(request: Request) -> Response:
             stats = await core.disk.run(core.packs.stats)
@@ -74,16 +101,27 @@ async def open_pacs_edge(settings: Settings) -> AsyncIterator[tuple[ASGIApp, Met
         own = Route("/api/status", status)
         routes = [
             own,
+            *parts.routes,
             *sync_routes(sync, core.gate),
             *directory_routes(listing, core.gate),
-            *node_routes(core, "edge", checks),
+            *node_routes(core, "edge", {"upstream": upstream, **parts.checks}),
         ]
-        nodes, frames = directory.web_origins, frames_of(core, edge.contents)
-        dicomweb = dicomweb_app(services_of(core, frames, None, None), settings, core.gate, nodes)
+        nodes = directory.web_origins
+        dicomweb = dicomweb_app(parts.services, settings, core.gate, nodes, parts.described)
         edge.start()
         try:
-            front = edge.wrap(dicomweb, Addresses(settings))
+            front = edge.wrap(dicomweb, parts.passing)
             yield RemembersVia(NodeApp(front, routes, nodes, not_at_an_edge)), core.metrics
         finally:
             await edge.stop()
             await feed.close()
+
+
+def _archive(core: Core, clock: Clock) -> DICOMArchive | WebArchive:
+    settings = core.settings
+    if settings.dicom_upstream is not None:
+        peer = peer_named(settings.dicom_upstream, settings).as_called_by(settings.ae_title)
+        return DICOMArchive(peer, clock, core.metrics, str(settings.dicom or ""))
+    ca = None if settings.upstream_ca is None else str(settings.upstream_ca)
+    upstream = Upstream(settings.upstream[0], node_name=core.node_name, metrics=core.metrics, clock=clock, ca=ca)
+    return WebArchive(upstream, clock, core.disk)

@@ -17,6 +17,7 @@ from nearframe.dicomweb.address import resource
 from nearframe.dicomweb.incoming import incoming_parts
 from nearframe.edge.cachestatus import note_fetch
 from nearframe.edge.pacs.haste import Haste
+from nearframe.edge.pacs.shown import Shown, shown_in
 from nearframe.edge.turns import User
 from nearframe.edge.upstream import Upstream
 from nearframe.errors import (
@@ -27,6 +28,7 @@ from nearframe.errors import (
     UpstreamError,
     UpstreamUnavailable,
 )
+from nearframe.query.workers import Workers
 from nearframe.storage.ports import Buffer, StudyRef
 from nearframe.units import KIB, MIB
 from nearframe.wire.document import load_json
@@ -60,22 +62,33 @@ class Passed:
     body: bytes
 
 
-class Archive:
-    """Asks the archive. For one event loop."""
+class WebArchive:
+    """The `ports.Archive` that is asked by DICOMweb."""
 
-    def __init__(self, upstream: Upstream, clock: Clock) -> None:
+    kind: Final = "dicomweb"
+    #: Most archives serve a few well and many badly.
+    at_once: Final = 4
+    shows_contents: Final = True
+
+    def __init__(self, upstream: Upstream, clock: Clock, workers: Workers) -> None:
         self.upstream = upstream
+        self.breaker = upstream.breaker
         self._clock = clock
+        self._workers = workers
         self._file_bytes = _FILE_BYTES
 
-    async def probe(self) -> None:
-        """Find out whether it answers, and by DICOMweb.
+    @property
+    def is_reachable(self) -> bool:
+        return self.upstream.is_reachable
 
-        Raises
-        ------
-        UpstreamError
-            If not; the message says what to do.
-        """
+    @property
+    def last_contact_s(self) -> float | None:
+        return self.upstream.last_contact_s
+
+    async def close(self) -> None:
+        await self.upstream.close()
+
+    async def probe(self) -> None:
         patience_s = self.upstream.timeouts.first_byte_s
         async with self.upstream.exchange(
             "GET", _PROBE, headers={**_JSON, **_IDENTITY}, first_byte_s=patience_s
@@ -85,36 +98,20 @@ class Archive:
         if found and not _is_search_result(found):
             raise UpstreamError(f"the archive answered a search with something else than DICOM JSON; {_REMEDY}")
 
-    async def metadata(
+    async def shown(
         self, study: StudyRef, haste: Haste, series: str | None = None, instance: str | None = None
-    ) -> bytes:
-        """Return the metadata of a study, series or instance as DICOM JSON.
-
-        Raises
-        ------
-        NotFound
-            If the archive has none.
-        UpstreamError
-        """
+    ) -> list[Shown]:
         path = resource(study.study_instance_uid, series, instance) + "/metadata"
         answer = await self._document(path, _JSON, haste)
         _check(answer.status, "study")
         if answer.status == 204 or not answer.body:
             raise NotFound("study")
-        return answer.body
+        return await self._workers.run(shown_in, answer.body, study.study_instance_uid)
 
     @asynccontextmanager
     async def instance(
-        self, study: StudyRef, series: str, instance: str, haste: Haste
+        self, study: StudyRef, series: str, instance: str, haste: Haste, sop_class: str = ""
     ) -> AsyncIterator[AsyncIterator[Buffer]]:
-        """Open the file of an instance as the archive stores it.
-
-        Raises
-        ------
-        NotFound
-            If the archive has none.
-        UpstreamError
-        """
         path = resource(study.study_instance_uid, series, instance)
         size_bytes = min(self._file_bytes, _MOST_BYTES)
         async with self._opened(path, _AS_STORED, haste, size_bytes, kind="file") as (status, headers, chunks):
