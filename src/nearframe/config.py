@@ -303,6 +303,13 @@ class Settings:
     prior_studies: int = _setting(
         COUNT, 3, "edge", "Studies of the same patient fetched when one is opened, those most alike first."
     )
+    worklist: str = _setting(
+        TEXT,
+        "",
+        "edge",
+        "Who tells an edge before a DICOM archive today's patients, whose priors it fetches: TITLE@HOST:PORT, or the "
+        "ae_title of one of [[peers]]; its own worklist if it is empty.",
+    )
     cache_bytes: int = _setting(
         SIZE,
         0,

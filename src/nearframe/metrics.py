@@ -139,6 +139,12 @@ PACS_COMPARED = _counter(
     "pacs_compared", "studies", "Comparisons of a study with an archive that has no feed: same or changed.", "result"
 )
 PACS_INSTANCES = _counter("pacs_instances", "instances", "Files retrieved from such an archive.")
+PACS_PREFETCHED = _counter(
+    "pacs_prefetched",
+    "studies",
+    "Studies brought from such an archive before anybody asked: of patients on a worklist, or priors of one opened.",
+    "why",
+)
 EDGE_INTEGRITY_FAILURES = _counter(
     "edge_integrity_failures",
     "contents",

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import pydicom
 import pytest
 
 from bench.peers import free_port
@@ -60,3 +61,20 @@ def until_listening(port: int, process: subprocess.Popen[bytes]) -> None:
                 raise
         else:
             return
+
+
+@contextmanager
+def wlmscpfs(folder: Path, title: str, item: pydicom.Dataset) -> Iterator[int]:
+    """Have a worklist of one item answered; its port."""
+    (folder / title).mkdir(parents=True)
+    (folder / title / "lockfile").touch()
+    item.save_as(folder / title / "item.wl", implicit_vr=False, little_endian=True, enforce_file_format=False)
+    port = free_port()
+    command = [COMMANDS / "wlmscpfs", "--disable-file-reject", "-dfp", folder, port]
+    process = subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        until_listening(port, process)
+        yield port
+    finally:
+        process.terminate()
+        process.wait()

@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 from nearframe import log, tasks
 from nearframe.context import Urgency
@@ -63,6 +63,20 @@ class _Wish:
 
     def order(self, now: float) -> tuple[float, Urgency, float]:
         return max(0.0, self.put_off_until - now), self.urgency, -self.tier.used_at
+
+
+class Comparable(Protocol):
+    """What studies of one patient are compared by; see `StudyTier`."""
+
+    @property
+    def modalities(self) -> str: ...
+    @property
+    def body_parts(self) -> str: ...
+    @property
+    def acquired_at(self) -> str: ...
+
+
+T = TypeVar("T", bound=Comparable)
 
 
 class Prefetch:
@@ -205,15 +219,15 @@ def centre_out(series: list[Content]) -> Iterator[Content]:
                 yield series[at]
 
 
-def priors_of(tier: StudyTier, others: Iterable[StudyTier], most: int) -> list[StudyTier]:
+def priors_of(study: Comparable, others: Iterable[T], most: int) -> list[T]:
     """Return the studies of the same patient to compare with: of the same kind first, the newest first.
 
     Those that came later than the study are none of its priors, but what a reader wants beside it all the same.
     """
 
-    def likeness(other: StudyTier) -> int:
-        return bool(_words(tier.modalities) & _words(other.modalities)) + bool(
-            _words(tier.body_parts) & _words(other.body_parts)
+    def likeness(other: Comparable) -> int:
+        return bool(_words(study.modalities) & _words(other.modalities)) + bool(
+            _words(study.body_parts) & _words(other.body_parts)
         )
 
     newest = sorted(others, key=lambda other: other.acquired_at, reverse=True)

@@ -20,9 +20,8 @@ a series or study come once all of that is here, and what is stored is taken in 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import unquote
 
 from starlette.requests import Request
@@ -44,6 +43,8 @@ FRESH_S: Final = 5.0
 #: How long an opening waits for the comparison; then what is here is shown, with its age.
 PATIENCE_S: Final = 2.0
 
+#: What whoever opens a study asks for.
+_OPENING: Final = "metadata"
 #: What is below an instance that our own application answers.
 _OURS: Final = frozenset({"", "metadata", "frames", "rendered", "thumbnail", "bulkdata"})
 _SEARCHES: Final = frozenset({"studies", "series", "instances"})
@@ -82,6 +83,12 @@ class Place:
         return cls(uids[0], uids[1], uids[2], "/".join(parts))
 
 
+class Asked(Protocol):
+    """Told that something of a study is asked for."""
+
+    def __call__(self, study: StudyRef, *, is_opening: bool) -> None: ...
+
+
 class PacsFront:
     """Decides who answers. The outermost layer but for the headers.
 
@@ -89,8 +96,8 @@ class PacsFront:
     ----------
     passing
         Passes requests on to the archive; None for one that speaks no DICOMweb.
-    opened
-        Told of each study of which something is asked for.
+    asked
+        Told of each study of which something is asked for, and whether that is to open it.
     """
 
     def __init__(
@@ -99,13 +106,13 @@ class PacsFront:
         passing: Passing | None,
         mirror: Mirror,
         gate: Gate,
-        opened: Callable[[StudyRef], None],
+        asked: Asked,
     ) -> None:
         self._app = app
         self._passing = passing
         self._mirror = mirror
         self._gate = gate
-        self._opened = opened
+        self._asked = asked
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD", "POST"):
@@ -129,7 +136,7 @@ class PacsFront:
             return await self._search(request, passing) if passing and place.rest in _SEARCHES else _HERE
         context = self._gate(request.scope)
         study = StudyRef(context.tenant, place.study)
-        self._opened(study)
+        self._asked(study, is_opening=place.rest == _OPENING)
         if passing and place.instance is not None and place.rest.partition("/")[0] not in _OURS:
             return await passing.question(request, "pacs_link")
         if self._mirror.is_whole(study):
@@ -164,7 +171,7 @@ class PacsFront:
     async def _reopened(self, study: StudyRef, place: Place, urgency: Urgency) -> None:
         """Compare a study that somebody opens, and wait a little for the result."""
         age_s = self._mirror.age_s(study)
-        if place.rest != "metadata" or age_s is None or age_s < FRESH_S:
+        if place.rest != _OPENING or age_s is None or age_s < FRESH_S:
             return
         await asyncio.wait([self._mirror.begin(study, urgency)], timeout=PATIENCE_S)
 

@@ -26,6 +26,7 @@ from nearframe.edge.pacs.ledger import Ledger
 from nearframe.edge.pacs.mirror import Keeping, Mirror
 from nearframe.edge.pacs.passing import Passing
 from nearframe.edge.pacs.ports import Archive
+from nearframe.edge.pacs.priors import Priors
 from nearframe.edge.pacs.watch import ArchiveWatch
 from nearframe.errors import NearframeError
 from nearframe.intake.spool import Spool
@@ -69,7 +70,14 @@ class PacsEdge:
     ----------
     nudge
         Told that something changed here: wakes those who follow this edge.
+
+    Attributes
+    ----------
+    priors
+        Brings what will be wanted next; None where the archive cannot be asked for it.
     """
+
+    priors: Priors | None = None
 
     def __init__(
         self,
@@ -100,11 +108,15 @@ class PacsEdge:
     def start(self) -> None:
         """Begin to look after the archive, and to compare what is open, again and again."""
         self.watch.start()
+        if self.priors is not None:
+            self.priors.start()
         self._comparing = tasks.spawn(self._keep_comparing(), name="compare studies")
 
     async def stop(self) -> None:
         """Stop; what was being brought is brought another time."""
         await self.watch.stop()
+        if self.priors is not None:
+            await self.priors.stop()
         if self._comparing is not None:
             await tasks.cancel([self._comparing])
         await self.mirror.stop()
@@ -115,7 +127,7 @@ class PacsEdge:
 
     def wrap(self, dicomweb: ASGIApp, passing: Passing | None) -> ASGIApp:
         """Return the DICOMweb application of this edge, given the one that every node has; see `PacsFront`."""
-        front = PacsFront(dicomweb, passing, self.mirror, self._gate, self._opened)
+        front = PacsFront(dicomweb, passing, self.mirror, self._gate, self._asked)
         return EdgeFront(front, self.archive, requested=_nothing_to_find_out, answered=lambda noted: None)
 
     async def study_wanted(self, study: StudyRef) -> None:
@@ -150,6 +162,11 @@ class PacsEdge:
     def _changed(self, study: StudyRef) -> None:
         self._kept.freshness.changed(study)
         self._nudge()
+
+    def _asked(self, study: StudyRef, *, is_opening: bool) -> None:
+        self._opened(study)
+        if is_opening and self.priors is not None:
+            self.priors.opened(study)
 
     def _opened(self, study: StudyRef) -> None:
         self._opened_s[study] = self._clock.monotonic()

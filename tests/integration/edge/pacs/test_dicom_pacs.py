@@ -11,7 +11,7 @@ from typing import Any
 import pydicom
 import pytest
 
-from bench.peers import has_orthanc
+from bench.peers import free_port, has_orthanc
 from nearframe.dicom.part10 import parse
 from nearframe.dicom.source import BytesSource
 from nearframe.edge.pacs import front
@@ -57,9 +57,10 @@ def pacs(running: DicomPacs, monkeypatch: pytest.MonkeyPatch) -> Iterator[DicomP
     # Every opening is compared, however soon after the last, and waits until it is.
     monkeypatch.setattr(front, "FRESH_S", 0.0)
     monkeypatch.setattr(front, "PATIENCE_S", 20.0)
+    running.edge_port = free_port()
+    running.knows(EDGE_TITLE, running.edge_port)
     yield running
     running.empty()
-    running.knows(EDGE_TITLE, running.edge_port)
 
 
 @pytest.fixture

@@ -67,7 +67,7 @@ async def call(archive: FakeArchive, method: str, raw_path: str, **headers: str)
         return cast("Context", SimpleNamespace(tenant="main", urgency=Urgency.ROUTINE))
 
     passing = Passing(cast("WebArchive", archive), gate, Addresses(Settings(public_base_url="https://edge")))
-    front = PacsFront(ours, passing, cast("Mirror", mirror), gate, lambda _: None)
+    front = PacsFront(ours, passing, cast("Mirror", mirror), gate, lambda _, is_opening: None)
     await front(scope, receive, send)
     return int(sent[0]["status"])
 
