@@ -18,7 +18,7 @@ from nearframe.edge import prefetch
 from nearframe.edge.eviction import Evictor
 from nearframe.edge.fetch import Fetcher
 from nearframe.edge.keeper import Keeper
-from nearframe.edge.prefetch import Prefetch, centre_out, priors_of
+from nearframe.edge.prefetch import MOST_OF_A_PATIENT, Prefetch, centre_out, priors_of
 from nearframe.edge.studyindex import Content, StudyIndexes
 from nearframe.edge.tiers import StudyTier
 from nearframe.ids import Digest, sha256
@@ -60,6 +60,13 @@ def test_priors_alike_come_first_and_the_newest_of_them() -> None:
         tier("4", "CT", "CHEST", "2026-01-01"),
     ]
     assert [one.study.study_instance_uid for one in priors_of(study, others, 3)] == ["3", "2", "4"]
+
+
+def test_an_id_that_thousands_share_is_no_patient() -> None:
+    study = tier("0", "CT", "HEAD", "2026-11-22")
+    others = [tier(str(number), "CT", "HEAD", "2020-01-01") for number in range(MOST_OF_A_PATIENT)]
+    assert len(priors_of(study, others, 3)) == 3
+    assert priors_of(study, [*others, others[0]], 3) == []
 
 
 class Line:
