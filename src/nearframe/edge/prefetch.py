@@ -219,18 +219,25 @@ def centre_out(series: list[Content]) -> Iterator[Content]:
                 yield series[at]
 
 
+#: Studies that one person may have.
+MOST_OF_A_PATIENT: Final = 1000
+
+
 def priors_of(study: Comparable, others: Iterable[T], most: int) -> list[T]:
     """Return the studies of the same patient to compare with: of the same kind first, the newest first.
 
     Those that came later than the study are none of its priors, but what a reader wants beside it all the same.
+    An ID that thousands share ("0", "TEST") is no patient, and has none.
     """
+    found = list(others)
+    if len(found) > MOST_OF_A_PATIENT:
+        return []
+    modalities, body_parts = _words(study.modalities), _words(study.body_parts)
 
     def likeness(other: Comparable) -> int:
-        return bool(_words(study.modalities) & _words(other.modalities)) + bool(
-            _words(study.body_parts) & _words(other.body_parts)
-        )
+        return bool(modalities & _words(other.modalities)) + bool(body_parts & _words(other.body_parts))
 
-    newest = sorted(others, key=lambda other: other.acquired_at, reverse=True)
+    newest = sorted(found, key=lambda other: other.acquired_at, reverse=True)
     return sorted(newest, key=likeness, reverse=True)[:most]
 
 
