@@ -9,6 +9,7 @@ Whatever is sent is sent once the message has taken effect, durably: here both m
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,8 +37,15 @@ CONDITIONS: Final = {
 }
 #: Nothing is wrong with the content: another version, event or time may do (HL7 2.5.1 section 2.9.2.2).
 _REJECTIONS: Final = frozenset({200, 201, 202, 203, 206, 207})
-#: From this version on ERR has a field for each of what and where; before it, one for all.
+#: Of the standard, as MSH-12 names them.
+VERSIONS: Final = re.compile(r"2\.[1-9](\.[0-9])?")
+#: Spoken to whom names none of them.
+_OUR_VERSION: Final = "2.5.1"
+#: From these versions on MSH-9 names event and structure, ERR has a field for each of what and where instead of
+#: one for all, and MSA has no text any more.
+_STRUCTURE_NAMED: Final = (2, 3, 1)
 _ERR_OF_FIELDS: Final = (2, 5)
+_NO_TEXT_IN_MSA: Final = (2, 7)
 _MAX_ECHOED_CHARS: Final = 250
 
 
@@ -148,37 +156,36 @@ def _is_wanted(condition: str, code: Code) -> bool:
 
 
 def _acknowledgement(header: Header, outcome: Outcome, code: str, now: datetime) -> bytes:
+    spoken = header.version if VERSIONS.fullmatch(header.version) else _OUR_VERSION
+    version = tuple(map(int, spoken.split(".")))
     trigger = header.event[1] if len(header.event) > 1 else ""
+    is_named = trigger and version >= _STRUCTURE_NAMED
     never = "NE" if header.is_enhanced else ""
     msh: list[Written] = [
         *header.receiver,
         *header.sender,
         now.strftime("%Y%m%d%H%M%S+0000"),
         "",
-        ("ACK", trigger, "ACK") if trigger else "ACK",
+        ("ACK", trigger, "ACK") if is_named else "ACK",
         uuid.uuid4().hex[:20],
         header.processing_id or "P",
-        header.version or "2.5.1",
+        spoken,
         *("", ""),
         *(never, never),
     ]
-    segments: list[tuple[str, list[Written]]] = [("MSH", msh), ("MSA", [code, header.control_id, outcome.words])]
+    words = "" if version >= _NO_TEXT_IN_MSA else outcome.words
+    segments: list[tuple[str, list[Written]]] = [("MSH", msh), ("MSA", [code, header.control_id, words])]
     is_error = code[1] != Code.ACCEPTED.value[1]
     if outcome.error is not None and is_error:
-        segments.append(("ERR", _error_fields(outcome.error, header.version)))
+        segments.append(("ERR", _error_fields(outcome.error, version)))
     # A part of every character set that is read, so MSH-18 need not say more.
     return written(segments).encode("ascii", "replace")
 
 
-def _error_fields(error: UnacceptableMessage, version: str) -> list[Written]:
+def _error_fields(error: UnacceptableMessage, version: tuple[int, ...]) -> list[Written]:
     field = [str(error.field)] if error.field else []
     place = [error.segment, str(error.occurrence), *field] if error.segment else []
-    if _number_of(version) < _ERR_OF_FIELDS:
+    if version < _ERR_OF_FIELDS:
         return [[*place, *[""] * (3 - len(place)), str(error.condition)]]
     condition = (str(error.condition), CONDITIONS[error.condition], "HL70357")
     return ["", place, condition, "E", *("", "", ""), str(error)]
-
-
-def _number_of(version: str) -> tuple[int, ...]:
-    parts = version.split(".")
-    return tuple(map(int, parts)) if all(part.isascii() and part.isdigit() for part in parts) else _ERR_OF_FIELDS

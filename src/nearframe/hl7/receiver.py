@@ -25,7 +25,7 @@ from nearframe import log
 from nearframe.clock import Clock
 from nearframe.context import Context
 from nearframe.errors import BackendFailed, MalformedRequest, NearframeError, RequestError, UnacceptableMessage
-from nearframe.hl7.acknowledgement import Code, Header, Outcome, acknowledgements
+from nearframe.hl7.acknowledgement import VERSIONS, Code, Header, Outcome, acknowledgements
 from nearframe.hl7.er7 import Message, read_message
 from nearframe.hl7.known import Senders
 from nearframe.hl7.mllp import Cut, Frame
@@ -33,7 +33,6 @@ from nearframe.metrics import HL7_MESSAGES, Metrics
 from nearframe.storage.catalogue.hl7messages import AnsweredMessage, HL7Messages
 
 _log = log.logger(__name__)
-_VERSION: Final = re.compile(r"2\.[1-9](\.[0-9])?")
 _MAX_CONTROL_ID_CHARS: Final = 199  # the longest that a version allows
 _MAX_SENDER_CHARS: Final = 200
 _EVENT: Final = re.compile(r"[A-Z0-9]{3}\^[A-Z0-9]{3}")
@@ -145,7 +144,7 @@ class Receiver:
                 101, f"a message has a control id of 1 to {_MAX_CONTROL_ID_CHARS} characters", 10
             )
         # An empty one is left out by some senders; what is read is in every version.
-        if header.version and not _VERSION.fullmatch(header.version):
+        if header.version and not VERSIONS.fullmatch(header.version):
             raise message.header.wrong(203, "versions 2.1 to 2.9 are read", 12)
         if header.processing_id != self._expected.processing_id:
             expected = self._expected.processing_id

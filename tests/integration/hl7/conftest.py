@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,13 @@ class Archive:
 
 @pytest.fixture
 def archive(tmp_path: Path) -> Iterator[Archive]:
-    with open_node(tmp_path / "home") as node:
+    with opened(tmp_path / "home") as archive:
+        yield archive
+
+
+@contextmanager
+def opened(home: Path) -> Iterator[Archive]:
+    with open_node(home) as node:
         known = HL7Messages(node.catalogue.database)
         corrections = Corrections(node.catalogue)
         service = CorrectionService(node.contents, node.catalogue, corrections, Freshness(), node.metrics)

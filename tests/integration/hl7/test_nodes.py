@@ -58,19 +58,15 @@ async def test_a_stray_is_listed_until_it_is_merged(tmp_path: Path) -> None:
         assert (await archive.client.get("/api/conflicts/patients")).json() == {"studies": []}
 
 
-#: A node that is killed when it gets there, once it has done it or before it does.
+#: A node that is killed once a message is done and remembered, before that is said.
 _KILLED = """
 import os, signal, sys
 from nearframe.hl7 import receiver
-from nearframe.storage.catalogue.hl7messages import HL7Messages
 
-def kill(*arguments, **more):
+def kill(*arguments):
     os.kill(os.getpid(), signal.SIGKILL)
 
-if sys.argv.pop(1) == "before it is remembered":
-    HL7Messages.note = kill
-else:
-    receiver.acknowledgements = kill
+receiver.acknowledgements = kill
 from nearframe.cli import main
 sys.exit(main())
 """
@@ -97,22 +93,28 @@ def start(root: Path, home: Path, *python: str) -> Started:
     return Started(process, found[1], int(found[2]))
 
 
+def ended(node: Started) -> int:
+    """Return the code that a node ends with."""
+    code = node.process.wait(20)
+    assert node.process.stdout is not None
+    node.process.stdout.close()
+    return code
+
+
 async def test_a_kill_between_effect_and_acknowledgement_does_nothing_twice(root: Path, tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    for when in ("before it is remembered", "before it is acknowledged"):
-        node = start(root, home, "-c", _KILLED, when)
-        content_type, body = store_body(ct_series(2))
-        httpx.post(f"{node.url}/dicomweb/studies", content=body, headers={"Content-Type": content_type})
-        async with connected(node.port) as sender:
-            with pytest.raises((EOFError, ConnectionError)):
-                await sender.send(MERGE)
-        assert node.process.wait(20) == -signal.SIGKILL
-        node.process.stdout.close()  # type: ignore[union-attr]
-    node = start(root, home, "-m", "nearframe")
+    node = start(root, tmp_path / "home", "-c", _KILLED)
+    content_type, body = store_body(ct_series(2))
+    stored = httpx.post(f"{node.url}/dicomweb/studies", content=body, headers={"Content-Type": content_type})
+    assert stored.status_code == 200
     async with connected(node.port) as sender:
-        assert (await sender.send(MERGE))["MSA"][1:3] == ["AA", "MSG-1"]
+        with pytest.raises((EOFError, ConnectionError)):
+            await sender.send(MERGE)
+    assert ended(node) == -signal.SIGKILL
+    node = start(root, tmp_path / "home", "-m", "nearframe")
+    async with connected(node.port) as sender:
+        answer = await sender.send(MERGE)
+    assert answer["MSA"][1:] == ["AA", "MSG-1", "2 instances filed under the identifier that stays"]
     made = httpx.get(f"{node.url}/api/corrections").json()["corrections"]
     assert [(one["action"], one["instances"]) for one in made] == [("merge", 2)]
     node.process.send_signal(signal.SIGTERM)
-    assert node.process.wait(20) == 0
-    node.process.stdout.close()  # type: ignore[union-attr]
+    assert ended(node) == 0

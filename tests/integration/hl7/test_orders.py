@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from nearframe.context import local_admin
 from nearframe.dicom.jsonitems import first_item, text_at
 from nearframe.dicom.model import DICOMJSON
 from tests.hl7messages import adt, message, mrg, pid, segment
-from tests.integration.hl7.conftest import Archive, connected, origin
+from tests.integration.hl7.conftest import Archive, connected, opened, origin
 
 WHO = local_admin()
 UID = "1.2.826.0.1.3680043.2.1125.77"
@@ -236,14 +237,20 @@ WRONG: dict[str, tuple[bytes, str, str]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
+    with opened(tmp_path_factory.mktemp("empty")) as archive:
+        yield archive
+
+
 @pytest.mark.parametrize("name", WRONG)
-def test_an_order_that_no_scanner_could_work_with(name: str, archive: Archive) -> None:
+def test_an_order_that_no_scanner_could_work_with(name: str, empty: Archive) -> None:
     data, code, error = WRONG[name]
-    (answer,) = archive.send(data.replace(b"ADT1", b"RIS", 1))
+    (answer,) = empty.send(data.replace(b"ADT1", b"RIS", 1))
     place = answer["ERR"][1].rpartition("^") if answer["MSH"][12] == "2.3.1" else None
     found = f"{place[2]} {place[0]}" if place else f"{answer['ERR'][3].split('^')[0]} {answer['ERR'][2]}"
     assert (answer["MSA"][1], found.startswith(error)) == (code, True), answer
-    assert archive.steps.orders(WHO) == []
+    assert empty.steps.orders(WHO) == []
 
 
 async def test_an_order_shows_up_on_the_worklist_of_a_node(tmp_path: Path) -> None:

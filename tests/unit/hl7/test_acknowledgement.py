@@ -48,6 +48,24 @@ def test_an_error_as_older_versions_say_it() -> None:
     assert found["ERR"] == ["", "PID^2^3^101"]
 
 
+@pytest.mark.parametrize(
+    ("version", "kind", "has_text", "err"),
+    [
+        ("2.2", "ACK", True, ["", "PID^2^3^101"]),
+        ("2.3.1", "ACK^A08^ACK", True, ["", "PID^2^3^101"]),
+        ("2.5", "ACK^A08^ACK", True, ["", "", "PID^2^3"]),
+        ("2.8", "ACK^A08^ACK", False, ["", "", "PID^2^3"]),
+        ("", "ACK^A08^ACK", True, ["", "", "PID^2^3"]),
+        ("3.0", "ACK^A08^ACK", True, ["", "", "PID^2^3"]),
+    ],
+)
+def test_each_version_is_answered_in_its_form(version: str, kind: str, has_text: bool, err: list[str]) -> None:
+    (found,) = answers(adt("A08", version=version), WRONG)
+    assert (found["MSH"][9], found["MSH"][12]) == (kind, version if version[:2] == "2." else "2.5.1")
+    assert len(found["MSA"]) == (4 if has_text else 3)
+    assert found["ERR"][: len(err)] == err
+
+
 def test_a_message_without_a_header_is_rejected_without_a_name() -> None:
     error = UnacceptableMessage(100, "this is no message: it does not begin with MSH", "MSH")
     (found,) = answers(b"PID|1||P", Outcome.of_error(error))
