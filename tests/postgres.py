@@ -35,37 +35,74 @@ def server_binaries() -> Path | None:
     return next((folder for folder in folders if (folder / "postgres").exists()), None)
 
 
-@contextmanager
-def running_server(binaries: Path) -> Iterator[str]:
-    """Start a server; yield the folder of its socket."""
-    # A short path: the name of a socket has at most 107 bytes.
-    home = Path(tempfile.mkdtemp(prefix="pg"))
-    try:
-        account = _account()
-        if account is not None:
-            os.chown(home, account.pw_uid, account.pw_gid)
-        data = str(home / "data")
+class Server:
+    """A server that can be crashed and started again.
+
+    Parameters
+    ----------
+    binaries
+        See `server_binaries`.
+    settings
+        Instead of what the tests of logic run with.
+    """
+
+    def __init__(self, binaries: Path, *settings: str) -> None:
+        # A short path: the name of a socket has at most 107 bytes.
+        self._home = Path(tempfile.mkdtemp(prefix="pg"))
+        self._account = _account()
+        if self._account is not None:
+            os.chown(self._home, self._account.pw_uid, self._account.pw_gid)
+        data = str(self._home / "data")
         initialise = (*("-D", data), *("-U", _ACCOUNT), *("-A", "trust"), *("-E", "UTF8"), "--locale=C", "-N")
-        subprocess.run([binaries / "initdb", *initialise], check=True, capture_output=True, cwd="/", **_as(account))
-        settings = [part for setting in (*_SETTINGS, f"unix_socket_directories={home}") for part in ("-c", setting)]
-        server = subprocess.Popen(
-            [binaries / "postgres", "-D", data, *settings],
+        command = [str(binaries / "initdb"), *initialise]
+        subprocess.run(command, check=True, capture_output=True, cwd="/", **_as(self._account))
+        chosen = (*_SETTINGS, *settings, f"unix_socket_directories={self._home}")
+        options = [part for setting in chosen for part in ("-c", setting)]
+        self._command = [str(binaries / "postgres"), "-D", data, *options]
+        self._process: subprocess.Popen[Any] | None = None
+
+    @property
+    def socket_folder(self) -> str:
+        return str(self._home)
+
+    def start(self) -> None:
+        """Start it; returns once it is ready."""
+        process: subprocess.Popen[Any] = subprocess.Popen(
+            self._command,
             stderr=subprocess.PIPE,
             cwd="/",
             preexec_fn=die_with_parent,  # a test run that is killed leaves no server behind
-            **_as(account),
+            **_as(self._account),
         )
-        with server:
-            assert server.stderr is not None
-            try:
-                _wait_until_ready(server.stderr)
-                Thread(target=server.stderr.read, daemon=True).start()
-                yield str(home)
-            finally:
-                server.send_signal(signal.SIGQUIT)  # at once: there is nothing to keep
-                server.wait()
+        assert process.stderr is not None
+        _wait_until_ready(process.stderr)
+        self._log = Thread(target=process.stderr.read, daemon=True)
+        self._log.start()
+        self._process = process
+
+    def crash(self) -> None:
+        """End it without a shutdown: what it had not written to its log is lost."""
+        if self._process is not None:
+            with self._process as process:
+                process.send_signal(signal.SIGQUIT)
+                process.wait()
+                self._log.join()
+            self._process = None
+
+    def remove(self) -> None:
+        self.crash()
+        shutil.rmtree(self._home, ignore_errors=True)
+
+
+@contextmanager
+def running_server(binaries: Path) -> Iterator[str]:
+    """Start a server; yield the folder of its socket."""
+    server = Server(binaries)
+    try:
+        server.start()
+        yield server.socket_folder
     finally:
-        shutil.rmtree(home, ignore_errors=True)
+        server.remove()
 
 
 def create_schema(socket_folder: str, name: str) -> str:

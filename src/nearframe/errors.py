@@ -31,7 +31,9 @@
         ├── NoSpace             the disk is full: refused, nothing lost               507 / 0xA700
         │   └── NotAdmitted     an edge does not keep what only passes through
         ├── Busy                a bounded resource is taken: try again                503
+        │   └── LeaseLost       another process does this work now
         └── BackendFailed       the store or the database failed                      500
+            └── DatabaseAway    its server does not answer: try again                 503
 
 A message says what was found, where, and what to do. It never holds a patient's name,
 a patient identifier, a UID or a token: those stay in fields that logs do not print.
@@ -302,8 +304,22 @@ class Busy(StorageError):
     failure_reason = 0xA700
 
 
+class LeaseLost(Busy):
+    """Work that only one process of an archive does is another's now: nothing was written."""
+
+    def __init__(self) -> None:
+        super().__init__("another process of this archive does this work now")
+
+
 class BackendFailed(StorageError):
     """The store or the database failed."""
+
+
+class DatabaseAway(BackendFailed):
+    """The catalogue's server does not answer, or went away meanwhile: try again."""
+
+    http_status = 503
+    failure_reason = 0xA700
 
 
 class StatementRefused(BackendFailed):

@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 from starlette.responses import Response
 
-from nearframe.errors import Busy, NearframeError, NotAcceptable, RangeNotSatisfiable, UpstreamUnavailable
+from nearframe.errors import Busy, DatabaseAway, NearframeError, NotAcceptable, RangeNotSatisfiable, UpstreamUnavailable
 from nearframe.wire.byterange import unsatisfied_content_range
 
 PROBLEM_JSON = "application/problem+json"
@@ -47,7 +47,7 @@ def problem_of(error: NearframeError) -> Response:
     more: dict[str, object] = {"code": type(error).__name__}
     if isinstance(error, RangeNotSatisfiable):
         headers["Content-Range"] = unsatisfied_content_range(error.size)
-    if isinstance(error, Busy | UpstreamUnavailable):
+    if isinstance(error, Busy | DatabaseAway | UpstreamUnavailable):
         headers["Retry-After"] = str(RETRY_AFTER_S)
     if isinstance(error, NotAcceptable):
         more["available"] = list(error.available)

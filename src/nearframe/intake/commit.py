@@ -26,7 +26,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 
-from nearframe.errors import BackendFailed, Busy, NearframeError, NoSpace
+from nearframe.errors import BackendFailed, Busy, DatabaseAway, NearframeError, NoSpace
 from nearframe.storage.ports import Catalogue, ContentStore, NewVersion, Recorded, Undecided
 from nearframe.storage.ports.catalogue import nothing
 
@@ -180,7 +180,7 @@ def _each_if_need_be(step: Callable[[list[_Entry]], None], group: list[_Entry]) 
     try:
         step(group)
     except Exception as error:  # noqa: BLE001 - each caller gets it as its answer
-        if len(group) > 1 and not isinstance(error, NoSpace | Busy):
+        if len(group) > 1 and not isinstance(error, NoSpace | Busy | DatabaseAway):
             return [entry for one in group for entry in _each_if_need_be(step, [one])]
         for entry in group:
             _fail(entry, error)

@@ -13,6 +13,7 @@ from nearframe.dicom.limits import Limits
 from nearframe.dicomweb.ports import FailedInstance, IncomingPart, StoredInstance, StoreReport
 from nearframe.errors import (
     Busy,
+    DatabaseAway,
     LimitExceeded,
     NearframeError,
     NoSpace,
@@ -187,7 +188,7 @@ def _report(outcomes: list[StoredInstance | NotTaken]) -> StoreReport:
     """Return the report, or raise what stood in the way of every instance alike."""
     stored = tuple(outcome for outcome in outcomes if isinstance(outcome, StoredInstance))
     errors = [outcome.error for outcome in outcomes if isinstance(outcome, NotTaken)]
-    for kind in (Busy, NoSpace, UnsupportedMedia):
+    for kind in (Busy, DatabaseAway, NoSpace, UnsupportedMedia):
         if not stored and errors and all(isinstance(error, kind) for error in errors):
             raise errors[0]
     return StoreReport(stored, tuple(_failed(outcome) for outcome in outcomes if isinstance(outcome, NotTaken)))

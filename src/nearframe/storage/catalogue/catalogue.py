@@ -105,6 +105,10 @@ class SQLCatalogue:
         """Close every connection."""
         self.database.close()
 
+    def guarded(self, guard: Callable[[sa.Connection], None]) -> SQLCatalogue:
+        """Return this catalogue for one who may only write while `guard` raises nothing; not to be closed."""
+        return SQLCatalogue(self.database.guarded(guard), self._clock, self._honours_notes)
+
     # -- writing ---------------------------------------------------------------------------
 
     def record(self, batch: Sequence[NewVersion], durable: Callable[[], object] = nothing) -> list[Recorded]:
@@ -184,12 +188,14 @@ class SQLCatalogue:
         if self.given_urgency(study) == given:  # what a feed repeats costs no transaction
             return False
         with self.database.write() as connection:
+            self.database.tell(connection)
             return feed.give_urgency(connection, study, given)
 
     def start_epoch(self) -> FeedCursor:
         """Begin a new epoch, as a restore must: every follower of the feed resynchronises."""
         with self.database.write() as connection:
             connection.execute(sa.update(schema.head).values(epoch=new_epoch()))
+            self.database.tell(connection)
             return feed.head(connection)
 
     # -- reading ---------------------------------------------------------------------------
@@ -390,6 +396,7 @@ class SQLCatalogue:
         with self.database.write() as connection:
             changes = Changes(connection, self._warm)
             yield changes
+            self.database.tell(connection)
         changes.committed()
 
     def _honour_notes(self, changes: Changes, stored: Iterable[tuple[NewVersion, Recorded | VersionState]]) -> None:

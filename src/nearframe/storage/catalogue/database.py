@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from copy import copy
 from typing import Final
 
 import sqlalchemy as sa
@@ -31,6 +32,13 @@ class Database:
         Engine for changes.
     lock
         SQL that makes a write transaction wait for the one before it, run first of all.
+    now
+        SQL of the time by the database's own clock, in microseconds since 1970.
+    tell
+        SQL that tells other processes, once it is committed, that something was.
+    news
+        Yields whenever another process may have committed something. None for a database that one
+        process works with.
     bound
         Stops what a read transaction runs once it has taken so many seconds: then `translate`
         says `TooBroad`.
@@ -44,16 +52,39 @@ class Database:
         writer: sa.Engine,
         *,
         lock: str | None,
+        now: str,
+        tell: str | None = None,
+        news: Callable[[], AsyncIterator[None]] | None = None,
         bound: Callable[[sa.Connection, float], AbstractContextManager[None]],
         translate: Callable[[BaseException], NearframeError | None],
     ) -> None:
         self._readers = readers
         self._writer = writer
         self._lock = None if lock is None else sa.text(lock)
+        self._tell = None if tell is None else sa.text(tell)
+        self.news = news
+        self.now: sa.ColumnElement[int] = sa.literal_column(now, sa.BigInteger)
         self._bound = bound
         self._translate = translate
         # Writers of this process queue here, in order, and not in the database's polling.
         self._turn = threading.Lock()
+        self._guard: Callable[[sa.Connection], None] | None = None
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several processes may work with it at once."""
+        return self.news is not None
+
+    def guarded(self, guard: Callable[[sa.Connection], None]) -> Database:
+        """Return this database as one whose write transactions begin with `guard`: what that raises, ends them."""
+        guarded = copy(self)
+        guarded._guard = guard
+        return guarded
+
+    def tell(self, connection: sa.Connection) -> None:
+        """Have a write transaction tell other processes that there is something new, once it is committed."""
+        if self._tell is not None:
+            connection.execute(self._tell)
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
@@ -79,6 +110,8 @@ class Database:
         with self._errors(), self._turn, self._writer.begin() as connection:
             if self._lock is not None:
                 connection.execute(self._lock)
+            if self._guard is not None:
+                self._guard(connection)
             yield connection
 
     def close(self) -> None:

@@ -21,7 +21,9 @@ from nearframe.storage.catalogue import schema
 from nearframe.storage.catalogue.database import Database
 from nearframe.storage.catalogue.values import microseconds
 
-LATEST: Final = 5
+LATEST: Final = 6
+#: Instead of a version, while another catalogue is carried into the database (`conversion`).
+UNFINISHED: Final = -1
 
 #: ``{version: tables}``: what a step added, so that it can be taken back for an older release.
 ADDED: Final[Mapping[int, Sequence[sa.Table]]] = {
@@ -29,6 +31,7 @@ ADDED: Final[Mapping[int, Sequence[sa.Table]]] = {
     3: (schema.commitment, schema.performed_step, schema.scheduled_step),
     4: (schema.correction, schema.corrected, schema.withdrawn),
     5: (schema.merged_identifier, schema.hl7_message),
+    6: (schema.lease,),
 }
 
 #: ``{version: step}``: a step takes a database at the version before to `version`.
@@ -46,9 +49,13 @@ def migrate(database: Database, now: datetime, *, may_create: bool = True) -> No
         If the database was written by a newer release, or has no tables although it should.
     """
     with database.write() as connection:
-        found = _version(connection)
+        found = version_of(connection)
         if found == LATEST:
             return
+        if found == UNFINISHED:
+            raise ConfigurationError(
+                "another catalogue is being carried into that database: run that nearframe migrate to its end first"
+            )
         if found > LATEST:
             raise ConfigurationError(
                 f"the catalogue has schema {found}, this release knows {LATEST}: "
@@ -60,11 +67,11 @@ def migrate(database: Database, now: datetime, *, may_create: bool = True) -> No
                 "--only-catalogue brings back the last backup's; or correct database_url, or take an empty home"
             )
         if found == 0:
-            _create(connection)
+            create(connection, new_epoch())
         else:
             for version in range(found + 1, LATEST + 1):
                 STEPS[version](connection)
-        _set_version(connection, LATEST, now)
+        set_version(connection, LATEST, now)
 
 
 def take_back(database: Database, to: int, now: datetime, *, discard: bool) -> dict[str, int]:
@@ -81,7 +88,7 @@ def take_back(database: Database, to: int, now: datetime, *, discard: bool) -> d
         If there is no way to that schema, or rows would go.
     """
     with database.write() as connection:
-        found = _version(connection)
+        found = version_of(connection)
         if not min(ADDED) - 1 <= to <= found <= LATEST:
             raise ConfigurationError(
                 f"the catalogue has schema {found}; this release can make it {min(ADDED) - 1} to {min(found, LATEST)}"
@@ -93,7 +100,7 @@ def take_back(database: Database, to: int, now: datetime, *, discard: bool) -> d
             words = ", ".join(f"{count} of {name}" for name, count in lost.items())
             raise ConfigurationError(f"an older release does not know these rows: {words}; --discard drops them")
         schema.metadata.drop_all(connection, tables=leaving, checkfirst=False)
-        _set_version(connection, to, now)
+        set_version(connection, to, now)
     return lost
 
 
@@ -102,13 +109,15 @@ def new_epoch() -> str:
     return uuid.uuid4().hex
 
 
-def _version(connection: sa.Connection) -> int:
+def version_of(connection: sa.Connection) -> int:
+    """Return the version of the tables, 0 where there are none."""
     if not sa.inspect(connection).has_table(schema.schema_version.name):
         return 0
     return connection.execute(sa.select(sa.func.max(schema.schema_version.c.version))).scalar() or 0
 
 
-def _set_version(connection: sa.Connection, version: int, now: datetime) -> None:
+def set_version(connection: sa.Connection, version: int, now: datetime) -> None:
+    """Say which version the tables are."""
     connection.execute(sa.delete(schema.schema_version))
     connection.execute(sa.insert(schema.schema_version).values(version=version, applied_at=microseconds(now)))
 
@@ -117,6 +126,7 @@ def _rows(connection: sa.Connection, table: sa.Table) -> int:
     return int(connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one())
 
 
-def _create(connection: sa.Connection) -> None:
+def create(connection: sa.Connection, epoch: str) -> None:
+    """Make the current tables, with a feed that is at its beginning."""
     schema.metadata.create_all(connection, checkfirst=False)
-    connection.execute(sa.insert(schema.head).values(id=1, epoch=new_epoch(), seq=0, next_id=1, studies=0, instances=0))
+    connection.execute(sa.insert(schema.head).values(id=1, epoch=epoch, seq=0, next_id=1, studies=0, instances=0))

@@ -72,7 +72,12 @@ class Prepared:
         form = self._form(connection.dialect)
         with closing(connection.connection.cursor()) as cursor:
             try:
-                cursor.executemany(form.sql, [form.values(row) for row in rows])
+                if len(rows) == 1:
+                    # Not as a batch: PostgreSQL's driver pipelines those, and a session that goes silent
+                    # after a pipeline is not always ended by idle_in_transaction_session_timeout.
+                    cursor.execute(form.sql, form.values(rows[0]))
+                else:
+                    cursor.executemany(form.sql, [form.values(row) for row in rows])
             except connection.dialect.loaded_dbapi.Error as error:
                 raise _wrapped(error, connection.dialect) from error
 

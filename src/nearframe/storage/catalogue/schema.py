@@ -410,3 +410,15 @@ hl7_message = Table(
     PrimaryKeyConstraint("tenant", "sender", "control_id"),
     Index("hl7_message_by_number", "tenant", "number", unique=True),
 )
+
+# Since schema 6. Work that one of several processes does at a time (`leases`).
+lease = Table(
+    "lease",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("holder", _TEXT, nullable=False),
+    # Fencing: grows whenever the work goes to somebody, and each of its writes names it.
+    Column("token", BigInteger, nullable=False),
+    Column("taken_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+)

@@ -31,6 +31,8 @@ CATALOGUE_FILE: Final = "catalogue.sqlite"
 _WAL_LIMIT_BYTES: Final = 64 * MIB  # what a checkpoint leaves of the log file
 _READER_CACHE_KIB: Final = 4 * 1024  # times READERS; the system's page cache does the rest
 _WRITER_CACHE_KIB: Final = 16 * 1024
+#: The Julian day of 1970-01-01T00:00Z is 2440587.5.
+_NOW: Final = "CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)"
 _STEPS_BETWEEN_LOOKS: Final = 50_000  # of SQLite's virtual machine, about a millisecond
 
 
@@ -41,7 +43,7 @@ def open_sqlite(path: Path) -> Database:
         sync_folder(path.parent.parent)
     writer = _engine(path, "BEGIN IMMEDIATE", pool_size=1, cache_kib=_WRITER_CACHE_KIB)
     readers = _engine(path, "BEGIN", pool_size=READERS, cache_kib=_READER_CACHE_KIB, query_only=True)
-    return Database(readers, writer, lock=None, bound=_bound, translate=partial(_translate, path))
+    return Database(readers, writer, lock=None, now=_NOW, bound=_bound, translate=partial(_translate, path))
 
 
 def _engine(path: Path, begin: str, *, pool_size: int, cache_kib: int, query_only: bool = False) -> sa.Engine:

@@ -26,6 +26,12 @@ def where(request: pytest.FixtureRequest, tmp_path: Path) -> Where:
 
 
 @pytest.fixture
+def postgres_url(postgres_server: str) -> str:
+    """Where a new catalogue on PostgreSQL is to be."""
+    return create_schema(postgres_server, f"catalogue{next(_numbers)}")
+
+
+@pytest.fixture
 def open_again(where: Where) -> Iterator[Callable[[], SQLCatalogue]]:
     """Opens the catalogue once more, as another process would."""
     opened: list[SQLCatalogue] = []
