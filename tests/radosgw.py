@@ -187,7 +187,8 @@ def _wait_until_up(port: int) -> None:
     while time.monotonic() < deadline:
         try:
             urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=1).close()
-        except urllib.error.HTTPError:
+        except urllib.error.HTTPError as answer:
+            answer.close()
             return
         except OSError:
             time.sleep(0.05)  # it tells nobody when it is ready

@@ -35,7 +35,7 @@ COMMANDS: Final = {
     "doctor": "say what is wrong with a node, and what to do",
     "backup": "keep what an archive holds now, beside the node that serves it",
     "restore": "bring an archive back from a backup",
-    "migrate": "make a catalogue what another release knows",
+    "migrate": "make a catalogue what another release knows, or carry it into PostgreSQL",
     "tls": "make certificates for development",
     "viewer": "install the OHIF viewer that every node can serve",
     "version": "print the versions of nearframe and of what it runs on",

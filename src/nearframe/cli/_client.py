@@ -24,12 +24,22 @@ TENANT_HEADER = "nearframe-tenant"
 def add_node_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say which node to ask, and how."""
     add_asked_node(parser)
+    add_ca_cert(parser)
+
+
+def add_ca_cert(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says whom to trust."""
     parser.add_argument("--ca-cert", type=Path, metavar="FILE", help="certificates to trust (PEM)")
 
 
-def add_asked_node(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say which node to ask."""
+def add_url(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says which node to ask."""
     parser.add_argument("--url", default=DEFAULT_URL, metavar="URL", help=f"the node to ask (default: {DEFAULT_URL})")
+
+
+def add_asked_node(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which node to ask, and about whom."""
+    add_url(parser)
     parser.add_argument("--tenant", metavar="NAME", help="ask about this tenant instead of the node's own")
 
 

@@ -1,20 +1,30 @@
-"""``nearframe migrate``: make a catalogue what another release knows."""
+"""``nearframe migrate``: make a catalogue what another release knows, or carry it into PostgreSQL."""
 
 from __future__ import annotations
 
 import argparse
+import sys
+import tempfile
 from contextlib import closing
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
 
+from nearframe.cli._client import add_ca_cert, add_url, client_of
 from nearframe.cli._output import Subparsers, add_json_option, add_parser, print_json
+from nearframe.cli._progress import rows_bar
 from nearframe.cli._settings import add_settings, read_as, settings_from
+from nearframe.config import Settings
 from nearframe.errors import ConfigurationError
-from nearframe.settingkinds import COUNT
+from nearframe.settingkinds import COUNT, DATABASE_URL
 from nearframe.storage.catalogue import CATALOGUE_FILE
 from nearframe.storage.catalogue.catalogue import open_database
 from nearframe.storage.catalogue.migrations import LATEST, migrate, take_back
 from nearframe.storage.packs.locks import is_owned
-from nearframe.units import counted
+from nearframe.units import counted, format_size
+from nearframe.upkeep.convert import MOVED_FILE, Contents, Watcher, bucket_beside, convert
+from nearframe.upkeep.nodes import NodeCopies
 
 
 def add_subparser(subparsers: Subparsers, what: str) -> None:
@@ -22,20 +32,69 @@ def add_subparser(subparsers: Subparsers, what: str) -> None:
         subparsers,
         "migrate",
         what,
-        "A node brings its catalogue forward when it starts; this does so before. With --to it goes back, so that an "
-        "older release can be installed again. The node has to be stopped; take a backup first.",
+        "A node brings its catalogue forward when it starts; this does so before. With the number of a schema it goes "
+        "back, so that an older release can be installed again: the node has to be stopped; take a backup first. With "
+        "the URL of an empty PostgreSQL database it carries the catalogue there while the node serves, says when to "
+        "stop the node, and ends a moment later. Interrupted, it goes on where it was.",
     )
-    add_settings(parser, ("node",))
+    add_settings(parser, ("node", "object store"))
     parser.add_argument(
-        "--to", type=read_as(COUNT), default=LATEST, metavar="SCHEMA", help=f"the schema to make (default: {LATEST})"
+        "--to",
+        type=_place,
+        default=LATEST,
+        metavar="SCHEMA|URL",
+        help=f"the schema to make (default: {LATEST}), or postgresql://user@host/database",
     )
     parser.add_argument("--discard", action="store_true", help="drop rows that the older release does not know")
+    parser.add_argument(
+        "--contents",
+        metavar="s3://BUCKET/PREFIX",
+        help="with a database, carry the contents too, into a bucket; they come from the node at --url while it runs",
+    )
+    add_url(parser)
+    add_ca_cert(parser)
     add_json_option(parser)
     parser.set_defaults(run=run)
 
 
+def _place(text: str) -> int | str:
+    return read_as(DATABASE_URL)(text) if "://" in text else read_as(COUNT)(text)
+
+
 def run(options: argparse.Namespace) -> int:
     settings = settings_from(options)
+    return _convert(settings, options) if isinstance(options.to, str) else _migrate(settings, options)
+
+
+def _convert(settings: Settings, options: argparse.Namespace) -> int:
+    if settings.database_url or settings.s3_url:
+        raise ConfigurationError(
+            "database_url or s3_url is set: this carries what is in a home to where they will point"
+        )
+    with rows_bar(hidden=options.json) as progress, client_of(options) as client:
+        contents = None
+        if options.contents:
+            carried = replace(settings, s3_url=options.contents, database_url=options.to)
+            contents = Contents(partial(bucket_beside, carried), NodeCopies(client, Path(tempfile.gettempdir())))
+        done = convert(settings.home, options.to, Watcher(progress, _tell_to_stop), contents)
+    if options.json:
+        print_json(asdict(done))
+        return 0
+    if contents is not None:
+        print(f"{counted(done.contents, 'content')}, {format_size(done.content_bytes)}, carried into the bucket")
+    where = "--database-url and --s3-url" if contents else "--database-url"
+    print(
+        f"{counted(done.rows, 'row')} are in the database, each compared with the one it came from. Start the node "
+        f"with {where} from now on; {settings.home / MOVED_FILE} is what it used before."
+    )
+    return 0
+
+
+def _tell_to_stop() -> None:
+    print("caught up: stop the node now; this ends a moment later", file=sys.stderr, flush=True)
+
+
+def _migrate(settings: Settings, options: argparse.Namespace) -> int:
     where = settings.database_url or settings.home / CATALOGUE_FILE
     if not settings.database_url and not (settings.home / CATALOGUE_FILE).is_file():
         raise ConfigurationError(f"--home {settings.home}: no catalogue is there")

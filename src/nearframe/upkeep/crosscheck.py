@@ -8,7 +8,7 @@ from typing import Final
 
 from nearframe.storage.catalogue import SQLCatalogue
 from nearframe.storage.packs import LostContent
-from nearframe.storage.ports import ContentKind, InstanceRecord
+from nearframe.storage.ports import ContentKind, ContentStore, InstanceRecord
 from nearframe.storage.stores import Store
 
 _VERSIONS_AT_ONCE: Final = 1000
@@ -37,7 +37,7 @@ def cross_check(catalogue: SQLCatalogue, packs: Store) -> CrossCheck:
     """Look up every content of every version; says nothing of what a content's bytes are (`Store.scrub`)."""
     found = CrossCheck()
     for record in _versions(catalogue):
-        lost = len(_lost_of(record, packs))
+        lost = len(lost_of(record, packs))
         found.versions += 1
         found.incomplete += lost > 0
         found.contents += lost
@@ -47,7 +47,7 @@ def cross_check(catalogue: SQLCatalogue, packs: Store) -> CrossCheck:
 def lost_contents(catalogue: SQLCatalogue, packs: Store) -> Iterator[LostContent]:
     """Yield what the catalogue speaks of and the packs cannot give."""
     for record in _versions(catalogue):
-        yield from _lost_of(record, packs)
+        yield from lost_of(record, packs)
 
 
 def _versions(catalogue: SQLCatalogue) -> Iterator[InstanceRecord]:
@@ -57,9 +57,10 @@ def _versions(catalogue: SQLCatalogue) -> Iterator[InstanceRecord]:
         after = page[-1][0]
 
 
-def _lost_of(record: InstanceRecord, packs: Store) -> list[LostContent]:
+def lost_of(record: InstanceRecord, store: ContentStore) -> list[LostContent]:
+    """Return what a version refers to and a store cannot give."""
     contents = [(record.hdr, ContentKind.HEADER)]
     contents += ((enc, ContentKind.FRAME) for enc, _ in record.frames)
     contents += ((entry.digest, entry.kind) for entry in record.bulk)
     kinds = dict(contents)
-    return [LostContent(record.study, digest, kinds[digest]) for digest in packs.missing(record.study, kinds)]
+    return [LostContent(record.study, digest, kinds[digest]) for digest in store.missing(record.study, kinds)]

@@ -64,7 +64,7 @@ def repair(mendable: Mendable, copies: Copies) -> Repaired:
         open_.setdefault((lost.study.tenant, lost.digest), []).append(lost)
     for found, copy in copies.find(before):
         holders = open_.get((found.study.tenant, found.digest))
-        if holders and _is_right(found.digest, copy):
+        if holders and is_right(found.digest, copy):
             for lost in holders:
                 mendable.keep(lost, copy)
             holders.clear()
@@ -90,7 +90,8 @@ class OwnStore:
         self._packs.sync(mark)
 
 
-def _is_right(digest: Digest, copy: Copy) -> bool:
+def is_right(digest: Digest, copy: Copy) -> bool:
+    """Return whether a copy is what its digest says; whatever it is instead is told to the log."""
     try:
         is_right = sha256_of(copy.chunks()) == digest
     except (IntegrityError, UpstreamError) as error:
