@@ -35,6 +35,7 @@ _NODE_ROUTES = (
         "/worker/{name}",
         "The service worker ([browser](../guide/browser.md)), and `register.js` that puts it in charge.",
     ),
+    ("GET", "/ready", "Whether a balancer should send requests here: 503 while it stops, or cannot serve."),
     ("GET", "/healthz", "Whether the node is well, and if not, why: 200 if it serves, 503 if it cannot."),
     ("GET", "/metrics", "What it counts ([metrics.md](metrics.md)), for Prometheus."),
     ("GET", "/openapi.json", "DICOMweb and what is beside it as OpenAPI."),

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Container, Iterable, Mappin
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from nearframe.clock import SystemClock
 from nearframe.config import Settings
-from nearframe.core import Core, directory_of, frames_of, open_core, open_origin_store
+from nearframe.core import Core, OpenStore, directory_of, frames_of, open_core, open_origin_store
 from nearframe.corrections.http import DESCRIBED as CORRECTIONS_DESCRIBED
 from nearframe.corrections.http import correction_routes
 from nearframe.corrections.service import CorrectionService
@@ -42,11 +43,12 @@ from nearframe.intake.ingest import Ingest
 from nearframe.intake.inuse import StudiesInUse
 from nearframe.intake.spool import Spool, SpoolLimits
 from nearframe.intake.store import Store
+from nearframe.listener import LEAVING
 from nearframe.metrics import CONTENT_TYPE, Metrics
 from nearframe.origin.activity import Activity
 from nearframe.origin.admin import Admin
 from nearframe.origin.api import ApiServices, api_routes, described
-from nearframe.origin.background import Background, Consumer
+from nearframe.origin.background import Background, BackgroundWork, Consumer
 from nearframe.origin.perceptual_hashes import PerceptualHashes
 from nearframe.origin.pixel_digests import PixelDigests
 from nearframe.origin.renditions import Renditions
@@ -57,6 +59,7 @@ from nearframe.query.feedwatch import FeedWatch
 from nearframe.query.headeredits import Part10Edits
 from nearframe.query.health import Check, bucket_check, catalogue_check, disk_check, examine
 from nearframe.query.remove import CatalogueRemoval
+from nearframe.storage.catalogue import SQLCatalogue
 from nearframe.storage.catalogue.corrections import Corrections
 from nearframe.storage.catalogue.hl7messages import HL7Messages
 from nearframe.storage.objects import ObjectStore
@@ -69,6 +72,7 @@ from nearframe.sync.directory_http import DESCRIBED as DIRECTORY_DESCRIBED
 from nearframe.sync.directory_http import Listing, directory_routes
 from nearframe.sync.recipebook import RecipeBook
 from nearframe.sync.services import SyncServices, TakesIn
+from nearframe.upkeep.duties import duties_check
 from nearframe.upkeep.http import DESCRIBED as UPKEEP_DESCRIBED
 from nearframe.upkeep.http import upkeep_routes
 from nearframe.web import viewer
@@ -178,12 +182,19 @@ def node_routes(
         found = await examine(examined)
         return JSONResponse(found.as_json(), found.http_status, {"Cache-Control": "no-store"})
 
+    async def ready(request: Request) -> Response:
+        found = await examine({"catalogue": examined["catalogue"]})
+        leaving = request.scope.get(LEAVING)
+        takes = found.http_status == HTTPStatus.OK and not (leaving is not None and leaving.is_set())
+        status = HTTPStatus.OK if takes else HTTPStatus.SERVICE_UNAVAILABLE
+        return JSONResponse({"ready": takes}, status, {"Cache-Control": "no-store"})
+
     async def metrics(request: Request) -> Response:
         return Response(await core.metrics.shown(), media_type=CONTENT_TYPE)
 
     settings = core.settings
     pages = Pages(role, viewer_folder or viewer.installed(), settings.browser_cache, settings.browser_cache_bytes)
-    own = [Route("/healthz", health), Route("/metrics", metrics)]
+    own = [Route("/healthz", health), Route("/ready", ready), Route("/metrics", metrics)]
     return [*own, *upkeep_routes(core.upkeep, core.gate), *pages.routes()]
 
 
@@ -204,7 +215,9 @@ def local_contents(core: Core) -> LocalContents:
 
 @asynccontextmanager
 async def open_origin(
-    settings: Settings, announce: Callable[[str], None] = lambda what: None
+    settings: Settings,
+    announce: Callable[[str], None] = lambda what: None,
+    open_store: OpenStore = open_origin_store,
 ) -> AsyncIterator[tuple[ASGIApp, Metrics]]:
     """Open an origin: the archive. The value is what it answers, and its metrics.
 
@@ -212,17 +225,21 @@ async def open_origin(
     ----------
     announce
         Told what else than HTTP it can be reached by, and where.
+    open_store
+        Opens what keeps contents.
     """
-    async with open_core(settings, "origin", open_origin_store) as core, AsyncExitStack() as stack:
+    async with open_core(settings, "origin", open_store) as core, AsyncExitStack() as stack:
         activity = Activity()
-        background = await core.sql.run(_background, core, activity)
-        stack.push_async_callback(core.disk.run, background.close)
+        background = _background(core, activity)
+        await core.sql.run(background.enrol)
+        core.duties.add("background", background.running)
         feed = FeedWatch(core.catalogue, core.sql)
         stack.push_async_callback(feed.close)
         workflow = await stack.enter_async_context(open_workflow(core, background.wake))
         loop = asyncio.get_running_loop()
         wakes: list[Callable[[], object]] = [background.wake, workflow.series.wake]
         wakes.append(lambda: loop.call_soon_threadsafe(feed.nudge))
+        core.on_news.extend((background.wake, feed.nudge))
 
         def committed() -> None:
             for wake in wakes:
@@ -252,7 +269,7 @@ async def open_origin(
         heard = HL7Messages(core.catalogue.database)
         hears = HL7Served(core.catalogue, correcting, workflow.steps, heard)
         await stack.enter_async_context(open_hl7(settings, hears, core.metrics, announce))
-        admin = Admin(settings.home, core.packs, core.catalogue, corrections, background)
+        admin = Admin(settings.home, core.packs, core.catalogue, corrections, background, core.duties)
         routes = [
             *api_routes(ApiServices(admin, core.freshness, core.sql, core.cpu), core.gate, Addresses(settings)),
             *correction_routes(correcting, core.sync, core.gate, Addresses(settings)),
@@ -260,9 +277,24 @@ async def open_origin(
             *hl7_routes(heard, core.sql, core.gate, Addresses(settings)),
             *sync_routes(replace(sync_services(core, contents, feed, takes), making=partial(_making, core)), core.gate),
             *directory_routes(listing, core.gate),
-            *node_routes(core, "origin", {**forwarding.checks, **_bucket_checks(core)}),
+            *node_routes(core, "origin", {**forwarding.checks, **_own_checks(core)}),
         ]
-        yield NodeApp(activity.watch(dicomweb), routes, nodes), core.metrics
+        # Last, so that it ends first: it uses the rest.
+        await stack.enter_async_context(core.duties.doing())
+        yield NodeApp(activity.watch(seeing_latest(core, dicomweb)), routes, nodes), core.metrics
+
+
+def seeing_latest(core: Core, app: ASGIApp) -> ASGIApp:
+    """Return `app`, each of its requests answered by what was committed before it came."""
+    sees_latest = core.sees_latest
+    if sees_latest is None:
+        return app
+
+    async def seeing(scope: Scope, receive: Receive, send: Send) -> None:
+        await sees_latest()
+        await app(scope, receive, send)
+
+    return seeing
 
 
 @asynccontextmanager
@@ -301,19 +333,28 @@ def _correcting(core: Core, corrections: Corrections, takes: TakesIn, on_made: C
     )
 
 
-def _background(core: Core, activity: Activity) -> Background:
-    """Start what an archive makes of its instances when nobody waits."""
-    consumers: list[Consumer[Any]] = [PixelDigests(core.catalogue)]
-    if core.settings.renditions:
-        consumers.append(Renditions(core.catalogue, core.packs))
-    if core.settings.perceptual:
-        consumers.append(PerceptualHashes(core.catalogue, core.packs))
-    return Background(core.catalogue, core.packs, consumers, core.metrics, is_busy=activity.is_busy)
+def _background(core: Core, activity: Activity) -> BackgroundWork:
+    """Return what an archive makes of its instances when nobody waits."""
+
+    def consumers(catalogue: SQLCatalogue) -> list[Consumer[Any]]:
+        found: list[Consumer[Any]] = [PixelDigests(catalogue)]
+        if core.settings.renditions:
+            found.append(Renditions(catalogue, core.packs))
+        if core.settings.perceptual:
+            found.append(PerceptualHashes(catalogue, core.packs))
+        return found
+
+    def start(catalogue: SQLCatalogue) -> Background:
+        return Background(catalogue, core.packs, consumers(catalogue), core.metrics, is_busy=activity.is_busy)
+
+    names = [consumer.name for consumer in consumers(core.catalogue)]
+    return BackgroundWork(names, start, core.catalogue, core.metrics, core.disk)
 
 
-def _bucket_checks(core: Core) -> dict[str, Check]:
-    store = core.packs
-    return {"bucket": bucket_check(store.look, core.disk)} if isinstance(store, ObjectStore) else {}
+def _own_checks(core: Core) -> dict[str, Check]:
+    """Return the checks of an origin's own health: its bucket, if it has one, and the work it shares with others."""
+    store, duties = core.packs, {"duties": duties_check(core.duties, core.sql)}
+    return duties | ({"bucket": bucket_check(store.look, core.disk)} if isinstance(store, ObjectStore) else {})
 
 
 def _making(core: Core) -> bool:

@@ -124,6 +124,21 @@ class Settings:
         "network",
         "Accept that there is no access control yet. The node then listens on loopback only, always.",
     )
+    drain_s: float = _setting(
+        NUMBER,
+        0.0,
+        "network",
+        "How long a node that is told to stop still answers, while /ready says 503: for a balancer that asks there. "
+        "Twice the time between two of its questions.",
+        unit="s",
+    )
+    stop_grace_s: float = _setting(
+        NUMBER,
+        10.0,
+        "network",
+        "How long requests and associations under way may take to finish when the node stops; then they are cut.",
+        unit="s",
+    )
     tls_cert: Path | None = _setting(OPTIONAL_PATH, None, "network", "Certificate chain (PEM); turns TLS on.")
     tls_key: Path | None = _setting(OPTIONAL_PATH, None, "network", "Private key of the certificate (PEM).")
     public_base_url: str = _setting(

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+import socket
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -31,7 +32,7 @@ from nearframe.dicomweb.frameservices import FrameServices, frame_services
 from nearframe.errors import ConfigurationError, MalformedRequest
 from nearframe.metrics import S3_REQUESTS, Metrics
 from nearframe.query.contents import ContentReader
-from nearframe.query.freshness import Freshness
+from nearframe.query.freshness import Freshness, SeesLatest
 from nearframe.query.manifests import Manifests
 from nearframe.query.workers import Workers
 from nearframe.storage.catalogue import CATALOGUE_FILE, SQLCatalogue, open_catalogue
@@ -40,6 +41,7 @@ from nearframe.storage.role import claim
 from nearframe.storage.scratch import ScratchFolder
 from nearframe.storage.stores import Store, open_store
 from nearframe.sync.directory import Directory, configured
+from nearframe.upkeep.duties import Duties
 from nearframe.upkeep.service import Upkeep
 from nearframe.wire import priority
 
@@ -48,8 +50,10 @@ _MAX_TENANT_CHARS: Final = 64
 _SQL_THREADS: Final = 4
 #: A manifest or delta of thousands of slices takes seconds: not in the threads that readers wait for.
 _SYNC_THREADS: Final = 2
-#: Other processes may write to a shared catalogue; this one tells its caches at once.
+#: What others wrote is looked for this often; this process tells its caches at once.
 _FRESHNESS_S: Final = 0.25
+#: Duty: compaction and scrub of a store that several processes share.
+_UPKEEP: Final = "store-upkeep"
 
 
 #: Opens the store of a node.
@@ -84,6 +88,10 @@ class Core:
     scratch: ScratchFolder
     epoch: str
     upkeep: Upkeep
+    duties: Duties
+    #: Called, on the event loop, when another process may have committed something.
+    on_news: list[Callable[[], object]]
+    sees_latest: SeesLatest | None
 
     @property
     def node_name(self) -> str:
@@ -128,14 +136,16 @@ async def open_core(settings: Settings, role: str, store: OpenStore) -> AsyncIte
         # An edge gets its catalogue from upstream again; an origin has none to get it from.
         may_create = role == "edge" or (await disk.run(packs.stats)).contents == 0
         catalogue = await sql.run(partial(open_catalogue, where, may_create=may_create, honours_notes=role != "edge"))
-        stack.push_async_callback(sql.run, catalogue.close)
+        stack.push_async_callback(_close, catalogue, (sql, sync, disk))
+        freshness = Freshness()
+        duties = Duties(catalogue, _process_name(settings), sql, SystemClock())
         core = Core(
             settings=settings,
             metrics=metrics,
             packs=packs,
             catalogue=catalogue,
             manifests=Manifests(catalogue, sync, settings.metadata_cache_bytes),
-            freshness=Freshness(),
+            freshness=freshness,
             sql=sql,
             cpu=cpu,
             sync=sync,
@@ -143,13 +153,27 @@ async def open_core(settings: Settings, role: str, store: OpenStore) -> AsyncIte
             limits=limits_of(settings, scratch),
             scratch=scratch,
             epoch=(await sql.run(catalogue.head)).epoch,
-            upkeep=_upkeep(settings, packs, metrics),
+            upkeep=_upkeep(settings, packs, metrics, duties),
+            duties=duties,
+            on_news=[],
+            sees_latest=SeesLatest(freshness, catalogue, sql) if catalogue.database.is_shared else None,
         )
+        core.on_news.append(core.duties.wake)
         core.upkeep.start()
         stack.push_async_callback(core.upkeep.stop)
-        watch = tasks.spawn(_watch_changes(core), name="watch changes")
-        stack.push_async_callback(tasks.cancel, [watch])
+        watches = [tasks.spawn(_watch_changes(core), name="watch changes")]
+        if catalogue.database.news is not None:
+            watches.append(tasks.spawn(_hear_news(core, catalogue.database.news()), name="hear news"))
+        stack.push_async_callback(tasks.cancel, watches)
+        if core.sees_latest is not None:
+            stack.push_async_callback(core.sees_latest.close)
         yield core
+
+
+async def _close(catalogue: SQLCatalogue, users: Iterable[Workers]) -> None:
+    for workers in users:  # calls whose callers were cancelled hold connections
+        await workers.drained()
+    await asyncio.to_thread(catalogue.close)
 
 
 def _make_home(home: Path) -> None:
@@ -163,7 +187,9 @@ def _make_home(home: Path) -> None:
         raise ConfigurationError(f"--home {home}: Permission denied; the folder belongs to the user that runs the node")
 
 
-def _upkeep(settings: Settings, packs: Store, metrics: Metrics) -> Upkeep:
+def _upkeep(settings: Settings, packs: Store, metrics: Metrics, duties: Duties) -> Upkeep:
+    if packs.is_remote:
+        duties.add(_UPKEEP, _permission)
     return Upkeep(
         packs,
         settings.home,
@@ -171,7 +197,14 @@ def _upkeep(settings: Settings, packs: Store, metrics: Metrics) -> Upkeep:
         metrics,
         rate_bytes=settings.upkeep_rate_bytes,
         scrub_every=timedelta(days=settings.scrub_days) if settings.scrub_days else None,
+        is_mine=lambda: not packs.is_remote or duties.does(_UPKEEP),
     )
+
+
+@asynccontextmanager
+async def _permission(catalogue: SQLCatalogue) -> AsyncIterator[None]:
+    # A store has an index of its own, in which each step is safe beside another process's: the lease saves work.
+    yield
 
 
 def limits_of(settings: Settings, scratch: ScratchFolder) -> Limits:
@@ -205,6 +238,17 @@ async def _watch_changes(core: Core) -> None:
     while True:
         await core.freshness.follow_once(core.catalogue, core.sql)
         await asyncio.sleep(_FRESHNESS_S)
+
+
+async def _hear_news(core: Core, news: AsyncIterator[None]) -> None:
+    async for _ in news:
+        for call in core.on_news:
+            call()
+
+
+def _process_name(settings: Settings) -> str:
+    """Return what people know this process by among those of its archive."""
+    return settings.name or f"{socket.gethostname()} {settings.http} ({os.getpid()})"
 
 
 @asynccontextmanager

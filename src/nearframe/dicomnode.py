@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 
-from nearframe import log, tasks
+from nearframe import log
 from nearframe.clock import SystemClock
 from nearframe.context import local_admin
 from nearframe.core import Core
@@ -20,10 +20,11 @@ from nearframe.dimse.service import Diverting, Served, open_service, to_nobody
 from nearframe.intake.serieswatch import CONSUMER, SeriesWatch
 from nearframe.listener.address import demand_loopback
 from nearframe.query.commitment import CommitmentService
-from nearframe.query.health import Check
+from nearframe.query.health import WELL, Check, Finding
 from nearframe.query.listings import Listings
 from nearframe.query.search import SearchService
 from nearframe.query.steps import StepService
+from nearframe.storage.catalogue import SQLCatalogue
 from nearframe.storage.catalogue.commitments import Commitments
 from nearframe.storage.catalogue.steps import Steps
 from nearframe.sync.services import TakesIn
@@ -42,7 +43,7 @@ class Workflow:
 
 @asynccontextmanager
 async def open_workflow(core: Core, on_event: Callable[[], object] = lambda: None) -> AsyncIterator[Workflow]:
-    """Open it; while it is open, the ends of series are watched.
+    """Open it; one process of the archive watches the ends of series.
 
     Parameters
     ----------
@@ -59,15 +60,13 @@ async def open_workflow(core: Core, on_event: Callable[[], object] = lambda: Non
         series.wake()
         on_event()
 
-    watching = tasks.spawn(series.run(), name="watch series")
-    try:
-        yield Workflow(
-            series,
-            CommitmentService(core.catalogue, commitments, on_ask=told),
-            StepService(core.catalogue, steps, on_completed=told),
-        )
-    finally:
-        await tasks.cancel([watching])
+    core.duties.add(CONSUMER, series.watching)
+    core.on_news.append(series.wake)
+    yield Workflow(
+        series,
+        CommitmentService(core.catalogue, commitments, on_ask=told),
+        StepService(core.catalogue, steps, on_completed=told),
+    )
 
 
 @asynccontextmanager
@@ -112,13 +111,16 @@ async def open_dicom(
     )
     # Until custody lands: whoever associates is a process of this machine.
     service = open_service(settings, served, core.metrics, lambda session: local_admin(settings.tenant))
+    core.duties.add(
+        "commitment-reports", lambda catalogue: service.committer.delivering(Commitments(catalogue.database))
+    )
     await service.start(settings.dicom)
     _log.info("dicom_listening", address=str(service.server.address), ae_title=settings.ae_title)
     announce(f"DICOM at {service.server.address} as {settings.ae_title}{' by TLS' if settings.dicom_tls_cert else ''}")
     try:
         yield
     finally:
-        await service.stop()
+        await service.stop(settings.stop_grace_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,24 +144,53 @@ async def open_forwarding(
     core: Core, services: Services, rules: Sequence[ForwardRule], peers: Mapping[str, Peer]
 ) -> AsyncIterator[Forwarding]:
     """Forward what rules name to peers, by AE title. Rules that were taken away let what waits go on."""
-    settings, catalogue = core.settings, core.catalogue
-    if not rules and not await core.sql.run(catalogue.passed, forward_box.CONSUMER):
+    if not rules and not await core.sql.run(core.catalogue.passed, forward_box.CONSUMER):
         yield Forwarding(lambda: None, {})
         return
-    clock = SystemClock()
-    box = await core.sql.run(ForwardBox, settings.home, catalogue, rules, clock, core.metrics)
-    forwarder = DICOMForwarder(
-        box,
-        catalogue,
-        services.instances,
-        peers,
-        workers=core.sql,
-        metrics=core.metrics,
-        clock=clock,
-    )
-    forwarder.start()
-    try:
-        yield Forwarding(forwarder.wake, {"forward": forward_check(box, core.sql, settings.forward_patience_s)})
-    finally:
-        await forwarder.stop()
-        await core.sql.run(box.close)
+    desk = _ForwardDesk(core, services, rules, peers)
+    core.duties.add(forward_box.CONSUMER, desk.forwarding)
+    core.on_news.append(desk.wake)
+    yield Forwarding(desk.wake, {"forward": desk.check})
+
+
+class _ForwardDesk:
+    """Forwards, while that is this process's to do."""
+
+    def __init__(self, core: Core, services: Services, rules: Sequence[ForwardRule], peers: Mapping[str, Peer]) -> None:
+        self._core = core
+        self._services = services
+        self._rules = rules
+        self._peers = peers
+        self._forwarder: DICOMForwarder | None = None
+        self._check: Check | None = None
+
+    def wake(self) -> None:
+        if (forwarder := self._forwarder) is not None:
+            forwarder.wake()
+
+    async def check(self) -> Finding:
+        """Check on what waits; whoever forwards tells of it."""
+        return WELL if self._check is None else await self._check()
+
+    @asynccontextmanager
+    async def forwarding(self, catalogue: SQLCatalogue) -> AsyncIterator[None]:
+        core, settings, clock = self._core, self._core.settings, SystemClock()
+        shared = catalogue.database if catalogue.database.is_shared else None
+        box = await core.sql.run(ForwardBox, settings.home, catalogue, self._rules, clock, core.metrics, shared)
+        forwarder = DICOMForwarder(
+            box,
+            catalogue,
+            self._services.instances,
+            self._peers,
+            workers=core.sql,
+            metrics=core.metrics,
+            clock=clock,
+        )
+        forwarder.start()
+        self._forwarder, self._check = forwarder, forward_check(box, core.sql, settings.forward_patience_s)
+        try:
+            yield
+        finally:
+            self._forwarder = self._check = None
+            await forwarder.stop()
+            await core.sql.run(box.close)

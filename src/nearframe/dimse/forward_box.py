@@ -9,8 +9,10 @@
 A crash between two steps repeats one: an event absorbed twice is one row, and an instance that is
 sent twice is one to the peer, by its UID. What is refused stays, and is tried again ever more rarely.
 
-The file is proved when it is opened (`storage.ownfile`). If it was lost, what came in within the
-last days is forwarded again: more than needed rather than less.
+The rows stand in a file of the node's own, which is proved when it is opened (`storage.ownfile`). If it
+was lost, what came in within the last days is forwarded again: more than needed rather than less.
+Where several processes share a catalogue they stand in its database: whoever forwards next goes on
+from there.
 """
 
 from __future__ import annotations
@@ -24,11 +26,13 @@ from pathlib import Path
 from typing import Final
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from nearframe.clock import Clock
 from nearframe.dimse.forward_rules import ForwardRule, destinations
 from nearframe.errors import NotFound
 from nearframe.metrics import Metrics
+from nearframe.storage.catalogue.database import Database
 from nearframe.storage.ownfile import open_own, proof_of_row, rows_of
 from nearframe.storage.ports import Catalogue, FeedCursor, InstanceRecord, OutboxEvent, StudyRef
 
@@ -63,9 +67,11 @@ _ITEM = sa.Table(
     sa.Index("item_by_peer", "peer", "refusals", "id"),
 )
 #: One row: the last event of the catalogue that was absorbed.
-_PROGRESS = sa.Table("progress", _metadata, sa.Column("absorbed", sa.Integer, nullable=False))
+_PROGRESS = sa.Table("progress", _metadata, sa.Column("absorbed", sa.BigInteger, nullable=False))
 
-_item = _ITEM.c
+_shared = sa.MetaData()
+_SHARED_ITEM = _ITEM.to_metadata(_shared, name="forward_item")
+_SHARED_PROGRESS = _PROGRESS.to_metadata(_shared, name="forward_progress")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +99,11 @@ class Stock:
 class ForwardBox:
     """The table. Any thread may call; every change is durable when its call returns.
 
+    Parameters
+    ----------
+    shared
+        Database to keep it in, instead of a file in `home`.
+
     Raises
     ------
     StorageError
@@ -100,23 +111,40 @@ class ForwardBox:
     """
 
     def __init__(
-        self, home: Path, catalogue: Catalogue, rules: Sequence[ForwardRule], clock: Clock, metrics: Metrics
+        self,
+        home: Path,
+        catalogue: Catalogue,
+        rules: Sequence[ForwardRule],
+        clock: Clock,
+        metrics: Metrics,
+        shared: Database | None = None,
     ) -> None:
         """Open the file, or begin a new one; see `ownfile.open_own` for what that raises."""
         self._catalogue = catalogue
         self._rules = rules
         self._clock = clock
-        file = open_own(home / _FILE_NAME, SCHEMA, _metadata, _absorbed, metrics)
-        self._database = file.database
+        self._is_shared = shared is not None
+        self._item, self._progress = (_SHARED_ITEM, _SHARED_PROGRESS) if self._is_shared else (_ITEM, _PROGRESS)
+        if shared is not None:
+            self._database, kept = shared, self._open_shared(shared)
+        else:
+            file = open_own(home / _FILE_NAME, SCHEMA, _metadata, _absorbed, metrics)
+            self._database, kept = file.database, file.kept
         passed = catalogue.passed(CONSUMER)
-        if file.kept is None and passed == 0:
+        if kept is None and passed == 0:
             self._begin(self._skip())
-        elif file.kept is None or file.kept < passed:
+        elif kept is None or kept < passed:
             self._refill()
             self._begin(passed)
 
     def close(self) -> None:
-        self._database.close()
+        if not self._is_shared:
+            self._database.close()
+
+    def _open_shared(self, database: Database) -> int | None:
+        with database.write() as connection:
+            _shared.create_all(connection)
+            return connection.execute(sa.select(sa.func.max(self._progress.c.absorbed))).scalar()
 
     # -- coming in -------------------------------------------------------------------------
 
@@ -131,7 +159,7 @@ class ForwardBox:
                     identity = event.identity
                     names = (to, event.tenant, identity.study_instance_uid, identity.sop_instance_uid, event.version)
                     self._insert(connection, *names)
-                connection.execute(sa.update(_PROGRESS).values(absorbed=events[-1].id))
+                connection.execute(sa.update(self._progress).values(absorbed=events[-1].id))
             self._catalogue.acknowledge(CONSUMER, events[-1].id)
             peers.update(to for _, to in found)
         return peers
@@ -146,8 +174,8 @@ class ForwardBox:
 
     def _begin(self, absorbed: int) -> None:
         with self._database.write() as connection:
-            if connection.execute(sa.update(_PROGRESS).values(absorbed=absorbed)).rowcount == 0:
-                connection.execute(sa.insert(_PROGRESS).values(absorbed=absorbed))
+            if connection.execute(sa.update(self._progress).values(absorbed=absorbed)).rowcount == 0:
+                connection.execute(sa.insert(self._progress).values(absorbed=absorbed))
 
     def _refill(self) -> None:
         oldest = self._clock.now() - REFILLED
@@ -190,13 +218,15 @@ class ForwardBox:
     ) -> None:
         values = {"peer": peer, "tenant": tenant, "study": study, "instance": instance, "version": version}
         more = {"since": self._clock.now().timestamp(), "proof": proof_of_row(peer, tenant, study, instance, version)}
-        connection.execute(sa.insert(_ITEM).prefix_with("OR IGNORE").values({**values, **more}))
+        insert = postgresql.insert if self._is_shared else sqlite.insert
+        connection.execute(insert(self._item).values({**values, **more}).on_conflict_do_nothing())
 
     # -- going out -------------------------------------------------------------------------
 
     def batch(self, peer: str, most: int) -> list[Waiting]:
         """Return what to send next to a peer: what was refused least often first, and of that the oldest."""
-        statement = sa.select(_ITEM).where(_item.peer == peer).order_by(_item.refusals, _item.id).limit(most)
+        item = self._item.c
+        statement = sa.select(self._item).where(item.peer == peer).order_by(item.refusals, item.id).limit(most)
         with self._database.read() as connection:
             return [
                 Waiting(row.id, StudyRef(row.tenant, row.study), row.instance, row.version, row.refusals)
@@ -206,24 +236,26 @@ class ForwardBox:
     def done(self, waiting: Waiting) -> None:
         """Note that the peer has it, or that there is nothing to send any more."""
         with self._database.write() as connection:
-            connection.execute(sa.delete(_ITEM).where(_item.id == waiting.id))
+            connection.execute(sa.delete(self._item).where(self._item.c.id == waiting.id))
 
     def refused(self, waiting: Waiting, reason: str) -> None:
         """Note that the peer does not take it, this time."""
-        chosen = sa.update(_ITEM).where(_item.id == waiting.id)
+        item = self._item.c
+        chosen = sa.update(self._item).where(item.id == waiting.id)
         with self._database.write() as connection:
-            connection.execute(chosen.values(refusals=_item.refusals + 1, reason=reason[:_MAX_REASON_CHARS]))
+            connection.execute(chosen.values(refusals=item.refusals + 1, reason=reason[:_MAX_REASON_CHARS]))
 
     def stock(self) -> list[Stock]:
         """Return what waits, by peer."""
-        refused = sa.func.sum(sa.case((_item.refusals > 0, 1), else_=0))
+        item = self._item.c
+        refused = sa.func.sum(sa.case((item.refusals > 0, 1), else_=0))
         statement = sa.select(
-            _item.peer,
+            item.peer,
             sa.func.count().label("instances"),
-            sa.func.min(_item.since).label("since"),
+            sa.func.min(item.since).label("since"),
             refused.label("refused"),
-            sa.func.max(_item.reason).label("reason"),
-        ).group_by(_item.peer)
+            sa.func.max(item.reason).label("reason"),
+        ).group_by(item.peer)
         now = self._clock.now().timestamp()
         with self._database.read() as connection:
             return [

@@ -8,8 +8,8 @@ and again for three days.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from typing import Final
@@ -28,7 +28,7 @@ from nearframe.dimse.status import Status
 from nearframe.errors import Busy, NearframeError, RequestError, UpstreamError
 from nearframe.query.commitment import TRANSACTION_UID, CommitmentService
 from nearframe.query.workers import Workers
-from nearframe.storage.catalogue.commitments import Commitment
+from nearframe.storage.catalogue.commitments import Commitment, Commitments
 
 STORAGE_COMMITMENT_PUSH: Final = "1.2.840.10008.1.20.1"
 #: The one instance that there is of it (PS3.4 section J.3.5).
@@ -84,15 +84,19 @@ class Committer:
         self._on_their_way: set[tuple[str, str]] = set()
         self._news = asyncio.Event()
         self._forget_at = service.clock.now()
-        self._courier: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Begin to deliver what is due, that of a former run included."""
-        self._courier = tasks.spawn(self._deliver(), name="commitment reports")
+    @asynccontextmanager
+    async def delivering(self, table: Commitments) -> AsyncIterator[None]:
+        """Deliver what is due, that of a former run and of other processes included."""
+        courier = tasks.spawn(self._deliver(table), name="commitment reports")
+        try:
+            yield
+        finally:
+            await tasks.cancel([courier])
 
     async def stop(self) -> None:
         """Stop; what is not delivered is tried the next time."""
-        await tasks.cancel([*self._reporting, *([self._courier] if self._courier else [])])
+        await tasks.cancel(self._reporting)
 
     async def act(self, session: Session, message: Message) -> Rest:
         """Read N-ACTION; the rest keeps the request and answers, and the report follows."""
@@ -133,17 +137,18 @@ class Committer:
                 async with asyncio.timeout(_GRACE_S):
                     await session.association.closed.wait()
             if session.association.is_open:
-                await self._try(commitment, partial(self._report, session.requests, context, commitment))
+                report = partial(self._report, session.requests, context, commitment)
+                await self._try(self._service.table, commitment, report)
         finally:
             self._on_their_way.discard((commitment.key.requestor, commitment.key.transaction_uid))
             self._news.set()
 
-    async def _deliver(self) -> None:
+    async def _deliver(self, table: Commitments) -> None:
         while True:
             self._news.clear()
             try:
-                await self._deliver_due()
-                timeout_s = await self._until_next_s()
+                await self._deliver_due(table)
+                timeout_s = await self._until_next_s(table)
             except NearframeError as error:  # of the catalogue
                 _log.warning("commitment_reports_wait", error=error)
                 timeout_s = _LOOK_AGAIN_S
@@ -152,31 +157,31 @@ class Committer:
                 async with asyncio.timeout(timeout_s):
                     await self._news.wait()
 
-    async def _deliver_due(self) -> None:
+    async def _deliver_due(self, table: Commitments) -> None:
         now = self._service.clock.now()
         if now >= self._forget_at:
-            await self._workers.run(self._service.table.forget, now - _KEPT)
+            await self._workers.run(table.forget, now - _KEPT)
             self._forget_at = now + _BETWEEN_FORGETTING
-        for commitment in await self._workers.run(self._service.table.due, now, _BATCH):
+        for commitment in await self._workers.run(table.due, now, _BATCH):
             key = commitment.key
             if (key.requestor, key.transaction_uid) in self._on_their_way:
                 continue
             peer = self._peers.get(key.requestor)
             if peer is None:  # it cannot be called, and asks again if it still wants to know
-                await self._workers.run(self._service.table.tried, commitment, None)
+                await self._workers.run(table.tried, commitment, None)
             else:
-                await self._try(commitment, partial(self._report_to, peer, commitment))
+                await self._try(table, commitment, partial(self._report_to, peer, commitment))
 
-    async def _until_next_s(self) -> float:
-        due = await self._workers.run(self._service.table.next_due)
+    async def _until_next_s(self, table: Commitments) -> float:
+        due = await self._workers.run(table.next_due)
         if due is None or self._on_their_way:
             return _LOOK_AGAIN_S
         wait_s = (due - self._service.clock.now()).total_seconds()
         return min(max(wait_s, 0.1), _LOOK_AGAIN_S)
 
-    async def _try(self, commitment: Commitment, report: Callable[[], Rest]) -> None:
+    async def _try(self, table: Commitments, commitment: Commitment, report: Callable[[], Rest]) -> None:
         """Send a report, and note what came of it."""
-        table, now = self._service.table, self._service.clock.now()
+        now = self._service.clock.now()
         try:
             await report()
         except NearframeError as error:

@@ -195,17 +195,16 @@ class DicomService:
 
     def __init__(self, server: DimseServer, committer: Committer) -> None:
         self.server = server
-        self._committer = committer
+        self.committer = committer
 
     async def start(self, address: Address) -> None:
         """Begin to accept; raises as `DimseServer.start`."""
         await self.server.start(address)
-        self._committer.start()
 
-    async def stop(self) -> None:
-        """End what is under way, then stop."""
-        await self.server.stop()
-        await self._committer.stop()
+    async def stop(self, grace_s: float) -> None:
+        """Accept no more, end what is under way within `grace_s`, then stop."""
+        await self.server.stop(grace_s)
+        await self.committer.stop()
 
 
 def open_service(

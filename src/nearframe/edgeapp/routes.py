@@ -12,7 +12,15 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from nearframe.app import node_routes, not_at_an_edge, open_listing, others_app, services_of, sync_services, taking_in
+from nearframe.app import (
+    node_routes,
+    not_at_an_edge,
+    open_listing,
+    others_app,
+    services_of,
+    sync_services,
+    taking_in,
+)
 from nearframe.cache.segments import Segments
 from nearframe.clock import SystemClock
 from nearframe.core import Core
@@ -81,6 +89,7 @@ async def open_routes(opened: Opened, stack: AsyncExitStack) -> EdgeRoutes:
     ]
     served = services_of(core, opened.frames, store, None, workflow.commitment)
     await stack.enter_async_context(open_dicom(core, served, takes, workflow, opened.announce))
+    await stack.enter_async_context(core.duties.doing())
     edge.renew = served.metadata.renew
     return EdgeRoutes(
         dicomweb_router(served, settings, gate, _BESIDE),

@@ -3,7 +3,8 @@
 Whichever way an instance came, its event is in the transaction that stored it, so nothing is
 missed. The cursor stays before the first slice of the oldest open series: after a restart the
 series that were open then are looked at again, and those whose end is in the outbox are not
-told of again.
+told of again. The same goes for another process that takes over; which senders are gone only the
+process knows that they sent to, so a series that came by another one ends by silence.
 
 A ``series_end`` has no identity; its detail has ``study``, ``series``, ``reason``, ``final``,
 ``instances``, ``take`` and ``through``, as of `seriesend.SeriesEnd`.
@@ -12,12 +13,13 @@ A ``series_end`` has no identity; its detail has ``study``, ``series``, ``reason
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from nearframe import log
+from nearframe import log, tasks
 from nearframe.clock import Clock
 from nearframe.dicom.place import Place
 from nearframe.errors import NearframeError, NotFound
@@ -34,6 +36,7 @@ _BETWEEN_S: Final = 0.05
 #: Between two moves of the cursor: each is a transaction.
 _CURSOR_S: Final = 2.0
 _RETRY_S: Final = 5.0
+_MOST_LEFT: Final = 1024
 
 _log = log.logger(__name__)
 
@@ -83,7 +86,8 @@ class SeriesWatch:
         self._on_told = on_told
         self._ends = SeriesEnds()
         self._senders: dict[str, set[SeriesKey]] = {}
-        self._left: list[_Left] = []
+        #: Bounded: where another process watches, nobody reads it.
+        self._left: deque[_Left] = deque(maxlen=_MOST_LEFT)
         #: Ended, and not told yet.
         self._found: list[SeriesEnd] = []
         self._loop = asyncio.get_running_loop()
@@ -111,8 +115,20 @@ class SeriesWatch:
 
     # -- what follows ----------------------------------------------------------------------
 
-    async def run(self) -> None:
-        """Watch until cancelled."""
+    @asynccontextmanager
+    async def watching(self, catalogue: Catalogue) -> AsyncIterator[None]:
+        """Watch, and tell `catalogue`: from where whoever watched before had come to."""
+        self._catalogue = catalogue
+        self._ends, self._found = SeriesEnds(), []
+        self._left.clear()
+        self._read_to = self._cursor = 0
+        watching = tasks.spawn(self._run(), name="watch series")
+        try:
+            yield
+        finally:
+            await tasks.cancel([watching])
+
+    async def _run(self) -> None:
         while True:
             try:
                 await self.look()
@@ -127,7 +143,9 @@ class SeriesWatch:
         self._news.clear()
         gone = list(self._left)
         await self._read()
-        del self._left[: len(gone)]
+        for one in gone:
+            with suppress(ValueError):  # more have left meanwhile than are remembered
+                self._left.remove(one)
         # Whoever had left by then had its instances stored before: their events are read by now.
         for one in gone:
             for key in one.series:

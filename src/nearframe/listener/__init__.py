@@ -17,7 +17,7 @@ An application names its routes for the metrics: ``scope["state"]["route"] = "fr
 
 from nearframe.listener.address import is_loopback
 from nearframe.listener.allocator import tune_allocator
-from nearframe.listener.exchange import STOPPING, ClientGone
+from nearframe.listener.exchange import LEAVING, STOPPING, ClientGone
 from nearframe.listener.server import Listener, TLSFiles, serve
 
-__all__ = ["STOPPING", "ClientGone", "Listener", "TLSFiles", "is_loopback", "serve", "tune_allocator"]
+__all__ = ["LEAVING", "STOPPING", "ClientGone", "Listener", "TLSFiles", "is_loopback", "serve", "tune_allocator"]

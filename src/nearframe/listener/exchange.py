@@ -35,8 +35,10 @@ _KNOWN_HOSTS = 64  # ways to write our few names and the port
 _CANCELLATION_SHOWS_S = 0.005
 
 
-#: Where a request's scope holds the event that its listener stops.
+#: Where a request's scope holds the event that its listener stops, and that it is about to.
 STOPPING = "nearframe.stopping"
+LEAVING = "nearframe.leaving"
+_CLOSE = (b"connection", b"close")
 
 
 class ClientGone(ConnectionError):
@@ -62,11 +64,13 @@ class Exchange:
         self._running: set[asyncio.Task[Any]] = set()
         #: Set when the listener stops: requests that are held until something happens answer now.
         self.stopping = asyncio.Event()
+        #: Set before that: answers ask clients to take their next request elsewhere.
+        self.leaving = asyncio.Event()
         self._idle: asyncio.Future[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = _Request(scope, receive, send)
-        scope[STOPPING] = self.stopping
+        scope[STOPPING], scope[LEAVING] = self.stopping, self.leaving
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - the server runs each request in a task of its own
         self._running.add(task)
@@ -188,6 +192,9 @@ class _Request:
             raise ClientGone("the client has gone")
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            # HTTP/2 has no such field: its connection is asked to close as a whole.
+            if self._scope[LEAVING].is_set() and self._scope["http_version"].startswith("1"):
+                message = {**message, "headers": [*message["headers"], _CLOSE]}
             await self._send(message)
             return
         more = message.get("more_body", False)

@@ -96,13 +96,20 @@ class Listener:
         if self._serving is not None:
             await asyncio.wait([self._serving])
 
+    async def drain(self, wait_s: float) -> None:
+        """Say that this node is about to stop, and for a while go on answering whoever has not heard."""
+        self._exchange.leaving.set()
+        if self._serving is not None:
+            await asyncio.wait([self._serving], timeout=wait_s)
+
     async def stop(self, grace_s: float = GRACE_S) -> None:
         """Refuse new connections, let running requests finish for a while, then cut them."""
         if self._server is None or self._serving is None:
             self._socket.close()
             return
-        self._server.stop()  # type: ignore[no-untyped-call]
+        self._exchange.leaving.set()
         self._exchange.stopping.set()
+        self._server.stop()  # type: ignore[no-untyped-call]
         await asyncio.wait([self._serving, self._exchange.idle()], timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
         if cut := await self._exchange.cancel_running():
             _log.warning("requests_cut_at_stop", requests=cut)
@@ -138,7 +145,8 @@ async def serve(
     stopping = tasks.spawn(stop.wait(), name="wait for stop")
     ended = tasks.spawn(listener.wait(), name="wait for listener")
     await asyncio.wait([stopping, ended], return_when=asyncio.FIRST_COMPLETED)
-    await listener.stop()
+    await listener.drain(settings.drain_s)
+    await listener.stop(settings.stop_grace_s)
     await tasks.cancel([stopping, ended])
 
 

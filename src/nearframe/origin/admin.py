@@ -7,7 +7,7 @@ from typing import Any
 
 from nearframe.errors import LimitExceeded, NotFound
 from nearframe.origin import proposals
-from nearframe.origin.background import Background
+from nearframe.origin.background import BackgroundWork
 from nearframe.perceptual.report import dedupe_report
 from nearframe.query.status import NodeStatus, node_status
 from nearframe.storage.catalogue.corrections import Corrections
@@ -21,6 +21,7 @@ from nearframe.storage.ports import (
     StudyRef,
 )
 from nearframe.storage.stores import Store
+from nearframe.upkeep.duties import Duties
 
 #: A report compares frames in memory, at about 600 bytes each.
 MAX_REPORT_FRAMES = 300_000
@@ -30,18 +31,26 @@ class Admin:
     """The archive as its administrator sees it, one tenant at a time."""
 
     def __init__(
-        self, home: Path, packs: Store, catalogue: Catalogue, corrections: Corrections, background: Background
+        self,
+        home: Path,
+        packs: Store,
+        catalogue: Catalogue,
+        corrections: Corrections,
+        background: BackgroundWork,
+        duties: Duties,
     ) -> None:
         self._home = home
         self._packs = packs
         self._catalogue = catalogue
         self._corrections = corrections
         self._background = background
+        self._duties = duties
 
     def status(self) -> NodeStatus:
         """Return how the node stands."""
         state = node_status("origin", self._home, self._catalogue, self._packs.stats())
         state["background"] = self._background.status()
+        state["duties"] = self._duties.as_json()
         return state
 
     def conflicts(self, tenant: str, *, open_only: bool) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -19,6 +20,8 @@ from nearframe.errors import Busy, NoSpace, NotFound, StatementRefused, StorageE
 from nearframe.ids import Digest
 from nearframe.metrics import BACKGROUND_INSTANCES, Metrics
 from nearframe.query.status import Job
+from nearframe.query.workers import Workers
+from nearframe.storage.catalogue import SQLCatalogue
 from nearframe.storage.ports import Catalogue, ContentStore, InstanceRecord, OutboxEvent, StudyRef
 
 Made = TypeVar("Made")
@@ -102,16 +105,72 @@ class Background:
         self.wake()
         return all(job.wait_idle(timeout_s) for job in self._jobs)
 
-    def status(self) -> dict[str, Job]:
-        """Return how far each consumer is."""
-        return {job.name: job.status() for job in self._jobs}
-
     def close(self) -> None:
         """Stop; what is not done is done next time."""
         for job in self._jobs:
             job.stop()
         for job in self._jobs:
             job.join()
+
+
+class BackgroundWork:
+    """The background of an archive, in this process while that is its to do.
+
+    Parameters
+    ----------
+    names
+        Of the consumers.
+    open_background
+        Starts them, given the catalogue to write to.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        open_background: Callable[[SQLCatalogue], Background],
+        catalogue: Catalogue,
+        metrics: Metrics,
+        disk: Workers,
+    ) -> None:
+        self._names = names
+        self._open = open_background
+        self._catalogue = catalogue
+        self._metrics = metrics
+        self._disk = disk
+        self._running: Background | None = None
+
+    @asynccontextmanager
+    async def running(self, catalogue: SQLCatalogue) -> AsyncIterator[None]:
+        """Run the consumers."""
+        self._running = background = await self._disk.run(self._open, catalogue)
+        try:
+            yield
+        finally:
+            self._running = None
+            await self._disk.run(background.close)
+
+    def enrol(self) -> None:
+        """Make every consumer known: from now on events wait for it. Sync."""
+        for name in self._names:
+            self._catalogue.outbox(name, 0)
+
+    def wake(self) -> None:
+        """Say that there are new events. From any thread."""
+        if (running := self._running) is not None:
+            running.wake()
+
+    def status(self) -> dict[str, Job]:
+        """Return how far each consumer is, and what this process did of it. Sync."""
+        return {name: job_status(self._catalogue, self._metrics, name) for name in self._names}
+
+
+def job_status(catalogue: Catalogue, metrics: Metrics, name: str) -> Job:
+    """Return how far a consumer is, and what this process did of it."""
+    return {
+        "lag": catalogue.lag(name),
+        "done": int(metrics.value(BACKGROUND_INSTANCES, consumer=name, result="done")),
+        "failed": int(metrics.value(BACKGROUND_INSTANCES, consumer=name, result="failed")),
+    }
 
 
 class _Job:
@@ -152,13 +211,6 @@ class _Job:
 
     def join(self) -> None:
         self._thread.join()
-
-    def status(self) -> Job:
-        return {
-            "lag": self._catalogue.lag(self.name),
-            "done": int(self._metrics.value(BACKGROUND_INSTANCES, consumer=self.name, result="done")),
-            "failed": int(self._metrics.value(BACKGROUND_INSTANCES, consumer=self.name, result="failed")),
-        }
 
     def _run(self) -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST_PRIORITY)

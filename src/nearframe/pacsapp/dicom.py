@@ -80,6 +80,7 @@ async def open_taking_in(
         async with (
             open_forwarding(core, services, rules, peers) as forwarding,
             open_dicom(core, services, takes, workflow, announce, diverted=of_archive),
+            core.duties.doing(),
         ):
             wakes += [forwarding.wake, workflow.series.wake]
             edge.priors = Priors(

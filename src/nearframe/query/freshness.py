@@ -9,18 +9,24 @@ look-up per read and one write per change::
     3. cache (stamp, value)                so an outdated value is never believed
 
 Changes made in this process are told at once (`changed`), so a client reads what it has
-stored. Changes made by other processes arrive by the feed (`follow_once`).
+stored. Changes made by other processes arrive by the feed (`follow_once`). Behind a balancer
+the process that stored and the one that is asked next differ: there each request waits for
+one look at the feed that began after it came (`SeesLatest`).
 """
 
 from __future__ import annotations
 
+import asyncio
 from weakref import WeakValueDictionary
 
-from nearframe.errors import Gone
+from nearframe import log, tasks
+from nearframe.errors import Gone, StorageError
 from nearframe.query.workers import Workers
 from nearframe.storage.ports import Catalogue, FeedCursor, StudyRef
 
 FEED_PAGE = 1000
+
+_log = log.logger(__name__)
 
 
 class Stamp:
@@ -85,3 +91,47 @@ class Freshness:
                 self._cursor = FeedCursor(self._cursor.epoch, entries[-1].seq)
             if len(entries) < FEED_PAGE:
                 return seen
+
+
+class SeesLatest:
+    """Has a request see whatever was committed before it came, by whichever process. For one event loop.
+
+    Who comes while a look is under way waits for the next one, together with all others that do: under
+    load the number of looks does not grow with that of requests.
+    """
+
+    def __init__(self, freshness: Freshness, catalogue: Catalogue, workers: Workers) -> None:
+        self._freshness = freshness
+        self._catalogue = catalogue
+        self._workers = workers
+        self._next: asyncio.Future[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
+
+    async def __call__(self) -> None:
+        """Return once caches know what was committed before the call.
+
+        While the database is away there is nothing to know: what is remembered is still served.
+        """
+        if self._next is None:
+            self._next = asyncio.get_running_loop().create_future()
+        waited = self._next
+        if self._looking is None:
+            self._looking = tasks.spawn(self._look(), name="see latest")
+        await asyncio.shield(waited)
+
+    async def close(self) -> None:
+        """Look no more; nobody may ask any more."""
+        if self._looking is not None:
+            await tasks.cancel([self._looking])
+
+    async def _look(self) -> None:
+        try:
+            while (waiting := self._next) is not None:
+                self._next = None
+                try:
+                    await self._freshness.follow_once(self._catalogue, self._workers)
+                except StorageError as error:
+                    _log.warning("latest_not_seen", error=error)
+                waiting.set_result(None)
+        finally:
+            self._looking = None

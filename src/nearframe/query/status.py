@@ -52,6 +52,15 @@ class Job(TypedDict):
     failed: int
 
 
+class Duty(TypedDict):
+    """Work that one process of an archive does: which one, whether it is this, and until when if it says no more."""
+
+    holder: str | None
+    here: bool
+    since: str
+    expires_in_s: float
+
+
 class RankedUpstream(TypedDict):
     """One of the nodes that an edge may follow; `in_use_s`: for how long it has been in use."""
 
@@ -144,6 +153,7 @@ class NodeStatus(TypedDict):
     feed: Feed
     store: Store
     background: NotRequired[dict[str, Job]]
+    duties: NotRequired[dict[str, Duty]]
     upstream: NotRequired[Upstream]
     moved: NotRequired[Moved | MovedFiles]
     tiers: NotRequired[Tiers]

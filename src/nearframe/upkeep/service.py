@@ -76,6 +76,8 @@ class Upkeep:
         Bytes a second that are read and copied at most; 0 for no limit.
     scrub_every
         None: only when asked for.
+    is_mine
+        Whether this process looks after the store, of those that share it. Each scrubs when it is asked to.
     """
 
     def __init__(
@@ -87,11 +89,13 @@ class Upkeep:
         *,
         rate_bytes: int,
         scrub_every: timedelta | None,
+        is_mine: Callable[[], bool] = lambda: True,
     ) -> None:
         self._packs = packs
         self._memory = home / "scrub.json"  # when the last one ended, or when this store was first looked after
         self._clock = clock
         self._scrub_every = scrub_every
+        self._is_mine = is_mine
         self._worker = Workers("upkeep", 1)
         self._pace = Pace(rate_bytes)
         self._asked = asyncio.Event()
@@ -139,7 +143,8 @@ class Upkeep:
                 self._asked.clear()
                 await self._guarded("scrub", self._scrub)
             if self._clock.monotonic() >= compact_at:
-                await self._guarded("compaction", self._compact)
+                if self._is_mine():
+                    await self._guarded("compaction", self._compact)
                 compact_at = self._clock.monotonic() + COMPACT_EVERY_S
             try:
                 async with asyncio.timeout(LOOK_EVERY_S):  # `wait_for` of Python 3.11 may lose a cancellation
@@ -148,7 +153,7 @@ class Upkeep:
                 continue
 
     def _is_scrub_due(self) -> bool:
-        if self._scrub_every is None or self._state.running:
+        if self._scrub_every is None or self._state.running or not self._is_mine():
             return False
         return self._clock.now() - self._last_scrub >= self._scrub_every
 

@@ -14,7 +14,7 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from nearframe.config import Settings
-from nearframe.listener import ClientGone, Listener, TLSFiles, serve
+from nearframe.listener import LEAVING, ClientGone, Listener, TLSFiles, serve
 from nearframe.listener.devtls import DevelopmentTLS, ensure
 from nearframe.listener.testing import running
 from nearframe.metrics import HTTP_CUT, HTTP_REQUESTS, Metrics
@@ -327,3 +327,26 @@ async def test_fifty_rounds_leave_nothing_behind(client: httpx.AsyncClient, tls:
     after = resources()
     assert after["fd"] <= before["fd"] + 2
     assert after["task"] <= before["task"] + 2
+
+
+async def test_a_node_that_is_about_to_stop_answers_and_asks_to_go_elsewhere(
+    protocol: str, client: httpx.AsyncClient, tls: TLSFiles | None
+) -> None:
+    left: list[bool] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        left.append(scope[LEAVING].is_set())
+        await small(scope, receive, send)
+
+    listener = Listener(app, Address("127.0.0.1", 0), metrics=Metrics(), tls=tls)
+    await listener.start()
+    url = listener.url.replace("127.0.0.1", "localhost")
+    assert "connection" not in (await client.get(url)).headers
+    draining = asyncio.ensure_future(listener.drain(30))
+    await asyncio.sleep(0)
+    asked = await client.get(url)
+    assert asked.text == "data"
+    assert asked.headers.get("connection") == (None if protocol == "http/2" else "close")
+    assert left == [False, True]
+    draining.cancel()
+    await listener.stop()

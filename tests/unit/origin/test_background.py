@@ -14,7 +14,7 @@ from nearframe.errors import MalformedDICOM, NoSpace
 from nearframe.ids import Digest
 from nearframe.metrics import Metrics
 from nearframe.origin import background as module
-from nearframe.origin.background import Background, FrameReader
+from nearframe.origin.background import Background, FrameReader, job_status
 from nearframe.storage.catalogue import open_catalogue
 from nearframe.storage.catalogue.catalogue import SQLCatalogue
 from nearframe.storage.ports import ContentStore, InstanceRecord, StudyRef
@@ -95,13 +95,14 @@ def record(catalogue: SQLCatalogue, *numbers: int) -> None:
 def test_every_instance_once_and_news_when_told(catalogue: SQLCatalogue, run: Callable[..., Background]) -> None:
     record(catalogue, 1, 2)
     collector = Collector()
-    background = run(collector)
+    metrics = Metrics()
+    background = run(collector, metrics=metrics)
     assert collector.wait_for(2) == [1, 2]
     record(catalogue, 3)
     background.wake()
     assert collector.wait_for(3) == [1, 2, 3]
     background.close()
-    assert background.status() == {"collector": {"lag": 0, "done": 3, "failed": 0}}
+    assert job_status(catalogue, metrics, "collector") == {"lag": 0, "done": 3, "failed": 0}
 
 
 def test_draining_waits_for_what_is_there(catalogue: SQLCatalogue, run: Callable[..., Background]) -> None:
@@ -151,11 +152,11 @@ def test_what_fails_is_counted_and_passed(catalogue: SQLCatalogue, run: Callable
             raise ZeroDivisionError
 
     record(catalogue, 1, 2, 3, 4)
-    collector = Collector(before=fail)
-    background = run(collector)
+    collector, metrics = Collector(before=fail), Metrics()
+    background = run(collector, metrics=metrics)
     assert collector.wait_for(2) == [1, 4]
     background.close()
-    assert background.status()["collector"] == {"lag": 0, "done": 2, "failed": 2}
+    assert job_status(catalogue, metrics, "collector") == {"lag": 0, "done": 2, "failed": 2}
 
 
 def test_a_full_disk_is_waited_for(catalogue: SQLCatalogue, run: Callable[..., Background]) -> None:
@@ -179,11 +180,11 @@ def test_what_cannot_be_written_at_all_is_passed(catalogue: SQLCatalogue, run: C
             raise error
 
     record(catalogue, *range(module.BATCH_EVENTS + 1))
-    collector = Collector(before_write=fail_once)
-    background = run(collector)
+    collector, metrics = Collector(before_write=fail_once), Metrics()
+    background = run(collector, metrics=metrics)
     assert collector.wait_for(1) == [module.BATCH_EVENTS], "the first batch is lost, and counted"
     background.close()
-    assert background.status()["collector"] == {"lag": 0, "done": 1, "failed": module.BATCH_EVENTS}
+    assert job_status(catalogue, metrics, "collector") == {"lag": 0, "done": 1, "failed": module.BATCH_EVENTS}
 
 
 def test_deleted_instances_are_passed(catalogue: SQLCatalogue, run: Callable[..., Background]) -> None:
@@ -246,7 +247,7 @@ def test_consumers_do_not_take_events_from_each_other(catalogue: SQLCatalogue, r
     hold.set()
     assert late.wait_for(1) == [1]
     background.close()
-    assert {name: job["lag"] for name, job in background.status().items()} == {"quick": 0, "late": 0}
+    assert [catalogue.lag(name) for name in ("quick", "late")] == [0, 0]
 
 
 def test_closes_in_the_middle_of_a_pause(catalogue: SQLCatalogue, run: Callable[..., Background]) -> None:

@@ -32,6 +32,7 @@ CHECKS: Final[tuple[tuple[str, str, Check], ...]] = (
     ("limits", "what the system lets a process open", home.look_at_limits),
     ("keys", "the root key, and the ring that it opens", stores.look_at_keys),
     ("catalogue", "the catalogue: there, sound, of a schema known here", stores.look_at_catalogue),
+    ("duties", "which process does what only one may", stores.look_at_duties),
     ("packs", "the packs, against their index", stores.look_at_packs),
     ("bucket", "the bucket: there, ours, able to hold objects for the law", bucket.look_at_bucket),
     ("contents", "what the catalogue speaks of is held", stores.look_at_contents),

@@ -10,6 +10,8 @@ from typing import Final
 
 from nearframe.query.health import WELL, Finding, State
 from nearframe.storage.catalogue import CATALOGUE_FILE, open_catalogue
+from nearframe.storage.catalogue.catalogue import open_database
+from nearframe.storage.catalogue.leases import Leases
 from nearframe.storage.catalogue.migrations import LATEST
 from nearframe.storage.catalogue.snapshot import examine
 from nearframe.storage.packs import PackSettings
@@ -70,6 +72,16 @@ def look_at_catalogue(patient: Patient) -> Finding:
             State.DEGRADED, f"the catalogue has schema {schema}; this release makes it {LATEST} when it starts"
         )
     return WELL
+
+
+def look_at_duties(patient: Patient) -> Finding:
+    """Look who does what, where several processes share a catalogue."""
+    if not patient.settings.database_url:
+        return unseen("one process does everything")
+    with closing(open_database(patient.settings.database_url)) as database:
+        standing = Leases(database).standing()
+    words = [f"{one.name}: {one.holder if one.expires_in_s > 0 else 'nobody'}" for one in standing]
+    return Finding(State.OK, "; ".join(words)) if words else unseen("no process has begun yet")
 
 
 def _without_catalogue(patient: Patient) -> Finding:
