@@ -10,7 +10,7 @@ from typing import Any, Final
 import httpx
 
 from tests.drills.ledger import Instance, Ledger, digest
-from tests.drills.site import Node, Site
+from tests.drills.site import Reachable, Sited
 from tests.drills.traffic import WHOLE, Scanner
 
 _PATIENCE_S: Final = 600.0
@@ -28,7 +28,7 @@ class Audit:
         Contents that each node found damaged.
     """
 
-    def __init__(self, site: Site, ledger: Ledger, scanner: Scanner) -> None:
+    def __init__(self, site: Sited, ledger: Ledger, scanner: Scanner) -> None:
         self._site = site
         self._ledger = ledger
         self._scanner = scanner
@@ -43,9 +43,13 @@ class Audit:
                 self.damaged[name] = await _scrub(client, node)
             await _a_few_at_once(partial(self._mend, client), self._ledger.instances)
             await self._settle(client)
-            await _a_few_at_once(partial(self._check, client), self._ledger.instances)
-            for study, instances in self._ledger.studies().items():
-                await self._check_listed(client, study, instances)
+            await self.check(client)
+
+    async def check(self, client: httpx.AsyncClient) -> None:
+        """Check what both nodes have, as they are."""
+        await _a_few_at_once(partial(self._check, client), self._ledger.instances)
+        for study, instances in self._ledger.studies().items():
+            await self._check_listed(client, study, instances)
 
     async def _settle(self, client: httpx.AsyncClient) -> None:
         """Wait until the edge has nothing that is not upstream; send again what was damaged before that."""
@@ -61,7 +65,7 @@ class Audit:
                     await self._send_again(client, self._site.edge, instance)
             await asyncio.sleep(0.2)
 
-    async def _send_again(self, client: httpx.AsyncClient, node: Node, instance: Instance) -> None:
+    async def _send_again(self, client: httpx.AsyncClient, node: Reachable, instance: Instance) -> None:
         for data in list(instance.acknowledged.values()):
             await self._scanner.store(client, node.url, {instance: data})
 
@@ -106,7 +110,7 @@ class Audit:
         ]
 
     @property
-    def _both(self) -> tuple[Node, Node]:
+    def _both(self) -> tuple[Reachable, Reachable]:
         return self._site.origin, self._site.edge
 
 
@@ -118,7 +122,7 @@ async def _digest_at(client: httpx.AsyncClient, url: str) -> bytes | None:
     return digest(answer.content) if answer.status_code == 200 else None
 
 
-async def _scrub(client: httpx.AsyncClient, node: Node) -> int:
+async def _scrub(client: httpx.AsyncClient, node: Reachable) -> int:
     """Have a node read all it holds; return how much of it is damaged."""
     (await client.post(f"{node.url}/api/scrub")).raise_for_status()
     while True:

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from tests.drills.disk import Disk, flip_a_bit
 from tests.drills.proxy import Relay
@@ -102,6 +102,23 @@ class Node:
             return False
         writer.close()
         return True
+
+
+class Reachable(Protocol):
+    """A node as its clients know it."""
+
+    @property
+    def url(self) -> str: ...
+
+
+class Sited(Protocol):
+    """Two nodes, or one of both roles."""
+
+    @property
+    def origin(self) -> Reachable: ...
+
+    @property
+    def edge(self) -> Reachable: ...
 
 
 class Site:

@@ -12,7 +12,7 @@ import httpx
 
 from nearframe.wire import multipart
 from tests.drills.ledger import Instance, Ledger, digest
-from tests.drills.site import Site
+from tests.drills.site import Sited
 from tests.syncing import edited, rename
 
 WHOLE: Final = {"Accept": "application/dicom; transfer-syntax=*"}
@@ -22,7 +22,7 @@ _FRAME: Final = {"Accept": 'multipart/related; type="application/octet-stream"; 
 class Scanner:
     """Stores: new instances, the same again, corrected ones; at the edge mostly, at the origin sometimes."""
 
-    def __init__(self, site: Site, ledger: Ledger, pool: list[Instance], rng: random.Random) -> None:
+    def __init__(self, site: Sited, ledger: Ledger, pool: list[Instance], rng: random.Random) -> None:
         self._site = site
         self._ledger = ledger
         self._new = list(reversed(pool))
@@ -80,7 +80,7 @@ class Scanner:
 class Reader:
     """Reads what was sent, from both nodes, all the time; every byte of what it gets is right, or it is an error."""
 
-    def __init__(self, site: Site, ledger: Ledger, rng: random.Random) -> None:
+    def __init__(self, site: Sited, ledger: Ledger, rng: random.Random) -> None:
         self._site = site
         self._ledger = ledger
         self._rng = rng
