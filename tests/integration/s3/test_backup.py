@@ -16,7 +16,7 @@ from tests.integration.origin.test_ingest import uid_of
 from tests.integration.origin.test_process import numbered, running
 from tests.radosgw import REGION, Radosgw
 
-pytestmark = pytest.mark.radosgw
+pytestmark = [pytest.mark.radosgw, pytest.mark.drill]
 
 Command = Callable[..., Any]
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -78,13 +80,13 @@ def test_what_was_acknowledged_outlives_the_origin(
 
 
 def test_a_bucket_that_is_away_is_an_answer_to_try_again(
-    root: Path, tmp_path: Path, radosgw: Radosgw, postgres_server: str
+    root: Path, tmp_path: Path, radosgw: Radosgw, postgres_server: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     database = create_schema(postgres_server, "away")
-    with (
-        unreliable(radosgw.port) as front,
-        running(root, tmp_path / "home", role(radosgw.new_bucket(), front.server_port, database)) as origin,
-    ):
+    with ExitStack() as stack:
+        front = stack.enter_context(unreliable(radosgw.port))
+        command = role(radosgw.new_bucket(), front.server_port, database)
+        origin = stack.enter_context(running(root, tmp_path / "home", command))
         assert origin.store(CT).status_code == 200
         front.fail("PUT", *[Fault.UNHEARD] * 8)
         other = edited(CT, SOPInstanceUID="1.2.3.4")
@@ -98,11 +100,14 @@ def test_a_bucket_that_is_away_is_an_answer_to_try_again(
         while origin.client.get("/healthz").json()["checks"]["bucket"] != {"state": "ok"}:
             assert time.monotonic() < deadline
             time.sleep(0.1)  # the question before has to end
+        main(["doctor", "--home", str(tmp_path / "home"), *command[1:], "--json"])
+        assert "legal holds are refused" in json.loads(capsys.readouterr().out)["checks"]["bucket"]["reason"]
         assert origin.store(other).status_code == 200
         assert origin.versions("1.2.3.4") == [other]
         assert uploads(origin) > 2
 
 
+@pytest.mark.drill
 def test_a_series_takes_few_requests(root: Path, tmp_path: Path, radosgw: Radosgw, postgres_server: str) -> None:
     """What is sent as one request shares its uploads; what is sent again takes none."""
     command = role(radosgw.new_bucket(), radosgw.port, create_schema(postgres_server, "requests"))
@@ -122,13 +127,3 @@ def uploads(origin: Origin) -> int:
         r'nearframe_s3_requests_total\{operation="put_object"\} (\d+)', origin.client.get("/metrics").text
     )
     return int(found[1]) if found else 0
-
-
-def test_the_doctor_looks_at_the_bucket(
-    root: Path, tmp_path: Path, radosgw: Radosgw, postgres_server: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    command = role(radosgw.new_bucket(), radosgw.port, create_schema(postgres_server, "doctor"))
-    with running(root, tmp_path / "home", command) as origin:
-        assert origin.store(CT).status_code == 200
-    main(["doctor", "--home", str(tmp_path / "home"), *command[1:], "--json"])
-    assert "legal holds are refused" in capsys.readouterr().out

@@ -38,7 +38,7 @@ _schemas = count()
     params=[
         "packs",
         "objects",
-        pytest.param("radosgw", marks=[pytest.mark.postgresql, pytest.mark.radosgw]),
+        pytest.param("radosgw", marks=[pytest.mark.postgresql, pytest.mark.radosgw, pytest.mark.drill]),
     ]
 )
 def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:

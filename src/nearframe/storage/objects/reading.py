@@ -125,10 +125,10 @@ class ObjectFile:
 
 
 class BytesFile:
-    """Bytes in memory, read as packs are."""
+    """Bytes in memory, in parts, read as packs are."""
 
-    def __init__(self, data: bytes) -> None:
-        self._data = memoryview(data)
+    def __init__(self, parts: Sequence[bytes]) -> None:
+        self._data = memoryview(b"".join(parts))
 
     def size(self) -> int:
         return len(self._data)

@@ -251,9 +251,9 @@ class ObjectStore:
 
     def _held_yet(self, pending: Pending) -> Held:
         """Return a content that is not durable yet: of no generation, so that nobody remembers it."""
-        header, body, where = pending.header, pending.body, pending.where
+        header, where = pending.header, pending.where
         entry = Entry(header.key_tag, segment=0, offset=0, stored_length=header.stored_length)
-        open_file: Callable[[], CachedFile] = partial(BytesFile, body or b"")
+        open_file: Callable[[], CachedFile] = partial(BytesFile, pending.record)
         if where is not None:
             entry = entry._replace(segment=where.id, offset=FILE_HEADER_BYTES)
             open_file = partial(self._reader.open, where)

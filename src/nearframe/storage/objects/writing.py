@@ -58,15 +58,15 @@ class Pending:
 
     Attributes
     ----------
-    body
-        The sealed record; None for a content in an object of its own, which is read from there.
+    record
+        Its bytes in parts; none for a content in an object of its own, which is read from there.
     holders
         Key ids of the studies that hold it.
     """
 
     header: RecordHeader
     content_key: bytes
-    body: bytes | None
+    record: Sequence[bytes]
     where: StoredObject | None
     holders: set[bytes]
 
@@ -134,19 +134,17 @@ class Writer:
 
     def add(self, new: NewContent, content_key: bytes, body: Sequence[bytes]) -> None:
         """Append a content; waits while too many objects are on their way."""
-        data = b"".join((new.header.encode(), *body))
         with self.lock:
-            gathering = self._gathering
-            full = gathering is not None and gathering.length + len(data) > self._object_bytes
+            full = self._is_full_for(new)
         if full:
             self._room.acquire()
         with self.lock:
             gathering = self._gathering
-            if gathering is not None and gathering.length + len(data) > self._object_bytes:
+            if gathering is not None and self._is_full_for(new):
                 self._send(gathering, has_room=full)
             elif full:
                 self._room.release()  # another writer or a sync sent it
-            self._append(new, content_key, data)
+            self._append(new, content_key, (new.header.encode(), *body))
 
     def add_apart(self, new: NewContent, content_key: bytes, sealed: Iterator[bytes]) -> None:
         """Upload a large content, in parts, as an object of its own."""
@@ -160,7 +158,7 @@ class Writer:
             self._sequence += 1
             self._uploading.append(uploaded)
             where = StoredObject(object_id, version, length)
-            self._set_pending(new, content_key, None, where)
+            self._set_pending(new, content_key, (), where)
 
     def refer(self, reference: Reference) -> None:
         """Have a study hold a content that is there; the lock is held."""
@@ -181,18 +179,23 @@ class Writer:
 
     # -- the lock is held ------------------------------------------------------------------
 
-    def _append(self, new: NewContent, content_key: bytes, data: bytes) -> None:
+    def _is_full_for(self, new: NewContent) -> bool:
+        return self._gathering is not None and self._gathering.length + new.header.length > self._object_bytes
+
+    def _append(self, new: NewContent, content_key: bytes, record: Sequence[bytes]) -> None:
         gathering = self._gathering
         if gathering is None:
             gathering = self._gathering = _Gathering(new_object_id(self._clock))
         gathering.contents.append(new._replace(offset=gathering.length))
-        gathering.buffers.append(data)
-        gathering.length += len(data)
+        gathering.buffers += record
+        gathering.length += new.header.length
         self._sequence += 1
-        self._set_pending(new, content_key, data, None)
+        self._set_pending(new, content_key, record, None)
 
-    def _set_pending(self, new: NewContent, content_key: bytes, body: bytes | None, where: StoredObject | None) -> None:
-        self.pending[new.header.content_id] = Pending(new.header, content_key, body, where, {new.keys.key_id})
+    def _set_pending(
+        self, new: NewContent, content_key: bytes, record: Sequence[bytes], where: StoredObject | None
+    ) -> None:
+        self.pending[new.header.content_id] = Pending(new.header, content_key, record, where, {new.keys.key_id})
 
     def _send(self, gathering: _Gathering, *, has_room: bool) -> None:
         self._gathering = None
