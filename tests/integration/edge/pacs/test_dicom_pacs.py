@@ -140,6 +140,20 @@ async def test_an_instance_asked_for_first(pacs: DicomPacs, edge: Node) -> None:
     assert edge.metrics.value(PACS_INSTANCES) == 2, "none was retrieved twice"
 
 
+async def test_an_instance_is_readable_before_its_study_is_here(pacs: DicomPacs, edge: Node) -> None:
+    files = ct_series(80, rows=256)
+    pacs.store(*files)
+    opened = asyncio.create_task(edge.client.get(f"/dicomweb/studies/{STUDY_UID}/metadata"))
+    await until(lambda: edge.metrics.value(PACS_INSTANCES) >= 1)
+    last = pydicom.dcmread(io.BytesIO(files[-1]))
+    path = f"/dicomweb/studies/{STUDY_UID}/series/{last.SeriesInstanceUID}/instances/{last.SOPInstanceUID}/frames/1"
+    answer = await edge.client.get(path, headers={"Accept": "application/octet-stream; transfer-syntax=*"})
+    assert (answer.status_code, answer.content) == (200, last.PixelData)
+    assert edge.metrics.value(PACS_INSTANCES) < len(files), "it did not wait for the others"
+    assert len((await opened).json()) == len(files)
+    assert edge.metrics.value(PACS_INSTANCES) == len(files), "none twice"
+
+
 async def test_where_c_get_is_refused_it_is_moved_here(pacs: DicomPacs, edge: Node) -> None:
     pacs.knows(EDGE_TITLE, pacs.edge_port, may_get=False)
     pacs.store(CT, CT_2)
