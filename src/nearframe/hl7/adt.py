@@ -39,6 +39,7 @@ from nearframe.hl7.patients import (
 )
 from nearframe.query.steps import StepService
 from nearframe.storage.ports import Catalogue, MergedIdentity, PatientIdentity, StudyRef
+from nearframe.units import counted
 
 UPDATES: Final = frozenset(
     {*(f"A{number:02}" for number in range(1, 9)), "A10", "A11", "A12", "A13", "A28", "A31", "A38"}
@@ -95,7 +96,7 @@ class PatientUpdates:
         edit = read_edit(as_attributes(wanted)).set
         steps = sum(self._revise_steps(ctx, identifier, edit) for identifier in identifiers)
         nothing = "everything held says so already" if held else NOTHING_HELD
-        return _told(f"{corrected} instances corrected" if corrected else "", steps) or nothing
+        return _told(f"{counted(corrected, 'instance')} corrected" if corrected else "", steps) or nothing
 
     def merge(self, ctx: Context, message: Message, reason: str) -> str:
         """File what is held of patients under those they are merged into; raises as `update`."""
@@ -149,7 +150,10 @@ class PatientUpdates:
         given_up = [one for each in replacements for one in _given_up(each)]
         self._corrections.record.identities.note(ctx.tenant, given_up, self._clock.now())
         steps = sum(self._replace_in_steps(ctx, one, names_survivor=names_survivor) for one in replacements)
-        return _told(f"{moved} instances filed under the identifier that stays" if moved else "", steps) or NOTHING_HELD
+        return (
+            _told(f"{counted(moved, 'instance')} filed under the identifier that stays" if moved else "", steps)
+            or NOTHING_HELD
+        )
 
     def _check(self, ctx: Context, replacement: Replacement) -> None:
         demographics_of(replacement.pid)
@@ -209,7 +213,7 @@ class PatientUpdates:
 
 def _told(images: str, steps: int) -> str:
     """Return in words what was done, empty if that was nothing."""
-    return ", ".join(filter(None, (images, f"{steps} steps of the worklist changed" if steps else "")))
+    return ", ".join(filter(None, (images, f"{counted(steps, 'step')} of the worklist changed" if steps else "")))
 
 
 def _kept_issuer(prior: PatientIdentity, by: Identifier) -> str:

@@ -28,6 +28,7 @@ from nearframe.hl7.er7 import Field, Message, Segment
 from nearframe.hl7.known import Authorities
 from nearframe.hl7.patients import as_attributes, demographics_of, identifiers_of, name_of
 from nearframe.query.steps import COMPLETED, DISCONTINUED, IN_PROGRESS, StepService
+from nearframe.units import counted
 
 EVENTS: Final = ("ORM^O01", "OMI^O23", "OMG^O19")
 
@@ -86,7 +87,7 @@ class OrderTaking:
                 cancelled += self._cancel(ctx, order)
             else:
                 scheduled += self._schedule(ctx, order, items)
-        return f"{scheduled} steps scheduled, {cancelled} cancelled"
+        return f"{counted(scheduled, 'step')} scheduled, {cancelled} cancelled"
 
     def _schedule(self, ctx: Context, order: _Order, items: list[DICOMJSON]) -> int:
         # A new order begins; a changed one is as far as whoever performs it has said.

@@ -79,7 +79,7 @@ def the_item(archive: Archive) -> tuple[DICOMJSON, DICOMJSON]:
 
 
 def test_what_an_orm_says_is_what_a_scanner_is_told(archive: Archive) -> None:
-    assert taken(archive, orm()) == "1 steps scheduled, 0 cancelled"
+    assert taken(archive, orm()) == "1 step scheduled, 0 cancelled"
     item, step = the_item(archive)
     assert {
         tag: text_at(item, tag)
@@ -139,7 +139,7 @@ def test_an_order_from_beginning_to_end(archive: Archive) -> None:
     taken(archive, orm(control_id="1"))
     assert states(archive) == {"SPS-1": ""}
     changed = orm("XO", control_id="2").replace(b"202611230815", b"202611240900")
-    assert taken(archive, changed) == "1 steps scheduled, 0 cancelled"
+    assert taken(archive, changed) == "1 step scheduled, 0 cancelled"
     assert text_at(the_item(archive)[1], "00400002") == "20261124"
     taken(archive, orm("SC", "IP", control_id="3"))
     assert states(archive) == {"SPS-1": "IN PROGRESS"}
@@ -192,7 +192,7 @@ def test_who_is_with_child_is_marked(archive: Archive) -> None:
 
 def test_another_event_of_clinical_orders(archive: Archive) -> None:
     assert (
-        taken(archive, order("OMG^O19", (ORM[0], "TQ1|1||||||20261123", *ORM[1:]))) == "1 steps scheduled, 0 cancelled"
+        taken(archive, order("OMG^O19", (ORM[0], "TQ1|1||||||20261123", *ORM[1:]))) == "1 step scheduled, 0 cancelled"
     )
     assert text_at(the_item(archive)[1], "00400002") == "20261123"
 
@@ -213,11 +213,11 @@ def test_orders_that_wait_say_what_the_hospital_says(archive: Archive) -> None:
     over = [("P1", "Doe^Janet")] * 2  # as it was when they were done
     assert told(adt("A08", pid("P1^^^CLINIC", "Roe^Richard"))) == "nothing is held of this patient"
     assert patients() == [*over, ("P1", "Doe^Janet")]
-    assert told(adt("A08", pid("P1^^^HOSP", "Doe^Jane"), control_id="3")) == "1 steps of the worklist changed"
+    assert told(adt("A08", pid("P1^^^HOSP", "Doe^Jane"), control_id="3")) == "1 step of the worklist changed"
     assert patients() == sorted([*over, ("P1", "Doe^Jane")])
-    assert told(adt("A47", pid("P7^^^HOSP", "Not^Meant"), mrg("P1^^^HOSP"), control_id="4")).startswith("1 steps")
+    assert told(adt("A47", pid("P7^^^HOSP", "Not^Meant"), mrg("P1^^^HOSP"), control_id="4")).startswith("1 step ")
     assert patients() == [*over, ("P7", "Doe^Jane")]
-    assert told(adt("A40", pid("P2^^^HOSP", "Roe^Richard"), mrg("P7^^^HOSP"), control_id="5")).startswith("1 steps")
+    assert told(adt("A40", pid("P2^^^HOSP", "Roe^Richard"), mrg("P7^^^HOSP"), control_id="5")).startswith("1 step ")
     assert patients() == [*over, ("P2", "Roe^Richard")]
 
 
