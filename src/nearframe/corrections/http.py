@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Route
 
 from nearframe.corrections.asked import read_asked, read_reason
 from nearframe.corrections.service import CorrectionService
 from nearframe.dicomweb.address import Addresses
-from nearframe.dicomweb.boundary import Answerer, routes_of
 from nearframe.dicomweb.call import Call, Gate
 from nearframe.dicomweb.endpoint import Beside, Parameter
 from nearframe.dicomweb.jsonbody import json_body
-from nearframe.errors import MalformedRequest
+from nearframe.dicomweb.jsonroutes import JSON, is_wanted, json_object, json_routes, number_in
 from nearframe.query.workers import Workers
 from nearframe.storage.ports import CorrectionRecord
 from nearframe.units import MIB
 
 _ROOT: Final = "/api/corrections"
 _ONE: Final = _ROOT + "/{correction}"
-_JSON: Final = ("application/json",)
 _MAX_BODY_BYTES: Final = MIB
-_MAX_DIGITS: Final = 18
 _LISTED: Final = 100
 _MAX_LISTED: Final = 1000
 _FILTERS: Final = (
@@ -37,16 +30,14 @@ _FILTERS: Final = (
 _DRY_RUN: Final = Parameter("dry-run", "boolean", "Say what it would be about, and change nothing.")
 
 DESCRIBED: Final = (
-    Beside("corrections", "GET", _ROOT, "Who corrected what, when and why: the latest first.", _JSON, (), _FILTERS),
+    Beside("corrections", "GET", _ROOT, "Who corrected what, when and why: the latest first.", JSON, (), _FILTERS),
     Beside("correct", "POST", _ROOT,
            "Correct attributes, merge patients, move, split, delete, or revert an instance to an earlier version.",
-           _JSON, _JSON, (_DRY_RUN,)),
-    Beside("correction", "GET", _ONE, "One correction, with the versions of each instance before and after.", _JSON),
+           JSON, JSON, (_DRY_RUN,)),
+    Beside("correction", "GET", _ONE, "One correction, with the versions of each instance before and after.", JSON),
     Beside("undo_correction", "POST", _ONE + "/undo",
-           "Bring back what was in view before a correction, byte for byte.", _JSON, _JSON),
+           "Bring back what was in view before a correction, byte for byte.", JSON, JSON),
 )  # fmt: skip
-
-_Handler = Callable[[CorrectionService, Workers, Call], Awaitable[Any]]
 
 
 def correction_routes(service: CorrectionService, workers: Workers, gate: Gate, addresses: Addresses) -> list[Route]:
@@ -59,22 +50,8 @@ def correction_routes(service: CorrectionService, workers: Workers, gate: Gate, 
     gate
         Says who makes a request; asked before anything is looked up.
     """
-    handlers: dict[str, _Handler] = {
-        "corrections": _list,
-        "correct": _correct,
-        "correction": _show,
-        "undo_correction": _undo,
-    }
-
-    def answerer(handle: _Handler) -> Answerer:
-        async def answer(request: Request) -> Response:
-            found = await handle(service, workers, Call.of(request, gate, addresses))
-            body = json.dumps(found, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-            return Response(body, media_type=_JSON[0], headers={"Cache-Control": "no-store"})
-
-        return answer
-
-    return routes_of([(one.name, one.method, one.path, answerer(handlers[one.name])) for one in DESCRIBED])
+    handlers = {"corrections": _list, "correct": _correct, "correction": _show, "undo_correction": _undo}
+    return json_routes(DESCRIBED, handlers, service, workers, gate, addresses)
 
 
 def correction_json(record: CorrectionRecord) -> dict[str, Any]:
@@ -99,16 +76,16 @@ async def _list(service: CorrectionService, workers: Workers, call: Call) -> Any
         return service.record.latest(
             call.context.tenant,
             study_instance_uid=call.query("study"),
-            before=None if before is None else _number(before),
-            limit=_LISTED if limit is None else min(_number(limit), _MAX_LISTED),
+            before=None if before is None else number_in(before, "before"),
+            limit=_LISTED if limit is None else min(number_in(limit, "limit"), _MAX_LISTED),
         )
 
     return {"corrections": [correction_json(one) for one in await workers.run(latest)]}
 
 
 async def _correct(service: CorrectionService, workers: Workers, call: Call) -> Any:
-    asked = read_asked(await json_body(call.request, _JSON, _MAX_BODY_BYTES))
-    if (call.query("dry-run") or "false").lower() not in ("false", "0", "no"):
+    asked = read_asked(await json_body(call.request, JSON, _MAX_BODY_BYTES))
+    if is_wanted(call, "dry-run"):
         steps = await workers.run(service.plan, call.context, asked)
         studies = sorted({step.record.study.study_instance_uid for step in steps})
         return {"action": asked.action, "instances": len(steps), "studies": studies}
@@ -133,16 +110,9 @@ async def _show(service: CorrectionService, workers: Workers, call: Call) -> Any
 
 
 async def _undo(service: CorrectionService, workers: Workers, call: Call) -> Any:
-    body = await json_body(call.request, _JSON, _MAX_BODY_BYTES)
-    reason = read_reason(body if isinstance(body, dict) else {})
+    reason = read_reason(await json_object(call, _MAX_BODY_BYTES))
     return correction_json(await workers.run(service.undo, call.context, _id(call), reason))
 
 
 def _id(call: Call) -> int:
-    return _number(call.request.path_params["correction"])
-
-
-def _number(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS):
-        raise MalformedRequest("a correction is named by its number; limit is a whole number")
-    return int(text)
+    return number_in(call.request.path_params["correction"], "a correction's number")
