@@ -14,6 +14,7 @@ sys.path.insert(0, str(ROOT / "src"))
 from nearframe import errors  # noqa: E402
 from nearframe.cli import build_parser  # noqa: E402
 from nearframe.config import SETTINGS  # noqa: E402
+from nearframe.corrections import holds_http  # noqa: E402
 from nearframe.corrections import http as corrections_http  # noqa: E402
 from nearframe.dicom import notes  # noqa: E402
 from nearframe.dicom.limits import bounds  # noqa: E402
@@ -27,6 +28,8 @@ from nearframe.origin.api import endpoints  # noqa: E402
 from nearframe.sync import directory_http  # noqa: E402
 from nearframe.sync.app import ROUTES  # noqa: E402
 from nearframe.upkeep import http as upkeep_http  # noqa: E402
+from nearframe.upkeep import purge_http  # noqa: E402
+from nearframe.upkeep.retention import http as retention_http  # noqa: E402
 
 _NODE_ROUTES = (
     ("GET", "/", "The study page."),
@@ -97,6 +100,9 @@ def http_api_page() -> Iterator[str]:
     yield from _route_table((one.method, f"/api{one.path}", one.prose) for one in endpoints())
     yield from ("", "## Corrections", "", "At an origin. [Corrections](../guide/corrections.md) says what they do.", "")
     yield from _route_table((one.method, one.path, one.prose) for one in corrections_http.DESCRIBED)
+    yield from ("", "## Keeping and letting go", "", "At an origin: [what it means](../guide/retention.md).", "")
+    kept = (*holds_http.DESCRIBED, *retention_http.DESCRIBED, *purge_http.DESCRIBED)
+    yield from _route_table((one.method, one.path, one.prose) for one in kept)
     yield from ("", "## The worklist", "", "At an origin and at an edge, for the scanners that associate with it.", "")
     yield from _route_table((one.method, one.path, one.prose) for one in worklist_http.DESCRIBED)
     yield from ("", "## HL7 messages", "", "At an origin. [HL7](../guide/hl7.md) says how they come.", "")

@@ -19,9 +19,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from nearframe.clock import SystemClock
 from nearframe.config import Settings
 from nearframe.core import Core, OpenStore, directory_of, frames_of, open_core, open_origin_store
-from nearframe.corrections.http import DESCRIBED as CORRECTIONS_DESCRIBED
-from nearframe.corrections.http import correction_routes
-from nearframe.corrections.service import CorrectionService
 from nearframe.dicomnode import open_dicom, open_forwarding, open_workflow
 from nearframe.dicomweb.address import Addresses, is_dicomweb
 from nearframe.dicomweb.app import dicomweb_app
@@ -43,6 +40,8 @@ from nearframe.intake.ingest import Ingest
 from nearframe.intake.inuse import StudiesInUse
 from nearframe.intake.spool import Spool, SpoolLimits
 from nearframe.intake.store import Store
+from nearframe.keeping import DESCRIBED as KEEPING_DESCRIBED
+from nearframe.keeping import open_keeping
 from nearframe.listener import LEAVING
 from nearframe.metrics import CONTENT_TYPE, Metrics
 from nearframe.origin.activity import Activity
@@ -57,10 +56,18 @@ from nearframe.query.contents import ContentReader, LocalContents
 from nearframe.query.deltas import Deltas
 from nearframe.query.feedwatch import FeedWatch
 from nearframe.query.headeredits import Part10Edits
-from nearframe.query.health import Check, bucket_check, catalogue_check, disk_check, examine
+from nearframe.query.health import (
+    Check,
+    bucket_check,
+    catalogue_check,
+    disk_check,
+    examine,
+    free_bytes,
+    high_mark,
+    upkeep_check,
+)
 from nearframe.query.remove import CatalogueRemoval
 from nearframe.storage.catalogue import SQLCatalogue
-from nearframe.storage.catalogue.corrections import Corrections
 from nearframe.storage.catalogue.hl7messages import HL7Messages
 from nearframe.storage.objects import ObjectStore
 from nearframe.storage.scratch import remove_leftovers
@@ -174,7 +181,8 @@ def node_routes(
     """
     examined = {
         "catalogue": catalogue_check(core.catalogue, core.sql),
-        "disk": disk_check(core.settings.home, core.settings.kept_free_bytes, core.disk),
+        "disk": disk_check(core.settings.home, core.settings.kept_free_bytes, high_mark(core.settings), core.disk),
+        "upkeep": upkeep_check(core.upkeep.book.failures),
         **(checks or {}),
     }
 
@@ -255,7 +263,7 @@ async def open_origin(
         listing = await stack.enter_async_context(open_listing(core, "origin", directory))
         nodes = directory.web_origins
         beside = (
-            *described(), *WORKLIST_DESCRIBED, *CORRECTIONS_DESCRIBED, *HL7_DESCRIBED, *UPKEEP_DESCRIBED,
+            *described(), *WORKLIST_DESCRIBED, *KEEPING_DESCRIBED, *HL7_DESCRIBED, *UPKEEP_DESCRIBED,
             *SYNC_DESCRIBED, *DIRECTORY_DESCRIBED,
         )  # fmt: skip
         served = services_of(core, frames, store, remove, workflow.commitment)
@@ -264,15 +272,14 @@ async def open_origin(
         forwarding = await stack.enter_async_context(open_forwarding(core, served, rules, callable_peers(settings)))
         wakes.append(forwarding.wake)
         await stack.enter_async_context(open_dicom(core, served, takes, workflow, announce, activity.answering))
-        corrections = Corrections(core.catalogue)
-        correcting = _correcting(core, corrections, takes, committed)
+        keeping = open_keeping(core, takes, committed)
         heard = HL7Messages(core.catalogue.database)
-        hears = HL7Served(core.catalogue, correcting, workflow.steps, heard)
+        hears = HL7Served(core.catalogue, keeping.correcting, workflow.steps, heard)
         await stack.enter_async_context(open_hl7(settings, hears, core.metrics, announce))
-        admin = Admin(settings.home, core.packs, core.catalogue, corrections, background, core.duties)
+        admin = Admin(settings, core.packs, core.catalogue, keeping.corrections, background, core.duties)
         routes = [
             *api_routes(ApiServices(admin, core.freshness, core.sql, core.cpu), core.gate, Addresses(settings)),
-            *correction_routes(correcting, core.sync, core.gate, Addresses(settings)),
+            *keeping.routes,
             *worklist_routes(workflow.steps, core.sql, core.gate, Addresses(settings)),
             *hl7_routes(heard, core.sql, core.gate, Addresses(settings)),
             *sync_routes(replace(sync_services(core, contents, feed, takes), making=partial(_making, core)), core.gate),
@@ -320,19 +327,6 @@ async def taking_in(
         await core.disk.run(ingest.close)
 
 
-def _correcting(core: Core, corrections: Corrections, takes: TakesIn, on_made: Callable[[], None]) -> CorrectionService:
-    return CorrectionService(
-        core.packs,
-        core.catalogue,
-        corrections,
-        core.freshness,
-        core.metrics,
-        limits=core.limits,
-        in_use=takes.ingest.in_use,
-        on_made=on_made,
-    )
-
-
 def _background(core: Core, activity: Activity) -> BackgroundWork:
     """Return what an archive makes of its instances when nobody waits."""
 
@@ -345,10 +339,17 @@ def _background(core: Core, activity: Activity) -> BackgroundWork:
         return found
 
     def start(catalogue: SQLCatalogue) -> Background:
-        return Background(catalogue, core.packs, consumers(catalogue), core.metrics, is_busy=activity.is_busy)
+        room = partial(_room_above_mark, core.settings)
+        return Background(
+            catalogue, core.packs, consumers(catalogue), core.metrics, is_busy=activity.is_busy, room=room
+        )
 
     names = [consumer.name for consumer in consumers(core.catalogue)]
     return BackgroundWork(names, start, core.catalogue, core.metrics, core.disk)
+
+
+def _room_above_mark(settings: Settings) -> int:
+    return free_bytes(settings.home) - high_mark(settings)
 
 
 def _own_checks(core: Core) -> dict[str, Check]:

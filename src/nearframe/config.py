@@ -51,7 +51,7 @@ ENV_PREFIX = "NEARFRAME_"
 DEFAULT_FILE = Path("nearframe.toml")
 #: What the catalogue's log and the index of the packs may grow by before they are next brought up to date.
 #: On a disk without it a node cannot be started again.
-_WORKING_BYTES = 8 * MIB
+WORKING_BYTES = 8 * MIB
 
 
 # -- the table -------------------------------------------------------------------------------
@@ -358,6 +358,13 @@ class Settings:
         "Free disk space below which nothing more is taken in; 8 MiB are kept in any case.",
         unit="bytes",
     )
+    disk_high_mark_bytes: int = _setting(
+        SIZE,
+        2 * GIB,
+        "storage",
+        "Free disk space below which nothing is made in the background, so that objects are taken in for longer.",
+        unit="bytes",
+    )
     scrub_days: int = _setting(
         COUNT, 30, "storage", "Days between scrubs, which read and prove all that is stored; 0 for never.", unit="days"
     )
@@ -370,6 +377,21 @@ class Settings:
     )
     delete_policy: str = _setting(
         choice("refuse", "remove"), "refuse", "storage", "What DELETE does: answer 403, or remove from view."
+    )
+
+    retention: Tables = _setting(
+        TABLES,
+        (),
+        "storage",
+        "How long studies are kept: [[retention]] tables with name, keep_years, until_age, counts_from, action "
+        "(report, delete) and conditions by keyword, such as Modality.",
+    )
+    purge_days: int = _setting(
+        COUNT,
+        90,
+        "storage",
+        "Days for which what was deleted can be brought back; then it goes for good, its bytes too. 0 for never.",
+        unit="days",
     )
 
     s3_url: str = _setting(
@@ -489,7 +511,7 @@ class Settings:
     @property
     def kept_free_bytes(self) -> int:
         """Disk space that nothing taken in may use."""
-        return max(self.disk_reserve_bytes, _WORKING_BYTES)
+        return max(self.disk_reserve_bytes, WORKING_BYTES)
 
 
 SETTINGS: tuple[Setting, ...] = tuple(

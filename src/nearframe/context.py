@@ -7,6 +7,10 @@ from enum import IntEnum
 from functools import lru_cache
 
 DEFAULT_TENANT = "main"
+#: The only principal until custody lands: a process on this machine.
+LOCAL_ADMIN = "local_admin"
+#: Who does what a node does by itself, by rules somebody gave it.
+BY_ITSELF = "by itself"
 
 
 class Urgency(IntEnum):
@@ -55,5 +59,5 @@ class Context:
 
 @lru_cache(maxsize=1024)
 def local_admin(tenant: str = DEFAULT_TENANT, urgency: Urgency = Urgency.ROUTINE) -> Context:
-    """The only principal until custody lands: a process on this machine. Made once: every request asks for it."""
-    return Context(principal="local_admin", tenant=tenant, urgency=urgency)
+    """Return the context of `LOCAL_ADMIN`. Made once: every request asks for it."""
+    return Context(principal=LOCAL_ADMIN, tenant=tenant, urgency=urgency)

@@ -25,7 +25,7 @@ from starlette.types import Scope
 
 from nearframe import tasks
 from nearframe.clock import SystemClock
-from nearframe.config import Settings
+from nearframe.config import WORKING_BYTES, Settings
 from nearframe.context import Context, Urgency, local_admin
 from nearframe.dicom.limits import Limits
 from nearframe.dicomweb.frameservices import FrameServices, frame_services
@@ -125,7 +125,11 @@ async def open_core(settings: Settings, role: str, store: OpenStore) -> AsyncIte
         sync = await stack.enter_async_context(_workers("sync", _SYNC_THREADS))
         disk = await stack.enter_async_context(_workers("disk", _SQL_THREADS))
         sizes = PackSettings(
-            settings.segment_bytes, settings.chunk_bytes, settings.kept_free_bytes, settings.frame_memory_bytes
+            settings.segment_bytes,
+            settings.chunk_bytes,
+            settings.kept_free_bytes,
+            settings.frame_memory_bytes,
+            WORKING_BYTES,
         )
         packs = await disk.run(store, settings, sizes, metrics)
         stack.push_async_callback(disk.run, packs.close)

@@ -17,6 +17,7 @@
     │   ├── RangeNotSatisfiable                                                       416
     │   ├── Gone                a feed cursor of another epoch: resynchronise         410
     │   ├── Conflict            another thing is there under this name                409
+    │   │   └── OnHold          a legal hold keeps it as it is                        409
     │   ├── Refused             policy forbids it (DELETE is off)                     403
     │   ├── LoopDetected        the request has been through this node before         508
     │   └── ConfigurationError  a setting is wrong; names the setting and the remedy  exit 2
@@ -41,6 +42,7 @@ a patient identifier, a UID or a token: those stay in fields that logs do not pr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -212,6 +214,24 @@ class Conflict(RequestError):
     """Another thing is there under this name."""
 
     http_status = 409
+
+
+class OnHold(Conflict):
+    """A legal hold keeps something in view, where it is and whose it is, until it is released.
+
+    Parameters
+    ----------
+    holds
+        Their numbers.
+    """
+
+    def __init__(self, holds: Sequence[int]) -> None:
+        named = ", ".join(map(str, holds))
+        super().__init__(
+            f"legal hold {named} keeps this in view, where it is and whose it is; nearframe hold list says why, and "
+            "nearframe hold release ends one"
+        )
+        self.holds = tuple(holds)
 
 
 class Refused(RequestError):

@@ -109,6 +109,7 @@ BACKGROUND_INSTANCES = _counter(
 )
 CORRECTIONS = _counter("corrections", "corrections", "Corrections made, by what they do.", "action")
 CORRECTED_INSTANCES = _counter("corrected_instances", "instances", "Instances that corrections changed.")
+PURGED_INSTANCES = _counter("purged_instances", "instances", "Deleted instances that went for good.")
 SERIES_ENDS = _counter("series_ends", "series", "Series that were told to have ended, by what ended them.", "reason")
 INGEST_SECONDS = _latency("ingest", "From the last byte of an instance to its being durable.")
 

@@ -42,8 +42,8 @@ def format_size(size_bytes: float) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """Write a count with its noun: ``"1 instance"``, ``"28 instances"``, ``"2 studies"``."""
-    many = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    """Write a count with its noun: ``"1 instance"``, ``"28 instances"``, ``"2 studies"``, ``"90 days"``."""
+    many = f"{noun[:-1]}ies" if noun.endswith("y") and noun[-2] not in "aeiou" else f"{noun}s"
     return f"{count} {noun}" if count == 1 else f"{count} {many}"
 
 

@@ -27,7 +27,7 @@ FLOORS = (
     ("exporter",),
     ("web",),
     ("core",),
-    ("dicomnode",),
+    ("dicomnode", "keeping"),
     ("app",),
     ("edgeapp", "pacsapp"),
     ("cli",),

@@ -30,6 +30,8 @@ COMMANDS: Final = {
     "sync": "bring a study into a folder, as files",
     "conflicts": "see and settle what came with other pixels, or under an identifier that was merged away",
     "correct": "correct attributes, merge patients, move, split and delete; and undo",
+    "retention": "see and delete what was kept long enough",
+    "hold": "keep studies and patients from being deleted: legal holds",
     "report": "see what an archive holds",
     "scrub": "read and prove everything that is stored",
     "doctor": "say what is wrong with a node, and what to do",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nearframe.cli._client import add_node_options, node_of
 from nearframe.cli._output import Subparsers, add_json_option, add_parser, print_json, print_table
+from nearframe.cli._patients import PATIENT, patient_of
 from nearframe.errors import ConfigurationError
 from nearframe.units import counted
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from nearframe.cli._asking import Node
 
 _PATH: Final = "/api/corrections"
-_PATIENT: Final = "ID, or ID^^^ISSUER where several issuers use it"
 _SHOWN_REASON_CHARS: Final = 60
 
 #: Makes of the options what is asked for; may ask the node which study is meant.
@@ -35,10 +35,10 @@ def add_subparser(subparsers: Subparsers, what: str) -> None:
     _add_selection(set_)
     _add_attributes(set_)
     patient = _add(commands, "patient", "correct attributes in every study of a patient", _patient)
-    patient.add_argument("patient", metavar="PATIENT", help=_PATIENT)
+    patient.add_argument("patient", metavar="PATIENT", help=PATIENT)
     _add_attributes(patient)
     merge = _add(commands, "merge", "file every study of a patient under another one", _merge)
-    merge.add_argument("source", metavar="FROM", help=_PATIENT)
+    merge.add_argument("source", metavar="FROM", help=PATIENT)
     merge.add_argument("into", metavar="INTO", help="the patient that stays, likewise")
     merge.add_argument(
         "attributes", nargs="*", metavar="NAME=VALUE", help="how that one is called, if no study here says so"
@@ -47,7 +47,7 @@ def add_subparser(subparsers: Subparsers, what: str) -> None:
     _add_selection(move)
     to = move.add_mutually_exclusive_group(required=True)
     to.add_argument("--to", metavar="STUDY", help="a study that is here, or the UID of a new one")
-    to.add_argument("--to-patient", metavar="PATIENT", help=_PATIENT)
+    to.add_argument("--to-patient", metavar="PATIENT", help=PATIENT)
     to.add_argument("--to-new", action="store_true", help="a new study of the same patient")
     _add_attributes(move)
     _add_selection(_add(commands, "delete", "take a study, or part of it, out of view", _delete))
@@ -62,6 +62,10 @@ def _add_record_commands(commands: Subparsers) -> None:
     undo.add_argument("correction", type=_number, metavar="NUMBER", help="as nearframe correct list shows it")
     undo.add_argument("--reason", required=True, metavar="TEXT", help="why; it is kept")
     _add_common(undo, run_undo)
+    purge = add_parser(commands, "purge", "have what is deleted of a study go for good now, its bytes too")
+    purge.add_argument("study", metavar="UID", help="Study Instance UID, whole")
+    purge.add_argument("--reason", required=True, metavar="TEXT", help="why; it is kept with who and when")
+    _add_common(purge, run_purge)
     list_ = add_parser(commands, "list", "list who corrected what, when and why, the latest first")
     list_.add_argument("--study", metavar="STUDY", help="only what changed something in this study")
     list_.add_argument("--limit", type=_number, default=50, metavar="N", help="at most this many (50)")
@@ -110,12 +114,12 @@ def _set(options: argparse.Namespace, node: Node) -> dict[str, Any]:
 
 
 def _patient(options: argparse.Namespace, node: Node) -> dict[str, Any]:
-    return {"action": "attributes", "select": {"patient": _named(options.patient)}, **_edit(options)}
+    return {"action": "attributes", "select": {"patient": patient_of(options.patient)}, **_edit(options)}
 
 
 def _merge(options: argparse.Namespace, node: Node) -> dict[str, Any]:
     called = {"attributes": _pairs(options.attributes)} if options.attributes else {}
-    return {"action": "merge", "from": _named(options.source), "into": _named(options.into) | called}
+    return {"action": "merge", "from": patient_of(options.source), "into": patient_of(options.into) | called}
 
 
 def _move(options: argparse.Namespace, node: Node) -> dict[str, Any]:
@@ -123,7 +127,7 @@ def _move(options: argparse.Namespace, node: Node) -> dict[str, Any]:
     if options.to:
         to = {"study": options.to}
     elif options.to_patient:
-        to = {"patient": _named(options.to_patient)}
+        to = {"patient": patient_of(options.to_patient)}
     return {"action": "move", "select": _selected(options, node), "to": to, **_edit(options)}
 
 
@@ -148,12 +152,6 @@ def _whole(node: Node, beginning: str) -> str:
     from nearframe.cli import _studies as studies  # with pydicom's dictionary
 
     return studies.text(studies.find(node, beginning), "StudyInstanceUID")
-
-
-def _named(patient: str) -> dict[str, Any]:
-    """Read ID^^^ISSUER, as HL7 writes identifiers (CX)."""
-    identifier, separator, issuer = patient.partition("^^^")
-    return {"id": identifier, "issuer": issuer} if separator else {"id": identifier}
 
 
 def _edit(options: argparse.Namespace) -> dict[str, Any]:
@@ -195,6 +193,17 @@ def run_undo(options: argparse.Namespace) -> int:
         print_json(made)
     else:
         print(f"Correction {options.correction} is undone: {counted(made['instances'], 'instance')} as before.")
+    return 0
+
+
+def run_purge(options: argparse.Namespace) -> int:
+    with node_of(options) as node:
+        done = node.post("/api/purge", {"study": options.study, "reason": options.reason})
+    if options.json:
+        print_json(done)
+    else:
+        print(f"{counted(done['instances'], 'instance')} gone for good; the packs are rewritten in the background.")
+        print("Backups keep what they hold until the points that were taken before are removed.")
     return 0
 
 

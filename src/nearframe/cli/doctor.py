@@ -20,7 +20,7 @@ from nearframe.errors import ConfigurationError, UpstreamUnavailable
 from nearframe.query.health import State
 from nearframe.storage.packs.locks import is_owned
 from nearframe.storage.role import role_of
-from nearframe.upkeep.doctor.examine import Examined, examine, worst
+from nearframe.upkeep.doctor.examine import Examined, examine, examined_json, worst
 from nearframe.upkeep.doctor.patient import Answer, Patient
 
 #: The same as a node's, so that it can be given the same command line.
@@ -54,12 +54,7 @@ def run(options: argparse.Namespace) -> int:
         if not options.json:
             _tell(one)
     if options.json:
-        print_json(
-            {
-                "status": worst(found).word,
-                "checks": {one.name: {"what": one.what} | one.finding.as_json() for one in found},
-            }
-        )
+        print_json(examined_json(found))
     return EXIT_ILL if worst(found) is not State.OK else 0
 
 

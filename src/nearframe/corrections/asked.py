@@ -97,6 +97,13 @@ class Delete:
 
 
 @dataclass(frozen=True, slots=True)
+class Expire:
+    """Take out of view what was kept long enough: stored again, it is shown again."""
+
+    select: Selection
+
+
+@dataclass(frozen=True, slots=True)
 class Revert:
     """Make an earlier version of an instance current again."""
 
@@ -104,7 +111,7 @@ class Revert:
     version: int
 
 
-What: TypeAlias = Attributes | Merge | Move | Delete | Revert
+What: TypeAlias = Attributes | Merge | Move | Delete | Expire | Revert
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +168,7 @@ def _attributes(document: Mapping[str, Any]) -> Attributes:
 
 
 def _merge(document: Mapping[str, Any]) -> Merge:
-    source, into = _patient(document, "from"), _patient(document, "into")
+    source, into = read_patient(document, "from"), read_patient(document, "into")
     if (source.id, source.issuer) == (into.id, into.issuer):
         raise MalformedRequest("a patient is merged into another one")
     return Merge(source, into)
@@ -174,10 +181,10 @@ def _move(document: Mapping[str, Any]) -> Move:
     select = _selection(document)
     if select.patient is not None:
         raise MalformedRequest("a study or part of one is moved; a whole patient is merged")
-    study = _uid(to, "study") if "study" in to else ""
+    study = read_uid(to, "study") if "study" in to else ""
     if study and study == select.study:
         raise MalformedRequest("a study is moved into another one")
-    return Move(select, study, _patient(to, "patient") if "patient" in to else None, _edit(document))
+    return Move(select, study, read_patient(to, "patient") if "patient" in to else None, _edit(document))
 
 
 def _delete(document: Mapping[str, Any]) -> Delete:
@@ -188,7 +195,7 @@ def _revert(document: Mapping[str, Any]) -> Revert:
     version = document.get("version")
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise MalformedRequest("version is the number of a stored version")
-    return Revert(_uid(document, "instance"), version)
+    return Revert(read_uid(document, "instance"), version)
 
 
 _FORMS: Final[dict[str, tuple[Any, tuple[str, ...]]]] = {
@@ -216,11 +223,12 @@ def _selection(document: Mapping[str, Any]) -> Selection:
     if "patient" in found:
         if len(found) > 1:
             raise MalformedRequest("select a patient, or a study: not both")
-        return Selection(patient=_patient(found, "patient"))
-    return Selection(None, _uid(found, "study"), _uids(found, "series"), _uids(found, "instances"))
+        return Selection(patient=read_patient(found, "patient"))
+    return Selection(None, read_uid(found, "study"), _uids(found, "series"), _uids(found, "instances"))
 
 
-def _patient(document: Mapping[str, Any], name: str) -> Patient:
+def read_patient(document: Mapping[str, Any], name: str) -> Patient:
+    """Return the patient that a member of a document is; raises `MalformedRequest`."""
     found = document.get(name)
     if not isinstance(found, Mapping) or found.keys() - {"id", "issuer", "attributes"}:
         raise MalformedRequest(f'{name} is a patient: {{"id", "issuer", "attributes"}}')
@@ -243,10 +251,11 @@ def _uids(document: Mapping[str, Any], name: str) -> frozenset[str]:
     uids = [found] if isinstance(found, str) else found
     if not isinstance(uids, list) or not 0 < len(uids) <= _MAX_UIDS:
         raise MalformedRequest(f"{name} is a list of 1 to {_MAX_UIDS} UIDs")
-    return frozenset(_uid({name: uid}, name) for uid in uids)
+    return frozenset(read_uid({name: uid}, name) for uid in uids)
 
 
-def _uid(document: Mapping[str, Any], name: str) -> str:
+def read_uid(document: Mapping[str, Any], name: str) -> str:
+    """Return the UID that a member of a document is; raises `MalformedRequest`."""
     uid = document.get(name)
     if not isinstance(uid, str) or not 0 < len(uid.strip()) <= _MAX_UID_CHARS or not uid.isprintable():
         raise MalformedRequest(f"{name} is named by its UID, of at most {_MAX_UID_CHARS} characters")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from nearframe.context import Context
-from nearframe.corrections.asked import Attributes, Delete, Merge, Move, Patient, Revert, Selection, What
+from nearframe.corrections.asked import Attributes, Delete, Expire, Merge, Move, Patient, Revert, Selection, What
 from nearframe.dicom.attributeedit import AttributeEdit
 from nearframe.dicom.attributes import keys
 from nearframe.dicom.describe import derived_uid
@@ -45,10 +45,13 @@ class Step:
     ----------
     becomes
         An edit of it; the number of a stored version; or None: it is taken out of view.
+    may_return
+        As of `Revision`.
     """
 
     record: InstanceRecord
     becomes: AttributeEdit | int | None
+    may_return: bool = False
 
     @property
     def studies(self) -> set[StudyRef]:
@@ -89,6 +92,8 @@ class Planner:
                 return self._move(ctx, what)
             case Delete():
                 return [Step(record, None) for record in self._selected(ctx, what.select)]
+            case Expire():
+                return [Step(record, None, may_return=True) for record in self._selected(ctx, what.select)]
             case Revert():
                 record = self._catalogue.find_instance(ctx.tenant, what.instance)
                 self._reach(ctx, record.study.study_instance_uid)
@@ -98,7 +103,9 @@ class Planner:
         """Return which identifier a correction gives up for which; raises `Conflict` as `steps`."""
         if not isinstance(what, Merge):
             return None
-        prior, into = (PatientIdentity(one.id, self._issuer(ctx, one)) for one in (what.source, what.into))
+        prior, into = (
+            PatientIdentity(one.id, issuer_of(self._corrections, ctx.tenant, one)) for one in (what.source, what.into)
+        )
         return MergedIdentity(prior, into) if prior != into else None
 
     # -- what is selected ------------------------------------------------------------------
@@ -120,7 +127,7 @@ class Planner:
 
     def _of_patient(self, ctx: Context, patient: Patient) -> list[InstanceRecord]:
         """Return the instances that name a patient; others of the same studies are left alone."""
-        issuer = self._issuer(ctx, patient)
+        issuer = issuer_of(self._corrections, ctx.tenant, patient)
         found: list[InstanceRecord] = []
         for study in self._studies(ctx, patient.id, issuer):
             records = self._catalogue.list_instances(study)
@@ -132,16 +139,6 @@ class Planner:
         if not found:
             raise NotFound("patient")
         return found
-
-    def _issuer(self, ctx: Context, patient: Patient) -> str:
-        if patient.issuer is not None:
-            return patient.issuer
-        issuers = {study.issuer for study in self._corrections.studies_of_patient(ctx.tenant, patient.id)}
-        if len(issuers) > 1:
-            raise Conflict(
-                f"that Patient ID is in use by {len(issuers)} issuers, for as many patients: name the issuer"
-            )
-        return next(iter(issuers), "")
 
     def _studies(self, ctx: Context, patient_id: str, issuer: str) -> list[StudyRef]:
         found = self._corrections.studies_of_patient(ctx.tenant, patient_id)
@@ -179,7 +176,7 @@ class Planner:
 
     def _identity_of(self, ctx: Context, patient: Patient) -> AttributeEdit:
         """Return the edit that makes an object this patient's."""
-        issuer = self._issuer(ctx, patient)
+        issuer = issuer_of(self._corrections, ctx.tenant, patient)
         identifiers: DICOMJSON = {_PATIENT_ID: {"vr": "LO", "Value": [patient.id]}}
         if issuer:
             identifiers[_ISSUER] = {"vr": "LO", "Value": [issuer]}
@@ -221,6 +218,22 @@ class Planner:
         document: DICOMJSON = json.loads(found[0][1])
         own = {tag for _, one in self._metadata(source) for tag in one if _is_study_level(tag)}
         return _taken_over(document, [tag for tag in document if _is_study_level(tag)], own)
+
+
+def issuer_of(corrections: Corrections, tenant: str, patient: Patient) -> str:
+    """Return who issued a patient's identifier, as it was said or as the studies have it.
+
+    Raises
+    ------
+    Conflict
+        If it was not said, and several issuers use the identifier.
+    """
+    if patient.issuer is not None:
+        return patient.issuer
+    issuers = {study.issuer for study in corrections.studies_of_patient(tenant, patient.id)}
+    if len(issuers) > 1:
+        raise Conflict(f"that Patient ID is in use by {len(issuers)} issuers, for as many patients: name the issuer")
+    return next(iter(issuers), "")
 
 
 def _is_study_level(tag: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from datetime import datetime
 
@@ -17,11 +18,22 @@ from nearframe.wire.header import HeaderBlob, file_digest
 
 
 def revised(
-    contents: ContentStore, record: InstanceRecord, edit: AttributeEdit, made_at: datetime, limits: Limits
+    contents: ContentStore,
+    record: InstanceRecord,
+    edit: AttributeEdit,
+    made_at: datetime,
+    limits: Limits,
+    appended: defaultdict[StudyRef, set[Digest]],
 ) -> NewVersion | None:
     """Return the version that an edit makes of a stored one, None if it says so already.
 
-    What it refers to is appended, and not durable yet.
+    What it refers to is appended, and not durable yet. The disk's reserve may be used: who cannot delete or
+    correct on a full disk cannot make room on it either.
+
+    Parameters
+    ----------
+    appended
+        Told what may be in vain if the version does not come about.
 
     Raises
     ------
@@ -40,8 +52,11 @@ def revised(
     hdr = sha256(encoded)
     study = StudyRef(record.study.tenant, identity.study_instance_uid)
     pieces = list(_pieces(record))
-    contents.append(study, ContentKind.HEADER, hdr, len(encoded), (encoded,))
-    if study != record.study and contents.adopt(study, pieces):
+    appended[study].add(hdr)
+    contents.append(study, ContentKind.HEADER, hdr, len(encoded), (encoded,), into_reserve=True)
+    if study != record.study:
+        appended[study].update(pieces)
+    if study != record.study and contents.adopt(study, pieces, into_reserve=True):
         raise IntegrityError("an object that is to be moved lacks some of its contents; nearframe scrub says more")
     return NewVersion(
         tenant=study.tenant,

@@ -6,13 +6,15 @@
     2. prepare    headers edited and appended; pieces of another study adopted (revising)
     3. record     contents durable, then one transaction: versions, views, feed, and the record of who and why
 
-A crash before 3 leaves headers of no version, as a crash while taking in does. If something
-changed between 1 and 3, nothing is recorded and it all begins again.
+If something changed between 1 and 3, nothing is recorded and it all begins again; what was prepared
+in vain is noted, to be let go of. A crash before 3 leaves headers of no version, as one while taking
+in does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Final
 
@@ -24,6 +26,7 @@ from nearframe.corrections.revising import revised
 from nearframe.dicom.attributeedit import AttributeEdit
 from nearframe.dicom.limits import Limits
 from nearframe.errors import Busy
+from nearframe.ids import Digest
 from nearframe.intake.inuse import StudiesInUse
 from nearframe.metrics import CORRECTED_INSTANCES, CORRECTIONS, Metrics
 from nearframe.query.freshness import Freshness
@@ -35,6 +38,7 @@ from nearframe.storage.ports import (
     MergedIdentity,
     NewCorrection,
     Revision,
+    StudyRef,
 )
 
 _ATTEMPTS: Final = 3  # something of the study may arrive while it is prepared
@@ -49,6 +53,8 @@ class CorrectionService:
         Told of each study while it is corrected.
     on_made
         Called once a correction is recorded. Must not block.
+    on_vain
+        Called with contents that were appended for a correction which did not come about.
     """
 
     def __init__(
@@ -63,6 +69,7 @@ class CorrectionService:
         clock: Clock | None = None,
         in_use: StudiesInUse | None = None,
         on_made: Callable[[], None] = lambda: None,
+        on_vain: Callable[[Mapping[StudyRef, Collection[Digest]]], None] = lambda _: None,
     ) -> None:
         self.record = corrections
         self._contents = contents
@@ -73,6 +80,7 @@ class CorrectionService:
         self._clock = clock or SystemClock()
         self._in_use = in_use or StudiesInUse()
         self._on_made = on_made
+        self._on_vain = on_vain
 
     def plan(self, ctx: Context, asked: Asked) -> list[Step]:
         """Return what a correction would be about, and change nothing; raises as `Planner.steps`."""
@@ -111,17 +119,28 @@ class CorrectionService:
                 self._in_use.begin(study)
                 using.callback(self._in_use.end, study)
             since = self._contents.mark()
-            return self.record.make(new, self._revisions(steps, new), lambda: self._contents.sync(since))
+            appended: defaultdict[StudyRef, set[Digest]] = defaultdict(set)
+            made = None
+            try:
+                revisions = self._revisions(steps, new, appended)
+                made = self.record.make(new, revisions, lambda: self._contents.sync(since))
+            finally:
+                if made is None and appended:
+                    self._on_vain(appended)
+            return made
 
-    def _revisions(self, steps: Sequence[Step], new: NewCorrection) -> Iterator[Revision]:
+    def _revisions(
+        self, steps: Sequence[Step], new: NewCorrection, appended: defaultdict[StudyRef, set[Digest]]
+    ) -> Iterator[Revision]:
         for step in steps:
             becomes = step.becomes
             if isinstance(becomes, AttributeEdit):
-                version = revised(self._contents, step.record, becomes, new.made_at, self._limits)
+                version = revised(self._contents, step.record, becomes, new.made_at, self._limits, appended)
                 if version is not None:
                     yield Revision(step.record.identity.sop_instance_uid, step.record.version, version)
             else:
-                yield Revision(step.record.identity.sop_instance_uid, step.record.version, becomes)
+                uid = step.record.identity.sop_instance_uid
+                yield Revision(uid, step.record.version, becomes, step.may_return)
 
     def _new(
         self, ctx: Context, action: str, reason: str, detail: dict[str, object], merged: MergedIdentity | None = None

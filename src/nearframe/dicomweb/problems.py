@@ -7,7 +7,15 @@ from http import HTTPStatus
 
 from starlette.responses import Response
 
-from nearframe.errors import Busy, DatabaseAway, NearframeError, NotAcceptable, RangeNotSatisfiable, UpstreamUnavailable
+from nearframe.errors import (
+    Busy,
+    DatabaseAway,
+    NearframeError,
+    NotAcceptable,
+    OnHold,
+    RangeNotSatisfiable,
+    UpstreamUnavailable,
+)
 from nearframe.wire.byterange import unsatisfied_content_range
 
 PROBLEM_JSON = "application/problem+json"
@@ -51,4 +59,6 @@ def problem_of(error: NearframeError) -> Response:
         headers["Retry-After"] = str(RETRY_AFTER_S)
     if isinstance(error, NotAcceptable):
         more["available"] = list(error.available)
+    if isinstance(error, OnHold):
+        more["holds"] = list(error.holds)
     return problem(status, title, str(error), headers, **more)

@@ -29,8 +29,17 @@ class KeptStore(PackStore):
 
     on_growth: Callable[[StudyRef, int], None] = staticmethod(_unheard)
 
-    def append(self, study: StudyRef, kind: ContentKind, digest: Digest, size: int, chunks: Iterable[Buffer]) -> bool:
-        written = super().append(study, kind, digest, size, chunks)
+    def append(
+        self,
+        study: StudyRef,
+        kind: ContentKind,
+        digest: Digest,
+        size: int,
+        chunks: Iterable[Buffer],
+        *,
+        into_reserve: bool = False,
+    ) -> bool:
+        written = super().append(study, kind, digest, size, chunks, into_reserve=into_reserve)
         if written and kind is not ContentKind.HEADER:
             self.on_growth(study, size)
         return written

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import threading
+import time
 from typing import Any
 
+from nearframe.config import Settings
 from nearframe.errors import LimitExceeded, NotFound
 from nearframe.origin import proposals
 from nearframe.origin.background import BackgroundWork
 from nearframe.perceptual.report import dedupe_report
+from nearframe.query.health import free_bytes, high_mark
 from nearframe.query.status import NodeStatus, node_status
 from nearframe.storage.catalogue.corrections import Corrections
 from nearframe.storage.ports import (
     Catalogue,
     ConflictRecord,
+    ContentKind,
     CorrectionRecord,
     GivenUrgency,
     InstanceRecord,
@@ -25,6 +29,8 @@ from nearframe.upkeep.duties import Duties
 
 #: A report compares frames in memory, at about 600 bytes each.
 MAX_REPORT_FRAMES = 300_000
+#: Between two countings of every content by kind.
+_COUNT_AGAIN_S = 600.0
 
 
 class Admin:
@@ -32,26 +38,49 @@ class Admin:
 
     def __init__(
         self,
-        home: Path,
+        settings: Settings,
         packs: Store,
         catalogue: Catalogue,
         corrections: Corrections,
         background: BackgroundWork,
         duties: Duties,
     ) -> None:
-        self._home = home
+        self._settings = settings
         self._packs = packs
         self._catalogue = catalogue
         self._corrections = corrections
         self._background = background
         self._duties = duties
+        self._counting = threading.Lock()
+        self._counted: tuple[float, dict[ContentKind, tuple[int, int]]] = (-_COUNT_AGAIN_S, {})
 
     def status(self) -> NodeStatus:
         """Return how the node stands."""
-        state = node_status("origin", self._home, self._catalogue, self._packs.stats())
+        state = node_status("origin", self._settings.home, self._catalogue, self._packs.stats())
         state["background"] = self._background.status()
         state["duties"] = self._duties.as_json()
         return state
+
+    def storage(self) -> dict[str, Any]:
+        """Return what the disk holds, by kind, and what room there is above which mark."""
+        stats = self._packs.stats()
+        return {
+            "kinds": {kind.name.lower(): {"contents": n, "bytes": size} for kind, (n, size) in self._kinds().items()},
+            "packs": stats.segments,
+            "stored_bytes": stats.stored_bytes,
+            "dead_bytes": stats.dead_bytes,
+            "free_bytes": free_bytes(self._settings.home),
+            "reserve_bytes": self._settings.kept_free_bytes,
+            "high_mark_bytes": high_mark(self._settings),
+        }
+
+    def _kinds(self) -> dict[ContentKind, tuple[int, int]]:
+        with self._counting:
+            at, found = self._counted
+            if time.monotonic() - at >= _COUNT_AGAIN_S:
+                found = self._packs.kinds()
+                self._counted = time.monotonic(), found
+            return found
 
     def conflicts(self, tenant: str, *, open_only: bool) -> dict[str, Any]:
         """Return the versions that wait for somebody to say which one is right."""

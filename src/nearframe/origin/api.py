@@ -57,6 +57,7 @@ def endpoints() -> tuple[Endpoint[ApiServices], ...]:
     json_ = (_JSON,)
     return (
         Endpoint("status", "GET", "/status", _status, "How the node stands, and its background work.", json_),
+        Endpoint("storage", "GET", "/storage", _storage, "What the disk holds, by kind, and its room.", json_),
         Endpoint(
             "conflicts", "GET", "/conflicts", _conflicts,
             "Instances that came with a UID that is held with other pixels.", json_, (), (every,),
@@ -125,6 +126,10 @@ def api_routes(services: ApiServices, gate: Gate, addresses: Addresses) -> list[
 
 async def _status(services: ApiServices, call: Call) -> Response:
     return _answer(await services.sql.run(services.admin.status))
+
+
+async def _storage(services: ApiServices, call: Call) -> Response:
+    return _answer(await services.cpu.run(services.admin.storage))
 
 
 async def _conflicts(services: ApiServices, call: Call) -> Response:

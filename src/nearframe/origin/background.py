@@ -3,7 +3,7 @@
 Each consumer has a thread of the lowest priority and a durable cursor. An event is handled
 at least once: the cursor moves after what was made of a batch is written, so a restart does
 part of a batch again. What fails is counted and passed; only a store that is full or busy
-is waited for. While requests are answered the work pauses, but never for good.
+is waited for, and a disk above its high mark. While requests are answered the work pauses, but never for good.
 """
 
 from __future__ import annotations
@@ -79,6 +79,8 @@ class Background:
     ----------
     is_busy
         True while requests are being answered.
+    room
+        Bytes of the disk that may be used; less than nothing while work has to wait.
     """
 
     def __init__(
@@ -89,11 +91,12 @@ class Background:
         metrics: Metrics,
         *,
         is_busy: Callable[[], bool] = lambda: False,
+        room: Callable[[], int] = lambda: 0,
     ) -> None:
         # All are made known before one may move on: events that every known consumer has passed go.
         for consumer in consumers:
             catalogue.outbox(consumer.name, 0)
-        self._jobs = [_Job(catalogue, contents, consumer, metrics, is_busy) for consumer in consumers]
+        self._jobs = [_Job(catalogue, contents, consumer, metrics, is_busy, room) for consumer in consumers]
 
     def wake(self) -> None:
         """Say that there are new events. From any thread."""
@@ -183,6 +186,7 @@ class _Job:
         consumer: Consumer[Any],
         metrics: Metrics,
         is_busy: Callable[[], bool],
+        room: Callable[[], int],
     ) -> None:
         self.name = consumer.name
         self._catalogue = catalogue
@@ -190,6 +194,7 @@ class _Job:
         self._consumer = consumer
         self._metrics = metrics
         self._is_busy = is_busy
+        self._room = room
         self._news = threading.Event()
         self._closing = threading.Event()
         self._idle = threading.Event()
@@ -245,6 +250,8 @@ class _Job:
     def _make(self, event: OutboxEvent) -> Any:
         if event.kind != "durable" or event.identity is None:
             return None
+        if (room := self._room()) < 0:
+            raise NoSpace(-room, 0)
         try:
             uid = event.identity.sop_instance_uid
             record = self._catalogue.find_instance(event.tenant, uid, version=event.version)
@@ -286,10 +293,12 @@ class _Job:
         """Take a step, again and again while the store cannot; None once the node closes."""
         while not self._closing.is_set():
             try:
-                return step()
+                found = step()
             except StorageError as error:
                 if not self._closing.wait(_STORE_RETRY_S):
                     _log.warning("background_waits", consumer=self.name, error=error)
+            else:
+                return found
         return None
 
     def _failed(self, error: Exception, number: int) -> None:

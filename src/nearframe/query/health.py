@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from nearframe import log
+from nearframe.config import Settings
 from nearframe.errors import Busy, NearframeError
 from nearframe.query.workers import Workers
 from nearframe.storage.ports import Catalogue
@@ -128,24 +129,57 @@ def bucket_check(look: Callable[[], None], disk: Workers) -> Check:
     return check
 
 
-def disk_check(home: Path, reserve_bytes: int, disk: Workers) -> Check:
+def disk_check(home: Path, reserve_bytes: int, high_mark_bytes: int, disk: Workers) -> Check:
     """Check that there is room to take anything in."""
 
     async def check() -> Finding:
-        return await disk.run(look_for_room, home, reserve_bytes)
+        return await disk.run(look_for_room, home, reserve_bytes, high_mark_bytes)
 
     return check
 
 
-def look_for_room(home: Path, reserve_bytes: int) -> Finding:
-    """Look whether there is room to take anything in, and will be for a while."""
+def upkeep_check(failures: Callable[[], Mapping[str, str]]) -> Check:
+    """Check that what comes round went well the last time."""
+
+    async def check() -> Finding:
+        wrong = [f"{name}: {words}" for name, words in failures().items()]
+        return Finding(State.DEGRADED, "; ".join(wrong)) if wrong else WELL
+
+    return check
+
+
+def high_mark(settings: Settings) -> int:
+    """Return the free disk space below which work that can be done another time waits."""
+    return max(settings.disk_high_mark_bytes, settings.kept_free_bytes)
+
+
+def free_bytes(home: Path) -> int:
+    """Return what this process may still write to the disk of a folder."""
+    state = os.statvfs(home)
+    return state.f_bavail * state.f_frsize
+
+
+def look_for_room(home: Path, reserve_bytes: int, high_mark_bytes: int) -> Finding:
+    """Look whether there is room to take anything in, and will be for a while.
+
+    Parameters
+    ----------
+    high_mark_bytes
+        Free space below which work in the background waits.
+    """
     state = os.statvfs(home)
     free = state.f_bavail * state.f_frsize
     if free <= reserve_bytes:
         return Finding(
             State.DEGRADED,
-            f"{format_size(free)} free, {format_size(reserve_bytes)} reserved: nothing more is taken in; "
-            "free some disk, or lower disk_reserve_bytes",
+            f"{format_size(free)} free, {format_size(reserve_bytes)} reserved: nothing more is taken in, while "
+            "reading, deleting and correcting go on; free some disk, or lower disk_reserve_bytes",
+        )
+    if free < high_mark_bytes:
+        return Finding(
+            State.DEGRADED,
+            f"{format_size(free - reserve_bytes)} left before nothing more is taken in, and work in the background "
+            "waits (disk_high_mark_bytes): give it a larger disk",
         )
     if state.f_bavail < state.f_blocks * LITTLE_ROOM:
         return Finding(

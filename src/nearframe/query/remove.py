@@ -27,5 +27,5 @@ class CatalogueRemoval:
         if not self._allowed:
             raise Refused("removal is off; set delete_policy = remove to allow it")
         reference = self._records.study(ctx, study)
-        await self._sql.run(self._catalogue.delete, reference, series, instance)
+        await self._sql.run(self._catalogue.delete, reference, series, instance, ctx.principal)
         self._freshness.changed(reference)

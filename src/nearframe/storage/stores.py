@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from typing import Protocol
 
 from nearframe.config import Settings
+from nearframe.ids import Digest
 from nearframe.storage.objects import INDEX_FILE, ObjectSettings, ObjectStore, open_index
 from nearframe.storage.packs import Compacted, LostContent, PackSettings, PackStats, PackStore, ScrubReport
 from nearframe.storage.packs.store import at_once, unheard
-from nearframe.storage.ports import ContentStore, StudyRef
+from nearframe.storage.ports import ContentKind, ContentStore, StudyRef
 from nearframe.storage.s3 import S3Location, S3Options
 from nearframe.storage.s3.client import S3Bucket
 
@@ -22,8 +23,20 @@ class Store(ContentStore, Protocol):
         """Return what the store holds."""
         ...
 
+    def kinds(self) -> dict[ContentKind, tuple[int, int]]:
+        """Return contents and the bytes of their records, by kind; takes time with the number of contents."""
+        ...
+
     def compact(self, max_live_share: float = 0.5, pace: Callable[[int], None] = at_once) -> Compacted:
         """Give back what nothing needs; raises `Busy` if that is being done."""
+        ...
+
+    def erase(self, pace: Callable[[int], None] = at_once) -> Compacted:
+        """Take the bytes of all that nothing holds out of the packs, whatever that costs; raises `Busy`."""
+        ...
+
+    def unheld(self, study: StudyRef, digests: Iterable[Digest]) -> list[Digest]:
+        """Return those of `digests` that no study of the tenant holds; the study itself is not shredded yet."""
         ...
 
     def scrub(

@@ -1,4 +1,4 @@
-"""The routes by which a scrub is asked for and followed."""
+"""The routes by which upkeep is asked for and followed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from nearframe.upkeep.service import Upkeep
 _JSON: Final = ("application/json",)
 PATH: Final = "/api/scrub"
 DAMAGED_PATH: Final = f"{PATH}/damaged"
+UPKEEP_PATH: Final = "/api/upkeep"
 DESCRIBED: Final = (
+    Beside("upkeep", "GET", UPKEEP_PATH, "How each piece of work that comes round stands, or ended last.", _JSON),
+    Beside("begin_upkeep", "POST", UPKEEP_PATH + "/{round}", "Begin one of them as soon as possible.", _JSON),
     Beside("scrub_state", "GET", PATH, "How the last scrub stands or ended.", _JSON),
     Beside("scrub", "POST", PATH, "Begin to read and prove all that is stored.", _JSON),
     Beside("damaged", "GET", DAMAGED_PATH, "Contents of the tenant that are known to be damaged.", _JSON),
@@ -38,6 +41,15 @@ def upkeep_routes(upkeep: Upkeep, gate: Gate) -> list[Route]:
         gate(request.scope)
         return _answer(upkeep.scrub_state.as_json(), 200)
 
+    async def rounds(request: Request) -> Response:
+        gate(request.scope)
+        return _answer({"rounds": upkeep.book.as_json()}, 200)
+
+    async def begin_round(request: Request) -> Response:
+        gate(request.scope)
+        upkeep.ask_for(request.path_params["round"])
+        return _answer({"rounds": upkeep.book.as_json()}, 202)
+
     async def begin(request: Request) -> Response:
         gate(request.scope)
         return _answer(upkeep.request_scrub().as_json(), 202)
@@ -55,7 +67,8 @@ def upkeep_routes(upkeep: Upkeep, gate: Gate) -> list[Route]:
         ]
         return _answer({"damaged": listed}, 200)
 
-    handlers = {"scrub_state": state, "scrub": begin, "damaged": damaged}
+    handlers = {"upkeep": rounds, "begin_upkeep": begin_round}
+    handlers |= {"scrub_state": state, "scrub": begin, "damaged": damaged}
     return routes_of([(one.name, one.method, one.path, handlers[one.name]) for one in DESCRIBED])
 
 

@@ -1,8 +1,8 @@
-"""Compaction and scrub, beside readers and writers, in one thread of the lowest priority.
+"""Compaction, scrub and what else comes round, beside readers and writers, in one thread of the lowest priority.
 
 Compaction runs every hour and gives back what nothing references any more. A scrub reads
-and proves every record; it runs when it is due or asked for. Both keep to a rate, so a
-reader hardly notices them.
+and proves every record; it runs when it is due or asked for. What else an archive has to do
+is added as rounds. All keep to a rate, so a reader hardly notices them.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 from nearframe import log, tasks
 from nearframe.clock import Clock
-from nearframe.errors import Busy, NearframeError
+from nearframe.errors import Busy, NearframeError, NotFound
 from nearframe.metrics import (
     STORE_CONTENTS,
     STORE_DAMAGED,
@@ -34,11 +35,18 @@ from nearframe.storage.durable import replace_durably
 from nearframe.storage.packs import LostContent
 from nearframe.storage.packs.scrub import ScrubReport
 from nearframe.storage.stores import Store
+from nearframe.units import counted, format_size
+from nearframe.upkeep.rounds import Round, RoundBook, Tell
 
 COMPACT_EVERY_S: Final = 3600.0
 #: Between looks whether a scrub is due.
 LOOK_EVERY_S: Final = 600.0
+#: What is added begins so long after the start: a node that is being restarted has other things to do.
+FIRST_ROUND_S: Final = 600.0
 LOWEST_PRIORITY: Final = 19
+
+COMPACTION: Final = "compaction"
+SCRUB: Final = "scrub"
 
 _log = log.logger(__name__)
 
@@ -97,7 +105,12 @@ class Upkeep:
         self._scrub_every = scrub_every
         self._is_mine = is_mine
         self._worker = Workers("upkeep", 1)
-        self._pace = Pace(rate_bytes)
+        self.pace = Pace(rate_bytes)
+        self.book = RoundBook(clock)
+        self._rounds: dict[str, Round] = {}
+        self._due_at: dict[str, float] = {}
+        self._wanted: set[str] = set()
+        self._loop = asyncio.get_running_loop()
         self._asked = asyncio.Event()
         self._state = ScrubState()
         self._task: asyncio.Task[None] | None = None
@@ -110,14 +123,39 @@ class Upkeep:
     def scrub_state(self) -> ScrubState:
         return self._state
 
+    def add(self, round_: Round, *, first_s: float = FIRST_ROUND_S) -> None:
+        """Have a piece of work come round, first after `first_s`."""
+        self._rounds[round_.name] = round_
+        self._due_at[round_.name] = self._clock.monotonic() + first_s
+        self.book.know(round_.name)
+
+    def want(self, name: str) -> None:
+        """Begin a piece of work as soon as possible. From any thread."""
+        self._loop.call_soon_threadsafe(self._want, name)
+
+    def ask_for(self, name: str) -> None:
+        """Begin a piece of work as soon as possible; raises `NotFound` if there is none of that name."""
+        if name == SCRUB:
+            self.request_scrub()
+        elif name in self._rounds:
+            self._want(name)
+        else:
+            raise NotFound("piece of upkeep")
+
+    def _want(self, name: str) -> None:
+        self._wanted.add(name)
+        self._asked.set()
+
     def start(self) -> None:
         """Begin to look after the packs."""
         self._last_scrub = self._remembered() or self._remember(self._clock.now())
+        self.add(Round(COMPACTION, COMPACT_EVERY_S, self._compact), first_s=COMPACT_EVERY_S)
+        self.book.know(SCRUB)
         self._task = tasks.spawn(self._run(), name="upkeep")
 
     async def stop(self) -> None:
         """End; what was begun is done again another time."""
-        self._pace.stop()
+        self.pace.stop()
         if self._task is not None:
             await tasks.cancel([self._task])
         await asyncio.to_thread(self._worker.close)
@@ -126,7 +164,7 @@ class Upkeep:
         """Begin a scrub as soon as possible; one that runs goes on."""
         if not self._state.running:
             self._state = ScrubState(running=True, started_at=self._clock.now())
-            self._asked.set()
+            self._want(SCRUB)
         return self._state
 
     async def damaged(self, tenant: str, limit: int) -> list[LostContent]:
@@ -135,17 +173,21 @@ class Upkeep:
         return await asyncio.to_thread(lambda: list(islice(found, limit)))
 
     async def _run(self) -> None:
-        compact_at = self._clock.monotonic() + COMPACT_EVERY_S
         while True:
             if self._is_scrub_due():
                 self.request_scrub()
-            if self._asked.is_set():
-                self._asked.clear()
-                await self._guarded("scrub", self._scrub)
-            if self._clock.monotonic() >= compact_at:
-                if self._is_mine():
-                    await self._guarded("compaction", self._compact)
-                compact_at = self._clock.monotonic() + COMPACT_EVERY_S
+            self._asked.clear()
+            if SCRUB in self._wanted:
+                self._wanted.discard(SCRUB)
+                await self._guarded(SCRUB, self._scrub)
+                self._state = replace(self._state, running=False)
+            for name, round_ in list(self._rounds.items()):
+                is_wanted, is_due = name in self._wanted, self._clock.monotonic() >= self._due_at[name]
+                self._wanted.discard(name)
+                if is_wanted or (is_due and self._is_mine()):
+                    await self._guarded(name, round_.run)
+                if is_wanted or is_due:
+                    self._due_at[name] = self._clock.monotonic() + round_.every_s
             try:
                 async with asyncio.timeout(LOOK_EVERY_S):  # `wait_for` of Python 3.11 may lose a cancellation
                     await self._asked.wait()
@@ -157,28 +199,33 @@ class Upkeep:
             return False
         return self._clock.now() - self._last_scrub >= self._scrub_every
 
-    async def _guarded(self, work: str, run: Callable[[], None]) -> None:
+    async def _guarded(self, work: str, run: Callable[[Tell], str]) -> None:
         """Run a piece of work; one that fails is told of, and the next may do better."""
+        self.book.begin(work)
         try:
-            await self._worker.run(run)
+            self.book.end(work, await self._worker.run(_at_lowest_priority, run, partial(self.book.tell, work)))
         except NearframeError as error:
+            self.book.end(work, str(error), failed=True)
             _log.warning("upkeep_failed", work=work, error=error)
-        finally:
-            self._state = replace(self._state, running=False)
+        except asyncio.CancelledError:
+            self.book.end(work, "the node is closing", failed=True)
+            raise
 
-    def _scrub(self) -> None:
-        _lower_priority()
-        report = self._packs.scrub(self._progress, self._pace)
+    def _scrub(self, tell: Tell) -> str:
+        def progress(report: ScrubReport) -> None:
+            self._state = replace(self._state, report=replace(report))
+            tell(_scrubbed(report))
+
+        report = self._packs.scrub(progress, self.pace)
         self._last_scrub = self._remember(self._clock.now())
         self._state = replace(self._state, finished_at=self._last_scrub, report=report)
         _log.info("scrubbed", contents=report.contents, damaged=report.damaged, read_bytes=report.read_bytes)
+        return _scrubbed(report)
 
-    def _progress(self, report: ScrubReport) -> None:
-        self._state = replace(self._state, report=replace(report))
-
-    def _compact(self) -> None:
-        _lower_priority()
-        self._packs.compact(pace=self._pace)
+    def _compact(self, _tell: Tell) -> str:
+        done = self._packs.compact(pace=self.pace)
+        skipped = f", {counted(done.skipped, 'pack')} left alone: scrub" if done.skipped else ""
+        return f"{counted(done.removed, 'pack')} rewritten, {format_size(done.freed_bytes)} freed{skipped}"
 
     def _remembered(self) -> datetime | None:
         try:
@@ -223,7 +270,13 @@ class Pace:
         self._stopped.set()
 
 
-def _lower_priority() -> None:
+def _scrubbed(report: ScrubReport) -> str:
+    read = f"{counted(report.contents, 'content')} proved, {format_size(report.read_bytes)} read"
+    return f"{read}, {report.damaged} damaged" if report.damaged else read
+
+
+def _at_lowest_priority(run: Callable[[Tell], str], tell: Tell) -> str:
     # On Linux a thread has a priority of its own, and this call means the calling thread.
     if os.getpriority(os.PRIO_PROCESS, 0) < LOWEST_PRIORITY:
         os.setpriority(os.PRIO_PROCESS, 0, LOWEST_PRIORITY)
+    return run(tell)

@@ -43,10 +43,10 @@ class Origin:
 
 
 @contextmanager
-def running(root: Path, home: Path, role: Sequence[str] = ("origin",)) -> Iterator[Origin]:
+def running(root: Path, home: Path, role: Sequence[str] = ("origin",), reserve: str = "0") -> Iterator[Origin]:
     command = [sys.executable, "-m", "nearframe", *role, "--home", str(home), "--insecure"]
     process = subprocess.Popen(
-        [*command, "--http", "127.0.0.1:0", "--disk-reserve-bytes", "0"],
+        [*command, "--http", "127.0.0.1:0", "--disk-reserve-bytes", reserve, "--disk-high-mark-bytes", "0"],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(root / "src")},
@@ -182,6 +182,31 @@ def test_a_full_file_system_is_refused_and_read_on(root: Path, small_disk: Path)
             assert origin.versions(uid_of(data)) == [data]
     with running(root, small_disk / "home") as origin:
         assert origin.versions(uid_of(acknowledged[-1])) == [acknowledged[-1]]
+
+
+def test_in_the_reserve_reading_correcting_and_deleting_go_on(root: Path, small_disk: Path) -> None:
+    filler, ds = small_disk / "filler", pydicom.dcmread(io.BytesIO(CT))
+    selected = {"select": {"study": str(ds.StudyInstanceUID)}, "reason": "typed wrongly"}
+    with running(root, small_disk / "home", reserve="14MiB") as origin:
+
+        def correct(action: str, **more: object) -> httpx.Response:
+            return origin.client.post("/api/corrections", json={"action": action, **selected, **more})
+
+        assert origin.store(CT).status_code == 200
+        with filler.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, 11 * 2**20)
+        refused = origin.store(noisy(1))
+        assert (refused.status_code, refused.headers["content-type"]) == (507, "application/problem+json")
+        disk = origin.client.get("/healthz").json()["checks"]["disk"]
+        assert disk["state"] == "degraded"
+        assert "nothing more is taken in, while reading, deleting and correcting go on" in disk["reason"]
+        renamed = correct("attributes", set={"PatientName": "Doe^Jane"})
+        assert renamed.status_code == 200, renamed.text
+        assert origin.client.post(f"/api/corrections/{renamed.json()['id']}/undo", json=selected).status_code == 200
+        assert origin.versions(str(ds.SOPInstanceUID))[0] == CT
+        assert correct("delete").status_code == 200
+        filler.unlink()
+        assert origin.store(noisy(2)).status_code == 200
 
 
 @pytest.mark.parametrize("role", [("origin",), ("edge", "--upstream", "http://127.0.0.1:9")])

@@ -172,6 +172,15 @@ def test_a_full_disk_is_waited_for(catalogue: SQLCatalogue, run: Callable[..., B
     assert collector.wait_for(1) == [1]
 
 
+def test_a_disk_above_its_high_mark_is_waited_for(catalogue: SQLCatalogue, run: Callable[..., Background]) -> None:
+    rooms = iter([-1, -1])
+    record(catalogue, 1)
+    collector = Collector()
+    background = run(collector, room=lambda: next(rooms, 0))
+    assert collector.wait_for(1) == [1]
+    assert background.drain(TIMEOUT_S)
+
+
 def test_what_cannot_be_written_at_all_is_passed(catalogue: SQLCatalogue, run: Callable[..., Background]) -> None:
     errors = iter([ValueError()])
 

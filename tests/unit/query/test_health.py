@@ -51,12 +51,12 @@ async def test_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     disk = Workers("disk", 1)
     try:
         monkeypatch.setattr(health, "LITTLE_ROOM", 2)
-        little = await disk_check(tmp_path, 0, disk)()
+        little = await disk_check(tmp_path, 0, 0, disk)()
         assert little.state is State.DEGRADED
         assert "left before nothing more is taken in" in little.reason
         monkeypatch.setattr(health, "LITTLE_ROOM", 0)
-        assert await disk_check(tmp_path, 0, disk)() == WELL
-        full = await disk_check(tmp_path, 2**62, disk)()
+        assert await disk_check(tmp_path, 0, 0, disk)() == WELL
+        full = await disk_check(tmp_path, 2**62, 2**62, disk)()
         assert full.state is State.DEGRADED
         assert "nothing more is taken in" in full.reason
     finally:

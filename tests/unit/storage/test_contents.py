@@ -179,3 +179,25 @@ def test_a_content_of_another_length_is_refused(store: Store) -> None:
                 store.append(A, kind, sha256(b"0123456789"), size, [b"01234", b"56789"])
     assert store.missing(A, [sha256(b"0123456789")])
     assert put(store, A, b"0123456789")
+
+
+def test_what_nothing_holds_is_erased_however_little_it_is(store: Store) -> None:
+    datas = [*(os.urandom(20_000) for _ in range(10)), os.urandom(3000), os.urandom(3000)]
+    mark = store.mark()
+    for data in datas:
+        store.append(A, ContentKind.FRAME, sha256(data), len(data), [data])
+    store.sync(mark)
+    *kept, shared, gone = map(sha256, datas)
+    store.adopt(B, [shared])
+    store.sync(store.mark())
+    assert store.kinds()[ContentKind.FRAME][0] == 12
+    store.release(A, [shared, gone])
+    store.sync(store.mark())
+    assert store.unheld(A, [*kept, shared, gone]) == [gone]
+    before = store.stats()
+    assert (before.contents, store.erase().removed) == (11, 1)
+    assert store.stats().stored_bytes < before.stored_bytes
+    assert store.kinds()[ContentKind.FRAME][0] == 11
+    assert [store.read(A, digest) for digest in kept] == datas[:10]
+    assert store.read(B, shared) == datas[10]
+    assert store.erase().removed == 0

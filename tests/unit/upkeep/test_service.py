@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from nearframe.clock import ManualClock
-from nearframe.errors import Busy
+from nearframe.errors import BackendFailed, Busy, NotFound
 from nearframe.ids import sha256
 from nearframe.metrics import STORE_CONTENTS, STORE_LIVE_BYTES, Metrics
 from nearframe.storage.packs import PackSettings, PackStore
 from nearframe.storage.packs.scrub import ScrubReport
 from nearframe.storage.ports import ContentKind, StudyRef
+from nearframe.upkeep.rounds import Round
 from nearframe.upkeep.service import Pace, Upkeep
 
 STUDY = StudyRef("main", "1.2.3")
@@ -114,3 +115,31 @@ def test_pace_waits_and_can_be_stopped() -> None:
     slow.stop()
     with pytest.raises(Busy):
         slow(10**6)
+
+
+async def test_what_is_added_is_run_when_it_is_wanted_and_told_of(tmp_path: Path) -> None:
+    ran = threading.Event()
+    outcomes: Iterator[str | BackendFailed] = iter(["two things done", BackendFailed("the disk is gone"), "all well"])
+
+    def run(tell: Callable[[str], None]) -> str:
+        tell("half way")
+        ran.set()
+        outcome = next(outcomes)
+        if isinstance(outcome, BackendFailed):
+            raise outcome
+        return outcome
+
+    async with looked_after(tmp_path, ManualClock()) as (upkeep, _):
+        upkeep.add(Round("sweep", 3600, run))
+        assert upkeep.book.as_json()["sweep"]["finished_at"] is None
+        for words, failed in (("two things done", False), ("the disk is gone", True), ("all well", False)):
+            ran.clear()
+            upkeep.ask_for("sweep")
+            assert await asyncio.to_thread(ran.wait, 10)
+            while upkeep.book["sweep"].is_running:
+                await asyncio.sleep(0)
+            state = upkeep.book["sweep"]
+            assert (state.words, state.failed) == (words, failed)
+            assert upkeep.book.failures() == ({"sweep": words} if failed else {})
+        with pytest.raises(NotFound):
+            upkeep.ask_for("nothing")

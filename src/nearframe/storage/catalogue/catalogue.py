@@ -14,6 +14,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from nearframe.clock import Clock, SystemClock
+from nearframe.context import LOCAL_ADMIN
 from nearframe.dicom.model import DICOMJSON
 from nearframe.ids import Digest, Identity
 from nearframe.storage.catalogue import (
@@ -164,17 +165,20 @@ class SQLCatalogue:
             derived.set_pix(connection, tenant, sop_instance_uid, version, frames)
 
     def delete(
-        self, study: StudyRef, series_instance_uid: str | None, sop_instance_uid: str | None
+        self,
+        study: StudyRef,
+        series_instance_uid: str | None,
+        sop_instance_uid: str | None,
+        principal: str = LOCAL_ADMIN,
     ) -> list[InstanceRecord]:
+        now = self._clock.now()
         with self.changing() as changes:
-            removed = removal.delete(changes, changes.connection, study, series_instance_uid, sop_instance_uid)
+            removed = removal.delete(
+                changes, changes.connection, study, series_instance_uid, sop_instance_uid, principal, now
+            )
             changes.write()
             self._close_removed(changes)
         return removed
-
-    def purge(self, study: StudyRef) -> None:
-        with self.database.write() as connection:
-            removal.purge(connection, study)
 
     def resolve_conflict(self, conflict_id: int, keep: str, principal: str) -> ConflictRecord:
         with self.changing() as changes:

@@ -22,6 +22,7 @@ from nearframe.storage.catalogue import schema
 from nearframe.storage.catalogue.answers import StudyCounts, instance_answer
 from nearframe.storage.catalogue.attributes import dump
 from nearframe.storage.catalogue.columns import NOTHING_CURRENT, own, series_columns, study_columns
+from nearframe.storage.catalogue.holding import Holding, patient_of
 from nearframe.storage.catalogue.loading import Loaded
 from nearframe.storage.catalogue.prepared import Prepared
 from nearframe.storage.catalogue.states import InstanceState, SeriesState, StudyState, VersionState
@@ -56,6 +57,7 @@ class Changes(Loaded):
         (head,) = _HEAD.rows(connection)
         self.seq: int = head["seq"]
         self._next_id: int = head["next_id"]
+        self.holding = Holding(connection)
         self._warm = warm
         super().__init__(connection, warm.take((self.seq, self._next_id)))
         self._events: list[dict[str, Any]] = []
@@ -123,12 +125,21 @@ class Changes(Loaded):
         version.is_replaced = instance.is_changed = True
 
     def make_current(self, instance: InstanceState, version: VersionState, attributes: Attributes) -> int:
-        """Show `version` as the instance; return the feed sequence of its study."""
+        """Show `version` as the instance; return the feed sequence of its study.
+
+        Raises
+        ------
+        OnHold
+            If that takes the instance out of a study on hold, or gives it to another patient.
+        """
         series = version.series
         study = series.study
+        leaves = instance.current
+        if leaves is not None and not self.may_become(instance, study, attributes):
+            self.holding.keep(leaves.series.study)
         # Where it comes to stand first in the feed, where it leaves after: a follower never lacks it.
         self.touch(series)
-        self.withdraw(instance)
+        self._withdraw(instance)
         version.change(current_from_seq=study.seq, current_to_seq=None, removed=False)
         series.add(version.sop_class_uid)
         study.source_id = series.source_id = version.id
@@ -147,7 +158,29 @@ class Changes(Loaded):
         return study.seq
 
     def withdraw(self, instance: InstanceState) -> None:
-        """Take the current version, if there is one, out of view."""
+        """Take the current version, if there is one, out of view; raises `OnHold` if it has to stay."""
+        if instance.current is not None:
+            self.holding.keep(instance.current.series.study)
+        self._withdraw(instance)
+
+    def may_become(self, instance: InstanceState, study: StudyState, attributes: Attributes) -> bool:
+        """Return whether no hold is in the way of an instance's becoming one of this study, with these attributes."""
+        leaves = instance.current
+        if leaves is None or not self.holding.on(leaves.series.study):
+            return True
+        # Its own patient, not its study's: a study may name two.
+        is_theirs = patient_of(attributes.study) == patient_of(self._metadata_of(leaves))
+        return study is leaves.series.study and is_theirs
+
+    def _metadata_of(self, version: VersionState) -> DICOMJSON:
+        packed = version.row.get("metadata")
+        if packed is None:
+            statement = sa.select(schema.version.c.metadata).where(schema.version.c.id == version.id)
+            packed = self.connection.execute(statement).scalar_one()
+        document: DICOMJSON = json.loads(unpack_metadata(packed))
+        return document
+
+    def _withdraw(self, instance: InstanceState) -> None:
         version = instance.current
         if version is None:
             return
@@ -231,6 +264,7 @@ class Changes(Loaded):
             self._find_source(one)
         for study in studies:
             self._find_source(study)
+        self._insert(schema.held, list(self.holding.newly_kept(studies)))
         counts = {study.id: study.counts() for study in studies}
         self._put(schema.series, [(one.is_new, series_columns(one)) for one in series])
         self._put(schema.study, [(study.is_new, study_columns(study, counts[study.id])) for study in studies])

@@ -109,22 +109,7 @@ class Correcting:
 
     def close(self) -> None:
         """Write the record of the correction."""
-        new = self._new
-        self._changes.add(
-            schema.correction,
-            {
-                "id": self.id,
-                "tenant": new.tenant,
-                "action": new.action,
-                "principal": new.principal,
-                "reason": new.reason,
-                "made_at": microseconds(new.made_at),
-                "instances": self._instances,
-                "undoes": self._undoes,
-                "undone_by": None,
-                "detail": dump(new.detail),
-            },
-        )
+        self._changes.add(schema.correction, correction_row(self.id, self._new, self._instances, self._undoes))
 
     def follow_up(self) -> None:
         """Change what is derived. Call after the changes were written."""
@@ -168,3 +153,19 @@ class Correcting:
             "after_id": None if after is None else after.id,
         }
         self._changes.add(schema.corrected, row)
+
+
+def correction_row(correction_id: int, new: NewCorrection, instances: int, undoes: int | None = None) -> dict[str, Any]:
+    """Return the record of a correction, as a row."""
+    return {
+        "id": correction_id,
+        "tenant": new.tenant,
+        "action": new.action,
+        "principal": new.principal,
+        "reason": new.reason,
+        "made_at": microseconds(new.made_at),
+        "instances": instances,
+        "undoes": undoes,
+        "undone_by": None,
+        "detail": dump(new.detail),
+    }

@@ -105,7 +105,7 @@ class Corrections:
                 elif isinstance(revision.becomes, int):
                     correcting.again(instance, _numbered(instance, revision.becomes))
                 else:
-                    correcting.withdraw(instance)
+                    correcting.withdraw(instance, may_return=revision.may_return)
             _finish(changes, correcting)
             if new.merged is not None:
                 note_merged(changes.connection, new.tenant, new.merged, new.made_at, correcting.id)
@@ -125,6 +125,8 @@ class Corrections:
         with self._catalogue.changing() as changes:
             undone = self._undoable(changes.connection, new.tenant, correction_id)
             rows = _rows_of(changes.connection, correction_id)
+            if len(rows) < undone.instances:
+                raise Conflict("what it would bring back was deleted for good")
             instances = self._load(changes, new.tenant, [row.instance_id for row in rows])
             changed = sum(not _is_as_left(instances[row.instance_id], row.after_id) for row in rows)
             if changed:

@@ -21,7 +21,7 @@ from nearframe.storage.catalogue import schema
 from nearframe.storage.catalogue.database import Database
 from nearframe.storage.catalogue.values import microseconds
 
-LATEST: Final = 6
+LATEST: Final = 7
 #: Instead of a version, while another catalogue is carried into the database (`conversion`).
 UNFINISHED: Final = -1
 
@@ -32,6 +32,7 @@ ADDED: Final[Mapping[int, Sequence[sa.Table]]] = {
     4: (schema.correction, schema.corrected, schema.withdrawn),
     5: (schema.merged_identifier, schema.hl7_message),
     6: (schema.lease,),
+    7: (schema.hold, schema.held, schema.letting_go),
 }
 
 #: ``{version: step}``: a step takes a database at the version before to `version`.

@@ -48,7 +48,7 @@ RECORD_COLUMNS = (
 )
 
 
-_RECORDS = sa.select(*RECORD_COLUMNS).select_from(_PLACED)
+RECORDS = sa.select(*RECORD_COLUMNS).select_from(_PLACED)
 _METADATA = sa.select(*_IDENTITY, _version.metadata).select_from(_PLACED)
 
 # Statements are built once: on the path of every frame, making one costs more than running it.
@@ -57,10 +57,10 @@ _NAMED = (
     _instance.sop_instance_uid == sa.bindparam("sop_instance_uid"),
     _version.removed == sa.false(),
 )
-_FIND_CURRENT = Prepared(_RECORDS.where(*_NAMED, _version.id == _instance.current_id))
-_FIND_NUMBERED = Prepared(_RECORDS.where(*_NAMED, _version.number == sa.bindparam("number")))
-_LIST_VERSIONS = _RECORDS.where(*_NAMED).order_by(_version.number)
-_BY_ID = _RECORDS.where(_version.id == sa.bindparam("id"))
+_FIND_CURRENT = Prepared(RECORDS.where(*_NAMED, _version.id == _instance.current_id))
+_FIND_NUMBERED = Prepared(RECORDS.where(*_NAMED, _version.number == sa.bindparam("number")))
+_LIST_VERSIONS = RECORDS.where(*_NAMED).order_by(_version.number)
+_BY_ID = RECORDS.where(_version.id == sa.bindparam("id"))
 _LISTED_STUDY = (
     _study.tenant == sa.bindparam("tenant"),
     _study.study_instance_uid == sa.bindparam("study_instance_uid"),
@@ -175,7 +175,7 @@ def list_instances(
 ) -> list[InstanceRecord]:
     """Return the current versions of a study or series, or those current at a sequence."""
     wanted = _Wanted(study, series_instance_uid, at_seq=at_seq)
-    return [to_record(row) for row in wanted.rows(connection, _RECORDS)]
+    return [to_record(row) for row in wanted.rows(connection, RECORDS)]
 
 
 def list_versions(connection: sa.Connection, tenant: str, sop_instance_uid: str) -> list[InstanceRecord]:

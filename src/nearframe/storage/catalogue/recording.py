@@ -66,17 +66,29 @@ def decide(instance: InstanceState | None, new: NewVersion) -> tuple[Outcome, Ve
 def record(changes: Changes, draft: Draft) -> Recorded:
     """Store one instance; its UIDs are loaded."""
     instance = changes.instance(draft.new.tenant, draft.new.identity.sop_instance_uid)
-    outcome, existing, _ = decide(instance, draft.new)
+    outcome, existing, _ = _decide(changes, instance, draft.new)
     return _record(changes, draft, instance, outcome, existing)
 
 
 def record_decided(changes: Changes, draft: Draft) -> Recorded | VersionState:
     """Store one instance, or return the current version if decoding has to decide."""
     instance = changes.instance(draft.new.tenant, draft.new.identity.sop_instance_uid)
-    outcome, existing, pixels = decide(instance, draft.new)
+    outcome, existing, pixels = _decide(changes, instance, draft.new)
     if pixels is Pixels.UNKNOWN and existing is not None:
         return existing
     return _record(changes, draft, instance, outcome, existing)
+
+
+def _decide(
+    changes: Changes, instance: InstanceState, new: NewVersion
+) -> tuple[Outcome, VersionState | None, Pixels | None]:
+    """Decide as things stand: what would take an instance out of a hold is kept, and somebody has to look at it."""
+    outcome, existing, pixels = decide(instance, new)
+    if outcome is Outcome.REVISED:
+        study = changes.place(new.tenant, new.identity).study
+        if not changes.may_become(instance, study, new.attributes):
+            outcome = Outcome.CONFLICTING
+    return outcome, existing, pixels
 
 
 def _record(
@@ -106,7 +118,7 @@ def _detail(outcome: Outcome, new: NewVersion) -> DICOMJSON:
 
 
 def remove(changes: Changes, instance: InstanceState) -> None:
-    """Withdraw an instance and hide every version of it."""
+    """Withdraw an instance and hide every version of it; raises `OnHold` if it has to stay in view."""
     changes.withdraw(instance)
     for version in instance.versions.values():
         version.change(removed=True)

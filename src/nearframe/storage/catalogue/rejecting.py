@@ -2,7 +2,8 @@
 
 What a note names goes out of view, and the note with it: who looks at the study sees neither.
 Both stay, the note readable by its version, and the record says who sent it. What a note names
-and is not here yet does not come into view when it comes.
+and is not here yet does not come into view when it comes. A note about something on legal hold
+is stored like any object, and nothing comes of it.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def _honour(changes: Changes, new: NewVersion, note: RejectionNote) -> None:
     mark_withdrawn(changes)
     named = [(changes.instance(new.tenant, one.sop_instance_uid), one) for one in note.rejected]
     rejected = [instance for instance, identity in named if _is_meant(instance, identity)]
-    if not rejected:
+    if not rejected or any(_is_on_hold(changes, instance) for instance in rejected):
         return
     detail = {"note": new.identity.sop_instance_uid, "code": note.rejection.code}
     asked = NewCorrection(new.tenant, "reject", new.source, note.rejection.meaning, new.received_at, detail)
@@ -42,6 +43,10 @@ def _honour(changes: Changes, new: NewVersion, note: RejectionNote) -> None:
     for instance in (*rejected, changes.instance(new.tenant, new.identity.sop_instance_uid)):
         correcting.withdraw(instance, may_return=note.rejection.may_return)
     correcting.close()
+
+
+def _is_on_hold(changes: Changes, instance: InstanceState) -> bool:
+    return instance.current is not None and bool(changes.holding.on(instance.current.series.study))
 
 
 def _is_meant(instance: InstanceState, identity: Identity) -> bool:

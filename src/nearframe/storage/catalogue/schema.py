@@ -9,8 +9,9 @@
     version   everything ever stored of an instance; written once
     term      inverted index of names, fragments, modalities -> study
 
-Beside them stand what scanners are told and tell: scheduled and performed steps, commitments; and the corrections
-that people make, with the versions each led from and to; identifiers that were merged away; HL7 messages.
+Beside them stand what scanners are told and tell: scheduled and performed steps, commitments; the corrections
+that people make, with the versions each led from and to; identifiers that were merged away; HL7 messages;
+legal holds, with the studies that each keeps; and what is being let go of for good.
 
 Studies, series and instances that were removed stay as rows that are not listed: the feed
 still has to report them, and an older state of a study can still be rebuilt.
@@ -421,4 +422,48 @@ lease = Table(
     Column("token", BigInteger, nullable=False),
     Column("taken_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
+)
+
+# Since schema 7. Legal holds: who keeps what as it is, since when and why.
+hold = Table(
+    "hold",
+    metadata,
+    Column("id", _ID, primary_key=True, autoincrement=False),
+    Column("tenant", _TEXT, nullable=False),
+    # Of a study, or of a patient: the others are empty.
+    _text("study_instance_uid"),
+    _text("patient_id"),
+    _text("issuer_of_patient_id"),
+    Column("principal", _TEXT, nullable=False),
+    Column("reason", _TEXT, nullable=False),
+    Column("placed_at", BigInteger, nullable=False),
+    # None while it stands.
+    Column("released_at", BigInteger),
+    Column("released_by", _TEXT),
+    Column("release_reason", _TEXT),
+    Index("hold_by_patient", "tenant", "patient_id"),
+)
+
+# Since schema 7. What purged versions referred to, or those of failed corrections, until it is gone from the packs.
+letting_go = Table(
+    "letting_go",
+    metadata,
+    Column("id", _ID, primary_key=True, autoincrement=False),
+    Column("tenant", _TEXT, nullable=False),
+    Column("study_instance_uid", _TEXT, nullable=False),
+    # The study does not refer to it any more in the store; the bytes may be there still.
+    Column("released", Boolean, nullable=False),
+    # SHA-256 after SHA-256
+    Column("digests", LargeBinary, nullable=False),
+)
+
+# Since schema 7. The studies of a hold. What once was one stays one until the hold is released, whoever it names later.
+held = Table(
+    "held",
+    metadata,
+    Column("study_id", BigInteger, nullable=False),
+    Column("hold_id", BigInteger, nullable=False),
+    PrimaryKeyConstraint("study_id", "hold_id"),
+    Index("held_by_hold", "hold_id"),
+    sqlite_with_rowid=False,
 )

@@ -11,7 +11,9 @@ import sqlalchemy as sa
 from nearframe.storage.catalogue.database import Database
 from nearframe.storage.catalogue.prepared import Prepared
 from nearframe.storage.objects.schema import content, hold, state, stored_object, wrap
+from nearframe.storage.packs.record import HEADER_BYTES
 from nearframe.storage.packs.tables import Entry
+from nearframe.storage.ports import ContentKind
 
 #: Values of one statement: below what either database takes.
 _BATCH: Final = 500
@@ -174,6 +176,13 @@ class ObjectIndex:
         with self._database.read() as connection:
             count, length, live_bytes, contents, plain_bytes = map(int, connection.execute(wanted).one())
         return Totals(count, length, live_bytes, contents, plain_bytes)
+
+    def kinds(self) -> dict[ContentKind, tuple[int, int]]:
+        """Return contents and the bytes of their records, by kind."""
+        counted = sa.func.count(), sa.func.coalesce(sa.func.sum(content.c.stored_length), 0)
+        with self._database.read() as connection:
+            rows = connection.execute(sa.select(content.c.kind, *counted).group_by(content.c.kind)).all()
+        return {ContentKind(kind): (int(n), int(size) + int(n) * HEADER_BYTES) for kind, n, size in rows}
 
     def objects_of(self, study_key_id: bytes) -> set[StoredObject]:
         """Return the objects that hold a study's contents."""

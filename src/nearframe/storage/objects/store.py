@@ -139,10 +139,19 @@ class ObjectStore:
     def sync(self, since: int) -> None:
         self._writer.sync(since)
 
-    def append(self, study: StudyRef, kind: ContentKind, digest: Digest, size: int, chunks: Iterable[Buffer]) -> bool:
+    def append(
+        self,
+        study: StudyRef,
+        kind: ContentKind,
+        digest: Digest,
+        size: int,
+        chunks: Iterable[Buffer],
+        *,
+        into_reserve: bool = False,  # a bucket has none
+    ) -> bool:
         return self._intake.append(self._keys.ensure(study), kind, digest, size, chunks)
 
-    def adopt(self, study: StudyRef, digests: Iterable[Digest]) -> list[Digest]:
+    def adopt(self, study: StudyRef, digests: Iterable[Digest], *, into_reserve: bool = False) -> list[Digest]:
         return self._intake.adopt(self._keys.ensure(study), digests)
 
     def release(self, study: StudyRef, digests: Iterable[Digest]) -> None:
@@ -221,6 +230,9 @@ class ObjectStore:
             }
         held |= self._index.readable(keys.key_id, set(ids.values()) - held)
         return [digest for digest in wanted if ids[digest] not in held]
+
+    def kinds(self) -> dict[ContentKind, tuple[int, int]]:
+        return self._index.kinds()
 
     def unheld(self, study: StudyRef, digests: Iterable[Digest]) -> list[Digest]:
         """Return those of `digests` that no study of the tenant holds."""

@@ -108,9 +108,24 @@ class Compactor:
         NoSpace
             If the disk has no room for the survivors of one group.
         """
+        return self._run(lambda number, use: use.live_bytes <= max_live_share * use.covered_bytes)
+
+    def erase(self) -> Compacted:
+        """Compact every pack in which a body stands that nothing holds, however much of the pack is alive.
+
+        Raises
+        ------
+        NoSpace
+            As of `run`.
+        """
+        with self._writer.lock:
+            self._writer.roll()  # the log, too, is a pack then
+        return self._run(self._has_dead_body)
+
+    def _run(self, is_chosen: Callable[[int, SegmentUse], bool]) -> Compacted:
         self._remove_retired()
         done = Compacted()
-        for sources in self._choose(max_live_share):
+        for sources in self._choose(is_chosen):
             try:
                 done += self._compact(sources)
             except BackendFailed as error:
@@ -118,7 +133,7 @@ class Compactor:
                 done += Compacted(skipped=len(sources))
         return done
 
-    def _choose(self, max_live_share: float) -> list[list[int]]:
+    def _choose(self, is_chosen: Callable[[int, SegmentUse], bool]) -> list[list[int]]:
         """Return groups of packs, the survivors of each of which fit one pack."""
         with self._writer.lock:
             packs = self._ledger.segments()
@@ -126,7 +141,7 @@ class Compactor:
         groups: list[list[int]] = []
         room = 0
         for number, use in sorted(packs.items()):
-            if use.live_bytes > max_live_share * use.covered_bytes:
+            if not is_chosen(number, use):
                 continue
             if not groups or use.live_bytes > room or len(groups[-1]) == _MAX_SOURCES:
                 groups.append([])
@@ -134,6 +149,16 @@ class Compactor:
             groups[-1].append(number)
             room -= use.live_bytes
         return groups
+
+    def _has_dead_body(self, number: int, use: SegmentUse) -> bool:
+        if use.role == Role.RETIRED or use.live_bytes + FILE_HEADER_BYTES >= use.covered_bytes:
+            return False
+        file = self._segments.reader(number)
+        for offset, header in read_records(file, FILE_HEADER_BYTES, file.size()):
+            is_body = header.type is RecordType.CONTENT or (header.type is RecordType.VOID and header.stored_length)
+            if is_body and self._ledger.entry_at(header, number, offset) is None:
+                return True
+        return False
 
     def _compact(self, sources: Sequence[int]) -> Compacted:
         # The disk's reserve may be used: more is freed right after.

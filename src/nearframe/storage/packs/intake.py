@@ -32,6 +32,8 @@ class PackSettings:
         Plain bytes sealed together, a power of two: a range read opens whole chunks.
     reserve_bytes
         Free disk space below which nothing more is taken in.
+    last_bytes
+        What is kept free of the reserve in any case: without it a catalogue cannot commit.
     memory_bytes
         For contents that are read again and again, held opened; 0 for none.
     """
@@ -40,6 +42,7 @@ class PackSettings:
     chunk_bytes: int = MIB
     reserve_bytes: int = GIB
     memory_bytes: int = 0
+    last_bytes: int = 0
 
     def __post_init__(self) -> None:
         if self.chunk_bytes < 256 or self.chunk_bytes & (self.chunk_bytes - 1):
@@ -65,18 +68,27 @@ class Intake:
         self._writer = writer
         self._alone = OneAtATime(writer.lock)
 
-    def append(self, keys: StudyKeys, kind: ContentKind, digest: Digest, size: int, chunks: Iterable[Buffer]) -> bool:
+    def append(
+        self,
+        keys: StudyKeys,
+        kind: ContentKind,
+        digest: Digest,
+        size: int,
+        chunks: Iterable[Buffer],
+        *,
+        into_reserve: bool = False,
+    ) -> bool:
         """Store a content, or only a reference; see `ContentStore.append`."""
         content_id = keys.content_id(digest)
         with self._alone.storing(content_id):
-            if self.reference(keys, content_id, digest):
+            if self.reference(keys, content_id, digest, into_reserve=into_reserve):
                 with self._writer.lock:
                     self.reused_bytes += size
                 return False
-            self._store(keys, content_id, digest, kind, size, chunks)
+            self._store(keys, content_id, digest, kind, size, chunks, into_reserve)
             return True
 
-    def reference(self, keys: StudyKeys, content_id: bytes, digest: Digest) -> bool:
+    def reference(self, keys: StudyKeys, content_id: bytes, digest: Digest, *, into_reserve: bool = False) -> bool:
         """Make a study hold a content that its tenant holds; return whether it does now."""
         with self._writer.lock:
             entry = self._ledger.entry(content_id)
@@ -97,7 +109,7 @@ class Intake:
                 wrap_nonce=nonce,
                 wrapped=wrapped,
             )
-            self._writer.write(wrap)
+            self._writer.write(wrap, into_reserve=into_reserve)
             self.dedupe_hits += 1
             return True
 
@@ -118,6 +130,7 @@ class Intake:
         kind: ContentKind,
         size: int,
         chunks: Iterable[Buffer],
+        into_reserve: bool,
     ) -> None:
         header, content_key = self._new_record(keys, content_id, digest)
         header, sealed = seal_content(header, content_key, kind, size, chunks, self._settings.chunk_log2)
@@ -125,7 +138,7 @@ class Intake:
             body = list(sealed)
             with self._writer.lock:
                 self._check_not_shredded(keys)
-                self._writer.write(header, body)
+                self._writer.write(header, body, into_reserve=into_reserve)
         else:
             self._store_apart(keys, header, sealed)
 

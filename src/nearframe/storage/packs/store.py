@@ -139,6 +139,7 @@ class PackStore:
                 current=self.recovered.log,
                 segment_bytes=self._settings.segment_bytes,
                 reserve_bytes=self._settings.reserve_bytes,
+                last_bytes=self._settings.last_bytes,
             )
             undo.pop_all()
         self._intake = Intake(self._settings, self._segments, self._keys, self._ledger, self._writer)
@@ -196,20 +197,38 @@ class PackStore:
             sync_failures=self._writer.sync_failures,
         )
 
+    def kinds(self) -> dict[ContentKind, tuple[int, int]]:
+        """Return contents and their bytes on the disk, by kind; takes time with the number of contents."""
+        found = dict.fromkeys(ContentKind, (0, 0))
+        for _, entry in self._ledger.entries():
+            contents, stored = found[ContentKind(entry.kind)]
+            found[ContentKind(entry.kind)] = contents + 1, stored + entry.record_length
+        return found
+
     # -- writing ---------------------------------------------------------------------------
 
     def mark(self) -> int:
         return self._writer.mark()
 
-    def append(self, study: StudyRef, kind: ContentKind, digest: Digest, size: int, chunks: Iterable[Buffer]) -> bool:
-        return self._intake.append(self._ensure_keys(study), kind, digest, size, chunks)
+    def append(
+        self,
+        study: StudyRef,
+        kind: ContentKind,
+        digest: Digest,
+        size: int,
+        chunks: Iterable[Buffer],
+        *,
+        into_reserve: bool = False,
+    ) -> bool:
+        return self._intake.append(self._ensure_keys(study), kind, digest, size, chunks, into_reserve=into_reserve)
 
     def sync(self, since: int) -> None:
         self._writer.sync(since)
 
-    def adopt(self, study: StudyRef, digests: Iterable[Digest]) -> list[Digest]:
+    def adopt(self, study: StudyRef, digests: Iterable[Digest], *, into_reserve: bool = False) -> list[Digest]:
         keys = self._ensure_keys(study)
-        return [digest for digest in digests if not self._intake.reference(keys, keys.content_id(digest), digest)]
+        reference = partial(self._intake.reference, into_reserve=into_reserve)
+        return [digest for digest in digests if not reference(keys, keys.content_id(digest), digest)]
 
     def release(self, study: StudyRef, digests: Iterable[Digest]) -> None:
         keys = self._keys.find(study)
@@ -220,8 +239,7 @@ class PackStore:
             with self._writer.lock:
                 wrap = self._ledger.wrap(keys.key_id, content_id)
                 if wrap is not None:
-                    # What frees space may use the reserve.
-                    self._writer.write(_drop_record(keys.key_id, content_id, wrap), into_reserve=True)
+                    self._writer.write(_drop_record(keys.key_id, content_id, wrap))
 
     def shred(self, study: StudyRef) -> None:
         with self._writer.lock:
@@ -234,6 +252,11 @@ class PackStore:
                 self._ledger.forget_study(key_id)
                 self._writer.settle_index()
                 self._lately.clear()
+
+    def unheld(self, study: StudyRef, digests: Iterable[Digest]) -> list[Digest]:
+        """Return those of `digests` that no study of the tenant holds; the study itself is not shredded yet."""
+        keys = self._ensure_keys(study)
+        return [digest for digest in digests if self._ledger.entry(keys.content_id(digest)) is None]
 
     def _ensure_keys(self, study: StudyRef) -> StudyKeys:
         with disk_errors(SLOT_BYTES):
@@ -322,6 +345,21 @@ class PackStore:
         with self._upkeep(), removing_packs(self._home):
             size = self._settings.segment_bytes
             return Compactor(self._segments, self._ledger, self._writer, size, pace).run(max_live_share)
+
+    def erase(self, pace: Callable[[int], None] = at_once) -> Compacted:
+        """Take the bytes of every content that nothing holds out of the packs, beside readers and writers.
+
+        On return none of what was let go of before the call stands in any pack, but for packs that were
+        skipped: see `Compacted`. Costs the rewriting of each pack that holds such a content.
+
+        Raises
+        ------
+        NoSpace, Busy
+            As of `compact`.
+        """
+        with self._upkeep(), removing_packs(self._home):
+            size = self._settings.segment_bytes
+            return Compactor(self._segments, self._ledger, self._writer, size, pace).erase()
 
     def scrub(
         self, progress: Callable[[ScrubReport], None] = unheard, pace: Callable[[int], None] = at_once

@@ -27,7 +27,7 @@ from nearframe.storage.packs.files import disk_errors
 from nearframe.storage.packs.groupcommit import GroupCommit
 from nearframe.storage.packs.index import Index
 from nearframe.storage.packs.ledger import Ledger
-from nearframe.storage.packs.record import RecordHeader, Role
+from nearframe.storage.packs.record import RecordHeader, RecordType, Role
 from nearframe.storage.packs.segments import DraftSegment, LogSegment, Segments
 from nearframe.storage.ports import Buffer
 
@@ -53,6 +53,7 @@ class Writer:
         current: LogSegment | None,
         segment_bytes: int,
         reserve_bytes: int,
+        last_bytes: int,
     ) -> None:
         self.lock = threading.RLock()
         self.sync_failures = 0
@@ -62,6 +63,7 @@ class Writer:
         self._next_number = next_number
         self._segment_bytes = segment_bytes
         self._reserve_bytes = reserve_bytes
+        self._last_bytes = last_bytes
         self._sequence = 0
         self._unflushed_bytes = 0
         self._group = GroupCommit(self._commit)
@@ -108,14 +110,15 @@ class Writer:
             self._next_number += 1
             return self._next_number - 1
 
-    def check_space(self, needed_bytes: int) -> None:
-        """Refuse what would touch the reserve.
+    def check_space(self, needed_bytes: int, *, into_reserve: bool = False) -> None:
+        """Refuse what would touch the reserve, or what is kept of it in any case.
 
         Raises
         ------
         NoSpace
         """
-        free = self._segments.free_bytes() - self._reserve_bytes
+        kept = min(self._reserve_bytes, self._last_bytes) if into_reserve else self._reserve_bytes
+        free = self._segments.free_bytes() - kept
         if free < needed_bytes:
             raise NoSpace(needed_bytes, max(free, 0))
 
@@ -131,8 +134,8 @@ class Writer:
         BackendFailed
             If the disk refuses; the log is as before.
         """
-        if not into_reserve:
-            self.check_space(header.length)
+        if header.type is not RecordType.DROP:  # what frees space may use all there is
+            self.check_space(header.length, into_reserve=into_reserve)
         self._sequence += 1  # a failed write too leaves something to settle: the rest to cut off
         with disk_errors(header.length):
             current = self._log_for(header.length)

@@ -17,6 +17,7 @@ from nearframe.storage.ports.corrections import (
     Revision,
     StrayStudy,
 )
+from nearframe.storage.ports.holds import Held, HoldRecord, NewHold, Release
 from nearframe.storage.ports.records import (
     UPSTREAM,
     BulkEntry,
@@ -49,9 +50,12 @@ __all__ = [
     "FeedCursor",
     "FeedEntry",
     "GivenUrgency",
+    "Held",
+    "HoldRecord",
     "InstanceRecord",
     "MergedIdentity",
     "NewCorrection",
+    "NewHold",
     "NewVersion",
     "OutboxEvent",
     "Outcome",
@@ -59,6 +63,7 @@ __all__ = [
     "PatientStudy",
     "PerceptualRow",
     "Recorded",
+    "Release",
     "Rendition",
     "Revision",
     "Settled",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from nearframe.context import LOCAL_ADMIN
 from nearframe.dicom.model import DICOMJSON
 from nearframe.ids import Digest, Identity
 from nearframe.storage.ports.contents import StudyRef
@@ -90,22 +91,24 @@ class Catalogue(Protocol):
         ...
 
     def delete(
-        self, study: StudyRef, series_instance_uid: str | None, sop_instance_uid: str | None
+        self,
+        study: StudyRef,
+        series_instance_uid: str | None,
+        sop_instance_uid: str | None,
+        principal: str = LOCAL_ADMIN,
     ) -> list[InstanceRecord]:
-        """Remove from view; rows stay for `list_instances` at an earlier sequence until `purge`.
+        """Remove from view, until it is sent again; recorded as a correction that can be undone.
 
-        Returns every version removed, also those that were not current: their contents are
-        the caller's to release.
+        Returns every version removed, also those that were not current: their rows stay for
+        `list_instances` at an earlier sequence until they are purged.
 
         Raises
         ------
         NotFound
             If nothing of the kind is in view.
+        OnHold
+            If a legal hold keeps it there.
         """
-        ...
-
-    def purge(self, study: StudyRef) -> None:
-        """Forget what was deleted from a study, for good: its versions, their metadata, its earlier roots."""
         ...
 
     def resolve_conflict(self, conflict_id: int, keep: str, principal: str) -> ConflictRecord:

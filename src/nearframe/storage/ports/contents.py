@@ -49,11 +49,25 @@ class ContentStore(Protocol):
         """Return a value for `sync`. Take it before the first `append` of a batch."""
         ...
 
-    def append(self, study: StudyRef, kind: ContentKind, digest: Digest, size: int, chunks: Iterable[Buffer]) -> bool:
+    def append(
+        self,
+        study: StudyRef,
+        kind: ContentKind,
+        digest: Digest,
+        size: int,
+        chunks: Iterable[Buffer],
+        *,
+        into_reserve: bool = False,
+    ) -> bool:
         """Add a content, or only a reference if the tenant already holds it.
 
         Not durable before `sync`. Safe to call twice. Returns True if bytes were written,
         False if they were held already (then `chunks` is not consumed).
+
+        Parameters
+        ----------
+        into_reserve
+            The disk's reserve may be used: for the little that has to go on while nothing is taken in.
 
         Raises
         ------
@@ -117,7 +131,7 @@ class ContentStore(Protocol):
         """Return those of `digests` that this study does not reference, in order."""
         ...
 
-    def adopt(self, study: StudyRef, digests: Iterable[Digest]) -> list[Digest]:
+    def adopt(self, study: StudyRef, digests: Iterable[Digest], *, into_reserve: bool = False) -> list[Digest]:
         """Reference contents that the tenant already holds; return those that it does not."""
         ...
 

@@ -61,11 +61,14 @@ class Revision:
     becomes
         A new version; the number of a stored one, which becomes current again as a new version of the
         same bytes; or None: nothing is in view, and what is sent of it later is kept and not shown.
+    may_return
+        Of one that goes out of view: what is sent of it later is shown, as if it had never been here.
     """
 
     sop_instance_uid: str
     based_on: int | None
     becomes: NewVersion | int | None
+    may_return: bool = False
 
 
 @dataclass(frozen=True, slots=True)

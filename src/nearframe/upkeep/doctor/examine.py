@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from nearframe.errors import NearframeError
 from nearframe.query.health import WELL, Finding, State
-from nearframe.upkeep.doctor import bucket, home, network, stores
+from nearframe.upkeep.doctor import bucket, home, keeping, network, stores
 from nearframe.upkeep.doctor.patient import Patient
 
 Check: TypeAlias = Callable[[Patient], Finding]
@@ -36,6 +36,8 @@ CHECKS: Final[tuple[tuple[str, str, Check], ...]] = (
     ("packs", "the packs, against their index", stores.look_at_packs),
     ("bucket", "the bucket: there, ours, able to hold objects for the law", bucket.look_at_bucket),
     ("contents", "what the catalogue speaks of is held", stores.look_at_contents),
+    ("retention", "how long things are kept", keeping.look_at_retention),
+    ("holds", "legal holds", keeping.look_at_holds),
     ("scrub", "when everything was last read and proved", stores.look_at_scrub),
     ("tls", "certificates: readable, fitting, valid", network.look_at_tls),
     ("ports", "the addresses to listen at", network.look_at_ports),
@@ -44,10 +46,17 @@ CHECKS: Final[tuple[tuple[str, str, Check], ...]] = (
 )
 
 
-def examine(patient: Patient) -> Iterator[Examined]:
-    """Make every check; one that cannot be made says why."""
+def examine(patient: Patient, without: Container[str] = ()) -> Iterator[Examined]:
+    """Make every check but some; one that cannot be made says why."""
     for name, what, check in CHECKS:
-        yield Examined(name, what, _made(check, patient))
+        if name not in without:
+            yield Examined(name, what, _made(check, patient))
+
+
+def examined_json(found: list[Examined]) -> dict[str, object]:
+    """Return what is told of an examination."""
+    checks = {one.name: {"what": one.what} | one.finding.as_json() for one in found}
+    return {"status": worst(found).word, "checks": checks}
 
 
 def worst(found: list[Examined]) -> State:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from nearframe.query.health import WELL, Finding, State, look_for_room
+from nearframe.query.health import WELL, Finding, State, high_mark, look_for_room
 from nearframe.storage.catalogue import CATALOGUE_FILE
 from nearframe.storage.role import UNFINISHED
 from nearframe.units import counted
@@ -72,7 +72,8 @@ def look_at_disk(patient: Patient) -> Finding:
     """Look whether there is room, and will be tomorrow."""
     if not patient.home.is_dir():
         return unseen("there is no home")
-    found = look_for_room(patient.home, patient.settings.kept_free_bytes)
+    settings = patient.settings
+    found = look_for_room(patient.home, settings.kept_free_bytes, high_mark(settings))
     if found is not WELL:
         return found
     state = os.statvfs(patient.home)

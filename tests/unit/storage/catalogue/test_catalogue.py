@@ -14,10 +14,12 @@ from nearframe.context import Urgency
 from nearframe.errors import Gone, MalformedRequest, NotFound
 from nearframe.ids import sha256
 from nearframe.storage.catalogue import SQLCatalogue
+from nearframe.storage.catalogue.corrections import Corrections
 from nearframe.storage.ports import (
     ContentKind,
     FeedCursor,
     GivenUrgency,
+    NewCorrection,
     Outcome,
     Recorded,
     StudyRef,
@@ -454,16 +456,15 @@ class TestDelete:
         assert [record.version for record in catalogue.list_versions("main", SOP)] == [2]
         assert catalogue.feed(None, 10)[0].deleted is False
 
-    def test_purging_forgets_the_removed(self, catalogue: SQLCatalogue) -> None:
-        catalogue.record([version(), version(identity(1, 1, 2))])
-        seq = catalogue.state(study_ref())
-        catalogue.save_root(study_ref(), seq, bytes(32))
-        catalogue.delete(study_ref(), None, SOP)
-        assert len(catalogue.list_instances(study_ref(), at_seq=seq)) == 2
-        catalogue.purge(study_ref())
-        assert len(catalogue.list_instances(study_ref(), at_seq=seq)) == 1
-        assert catalogue.seq_of_root(study_ref(), bytes(32)) is None
-        assert catalogue.record([version()])[0] == Recorded(Outcome.CREATED, 1, seq + 2)
+    def test_it_is_recorded_and_can_be_undone(self, catalogue: SQLCatalogue) -> None:
+        catalogue.record([version()])
+        catalogue.delete(study_ref(), None, SOP, "somebody")
+        corrections = Corrections(catalogue)
+        (made,) = corrections.latest("main")
+        assert (made.action, made.principal, made.instances) == ("remove", "somebody", 1)
+        assert made.detail == {"study": "1.2.1", "instance": SOP}
+        corrections.undo(made.id, NewCorrection("main", "undo", "somebody", "it was right", RECEIVED, {}))
+        assert catalogue.find_instance("main", SOP).file == version().file
 
 
 class TestReplicate:

@@ -102,8 +102,6 @@ def test_what_is_withdrawn_stays_away_and_is_kept(catalogue: SQLCatalogue, corre
         (Outcome.WITHDRAWN, 2, 0),
     ]
     assert [one.version for one in catalogue.list_versions("main", uid)] == [1, 2]
-    catalogue.purge(study_ref())
-    assert [one.version for one in catalogue.list_versions("main", uid)] == [1, 2]
     corrections.undo(made.id, new("undo"))
     assert catalogue.find_instance("main", uid).file == version().file
     assert catalogue.record([version(header="a third")])[0].outcome is Outcome.REVISED
@@ -132,16 +130,6 @@ def test_hashes_go_with_the_frames(catalogue: SQLCatalogue, corrections: Correct
     corrections.make(new(), [Revision(uid, 1, renamed(uids))])
     assert catalogue.is_hashed("main", uid, 2)
     assert catalogue.hashes(study_ref()) == hashes_of(uids, version().frames, 2)
-
-
-def test_what_was_purged_is_not_brought_back(catalogue: SQLCatalogue, corrections: Corrections) -> None:
-    catalogue.record([version()])
-    made = corrections.make(new(), [Revision(identity().sop_instance_uid, 1, renamed(identity()))])
-    assert made is not None
-    catalogue.delete(study_ref(), None, None)
-    catalogue.purge(study_ref())
-    with pytest.raises(Conflict, match="for good"):
-        corrections.undo(made.id, new("undo"))
 
 
 def test_the_studies_of_an_identifier_say_who_issued_it(catalogue: SQLCatalogue, corrections: Corrections) -> None:

@@ -1,7 +1,7 @@
 """Every operation of the disk fails once, before, halfway and after its effect; then everything is checked.
 
 `history` is one life of a store: contents of every size, a shared one, one released, a study
-shredded, a compaction. It notes what was acknowledged. Whatever struck, after a restart
+shredded, a compaction, an erasing. It notes what was acknowledged. Whatever struck, after a restart
 what was acknowledged is there and right, what was not is there whole or not at all, and the
 store takes everything again.
 """
@@ -67,6 +67,8 @@ class History:
         self.store.shred(SHREDDED)
         self.store.flush()
         self.store.compact(0.9)
+        self.release(A, SMALL_ONES[9])
+        self.store.erase()
         self.take(A, SHARED)
 
     def take(self, study: StudyRef, *datas: bytes) -> None:
@@ -210,3 +212,24 @@ def test_the_reserve_is_left_alone(tmp_path: Path) -> None:
             put(store, A, SHARED)
         assert refused.value.needed_bytes > len(SHARED) > refused.value.free_bytes
         assert store.read(A, sha256(SMALL_ONES[0])) == SMALL_ONES[0]
+
+
+def test_a_correction_may_use_the_reserve_but_for_its_last_bytes(tmp_path: Path) -> None:
+    disk = FaultyDisk()
+    disk.capacity_bytes = 10_000
+    settings = replace(SMALL, reserve_bytes=9900, last_bytes=8000)
+    keys = SlotKeyRing(disk.directory("keys"), bytes(32))
+    with PackStore(tmp_path, settings, files=disk.directory("packs"), keys=keys) as store:
+
+        def correct(data: bytes) -> None:
+            store.append(A, ContentKind.HEADER, sha256(data), len(data), [data], into_reserve=True)
+            store.sync(store.mark())
+
+        with pytest.raises(NoSpace):
+            put(store, A, SMALL_ONES[0])
+        correct(SMALL_ONES[0])
+        assert store.read(A, sha256(SMALL_ONES[0])) == SMALL_ONES[0]
+        assert store.adopt(B, [sha256(SMALL_ONES[0])], into_reserve=True) == []
+        with pytest.raises(NoSpace):
+            correct(SHARED)
+        store.release(A, [sha256(SMALL_ONES[0])])

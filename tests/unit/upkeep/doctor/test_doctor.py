@@ -23,7 +23,9 @@ from nearframe.query import health
 from nearframe.query.health import Finding, State
 from nearframe.settingkinds import Address
 from nearframe.storage.catalogue import migrations
+from nearframe.storage.catalogue.holds import Holds
 from nearframe.storage.packs.locks import is_owned
+from nearframe.storage.ports import Held, NewHold
 from nearframe.storage.role import UNFINISHED, role_of, set_role
 from nearframe.upkeep.doctor import stores
 from nearframe.upkeep.doctor.examine import CHECKS, examine, worst
@@ -51,6 +53,10 @@ def findings(patient: Patient) -> dict[str, Finding]:
     found = list(examine(patient))
     assert [one.name for one in found] == [name for name, _, _ in CHECKS]
     return {one.name: one.finding for one in found if one.finding.state is not State.OK}
+
+
+def reason_of(patient: Patient, check: str) -> str:
+    return next(one.finding.reason for one in examine(patient) if one.name == check)
 
 
 @pytest.fixture(scope="module")
@@ -252,3 +258,23 @@ def test_the_worst_counts(home: Path) -> None:
     assert worst(list(examine(patient_of(home)))) is State.OK
     (home / "keys" / "ring").unlink()
     assert worst(list(examine(patient_of(home)))) is State.FAILING
+
+
+def test_what_is_kept_is_told(home: Path) -> None:
+    rules = ({"keep_years": 10, "action": "delete"}, {"keep_years": 30, "Modality": "MG"})
+    told = reason_of(patient_of(home, retention=rules), "retention")
+    assert told == "2 rules, 1 of which delete; what is deleted goes for good after 90 days"
+    assert "never goes for good" in reason_of(patient_of(home, purge_days=0), "retention")
+    assert reason_of(patient_of(home), "holds") == ""
+    shelves = Shelves.open(home)
+    study = shelves.catalogue.feed(None, 1)[0].study_instance_uid
+    held = Held(study_instance_uid=study)
+    Holds(shelves.catalogue).place(NewHold("main", held, "counsel", "case 12", now()))
+    shelves.close()
+    assert reason_of(patient_of(home), "holds").startswith("1 hold: nearframe hold list")
+
+
+def test_a_rule_that_cannot_be_read_is_named(home: Path) -> None:
+    found = findings(patient_of(home, retention=({"keep_years": "ten"},)))
+    assert found["retention"].state is State.FAILING
+    assert "table 1: keep_years" in found["retention"].reason

@@ -1,0 +1,104 @@
+"""``nearframe hold``: legal holds, which nothing deletes around."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, Final
+
+from nearframe.cli._client import add_node_options, node_of
+from nearframe.cli._output import Subparsers, add_json_option, add_parser, print_json, print_table
+from nearframe.cli._patients import PATIENT, patient_of
+from nearframe.errors import ConfigurationError
+from nearframe.units import counted
+
+_PATH: Final = "/api/holds"
+_SHOWN_REASON_CHARS: Final = 60
+
+
+def add_subparser(subparsers: Subparsers, what: str) -> None:
+    parser = add_parser(
+        subparsers,
+        "hold",
+        what,
+        "What is on hold stays in view, in its study and with its patient: it is neither deleted, merged away, moved, "
+        "expired nor purged until every hold on it is released.",
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    add = add_parser(commands, "add", "keep a study, or every study of a patient, those still to come included")
+    what_ = add.add_mutually_exclusive_group(required=True)
+    what_.add_argument("--study", metavar="UID", help="Study Instance UID")
+    what_.add_argument("--patient", metavar="PATIENT", help=PATIENT)
+    _add_reason(add, run_add)
+    release = add_parser(commands, "release", "end a hold; the record of it stays")
+    release.add_argument("hold", type=int, metavar="NUMBER", help="as nearframe hold list shows it")
+    _add_reason(release, run_release)
+    list_ = add_parser(commands, "list", "list holds, the latest first")
+    list_.add_argument("--study", metavar="UID", help="only those that keep, or kept, this study")
+    list_.add_argument("--all", action="store_true", help="also those that are released")
+    _add_common(list_, run_list)
+
+
+def _add_reason(parser: argparse.ArgumentParser, run: Any) -> None:
+    parser.add_argument("--reason", required=True, metavar="TEXT", help="why: it stays in the record")
+    _add_common(parser, run)
+
+
+def _add_common(parser: argparse.ArgumentParser, run: Any) -> None:
+    add_node_options(parser)
+    add_json_option(parser)
+    parser.set_defaults(run=run)
+
+
+def run_add(options: argparse.Namespace) -> int:
+    named = {"study": options.study} if options.study else {"patient": patient_of(options.patient)}
+    with node_of(options) as node:
+        placed = node.post(_PATH, named | {"reason": options.reason})
+    if options.json:
+        print_json(placed)
+    else:
+        print(f"Hold {placed['id']} keeps {counted(placed['studies'], 'study')}.")
+        print(f"nearframe hold release {placed['id']} ends it.")
+    return 0
+
+
+def run_release(options: argparse.Namespace) -> int:
+    if options.hold < 0:
+        raise ConfigurationError(f"{options.hold} is not the number of a hold")
+    with node_of(options) as node:
+        released = node.post(f"{_PATH}/{options.hold}/release", {"reason": options.reason})
+    if options.json:
+        print_json(released)
+    else:
+        print(f"Hold {released['id']} is released; other holds of the same studies stand.")
+    return 0
+
+
+def run_list(options: argparse.Namespace) -> int:
+    params = {"all": str(options.all).lower()} | ({"study": options.study} if options.study else {})
+    with node_of(options) as node:
+        found = node.json(_PATH, params)["holds"]
+    if options.json:
+        print_json(found)
+    elif not found:
+        print("No holds." if options.all else "No holds stand.")
+    else:
+        columns = ("number>", "placed", "by", "of", "studies>", "state", "why")
+        print_table(None, columns, (_row(one) for one in found))
+    return 0
+
+
+def _row(hold: dict[str, Any]) -> tuple[object, ...]:
+    released = hold["released"]
+    return (
+        hold["id"],
+        hold["placed_at"][:19].replace("T", " "),
+        hold["by"],
+        f"study {hold['study']}" if "study" in hold else f"patient {_shown(hold['patient'])}",
+        hold["studies"],
+        f"released {released['at'][:10]} by {released['by']}" if released else "stands",
+        hold["reason"][:_SHOWN_REASON_CHARS],
+    )
+
+
+def _shown(patient: dict[str, str]) -> str:
+    return f"{patient['id']}^^^{patient['issuer']}" if patient["issuer"] else patient["id"]
