@@ -82,7 +82,7 @@ async def test_an_edge_says_what_it_does_not_have_and_asks_for_none_of_it(
     page.on("request", lambda request: asked.append(request.url))
     await open_study(page, nodes["edge"])
     await expect(page.get_by_text("At the origin only")).to_be_visible(timeout=READY_MS)
-    assert not [url for url in asked if "/candidates" in url or "/conflicts" in url]
+    assert not [url for url in asked if "/candidates" in url or "/api/conflicts" in url]
 
 
 _DROP = """
@@ -103,7 +103,6 @@ async def test_a_file_that_is_dropped_is_stored(page: Page, nodes: dict[str, Dem
 
 
 async def test_a_study_is_corrected_and_put_back(page: Page, nodes: dict[str, DemoNode]) -> None:
-    page.on("dialog", lambda dialog: dialog.accept("it was right"))
     await open_study(page, nodes["origin"])
     box = page.locator(".corrections")
     await box.locator("summary").click()
@@ -116,7 +115,9 @@ async def test_a_study_is_corrected_and_put_back(page: Page, nodes: dict[str, De
     await expect(box.get_by_label("Accession number")).to_have_value("A-77")
     await expect(box).to_contain_text("attributes")
     await box.get_by_role("button", name="Undo").click()
-    await expect(page.locator("#note")).to_contain_text("no pixel moved", timeout=READY_MS)
+    await page.get_by_role("dialog").get_by_label("Why").fill("it was right")
+    await page.get_by_role("dialog").get_by_role("button", name="Undo").click()
+    await expect(page.locator("#note")).to_contain_text("is undone", timeout=READY_MS)
     await open_study(page, nodes["origin"])
     await box.locator("summary").click()
     await expect(box).to_contain_text("undone by")

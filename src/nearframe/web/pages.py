@@ -1,4 +1,4 @@
-"""Pages for people: the study page, its assets, and the viewer if it is installed."""
+"""Pages for people: the study page, that of an archive, their assets, and the viewer if it is installed."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ mimetypes.add_type("text/javascript", ".js")
 mimetypes.add_type("text/javascript", ".mjs")
 
 _ASSETS = (
-    *("page.js", "node.js", "study.js", "corrections.js", "upload.js", "values.js"),
-    *("page.css", "mark.svg"),
+    *("page.js", "node.js", "study.js", "corrections.js", "upload.js", "values.js", "why.js"),
+    *("archive.js", "conflicts.js", "holds.js", "record.js", "retention.js"),
+    *("page.css", "archive.css", "mark.svg"),
 )
 _WORKER = ("worker.js", "documents.js", "frames.js", "nodes.js", "payload.js", "studies.js", "tables.js", "register.js")
 _HASHED = re.compile(r"\.[0-9a-f]{16}\.")  # a bundle's name holds the hash of its content
@@ -36,7 +37,7 @@ _POLICY = "default-src 'self'; img-src 'self' blob: data:; style-src 'self'; fra
 
 
 class Pages:
-    """The study page of one node.
+    """The pages of one node.
 
     Parameters
     ----------
@@ -66,14 +67,22 @@ class Pages:
 
     def routes(self) -> Iterable[BaseRoute]:
         """Return the routes, to be mounted last: the viewer takes every path below its own."""
-        yield Route("/", self._page)
+        yield Route("/", self._studies)
+        if self._role == "origin":
+            yield Route("/archive", self._archive)
         yield Route("/assets/{stamp}/{name}", self._serve_asset)
         yield Route("/worker/{name}", self._serve_worker)
         yield Route(viewer.MOUNT + "init-service-worker.js", self._start_worker)
         yield Route(viewer.MOUNT + "{path:path}", self._serve_viewer)
 
-    async def _page(self, request: Request) -> Response:
-        text = _asset("page.html").decode()
+    async def _studies(self, request: Request) -> Response:
+        return self._page("page.html")
+
+    async def _archive(self, request: Request) -> Response:
+        return self._page("archive.html")
+
+    def _page(self, name: str) -> Response:
+        text = _asset(name).decode()
         values = {
             "role": self._role,
             "version": __version__,

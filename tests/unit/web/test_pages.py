@@ -122,3 +122,16 @@ async def test_the_worker_may_control_every_page_and_every_part_of_it_answers(cl
         wanted |= set(re.findall(r'from "\./([^"]+)"', answer.text)) - seen
     assert len(seen) == len(list(Path(web.__file__).parent.glob("static/worker/*.js")))
     assert (await client.get("/worker/page.js")).status_code == 404
+
+
+async def test_only_an_archive_is_looked_after(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/archive")).status_code == 404
+    async with _client(Pages("origin", None)) as origin:
+        page = await origin.get("/archive")
+        assert 'data-role="origin"' in page.text
+        assert "{{" not in page.text
+        for path in set(re.findall(r'"(/assets/[^"]+)"', page.text)):
+            script = await origin.get(path)
+            assert script.status_code == 200
+            for name in re.findall(r'from "\./([^"]+)"', script.text):
+                assert (await origin.get(path.rpartition("/")[0] + "/" + name)).status_code == 200

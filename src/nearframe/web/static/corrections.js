@@ -1,6 +1,7 @@
 // Corrections of one study, at the archive: what was corrected and why, how to undo it, and a form for the next one.
 
-import { archive, changed, count, json, note, text } from "./values.js";
+import { undoCorrection } from "./record.js";
+import { archive, button, changed, count, field, json, note, send, text } from "./values.js";
 
 // What people get wrong most often: keyword, label, tag. Everything else is for the command line.
 const FIELDS = [
@@ -17,9 +18,7 @@ const SHOWN = 5;
 async function ask(path, body, button) {
   button.disabled = true;
   try {
-    const made = await json(path, {
-      method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
-    });
+    const made = await send(path, body);
     note(`Correction ${made.id}: ${count(made.instances)} ${made.instances === 1 ? "instance" : "instances"} changed, no pixel moved.`, "good");
     changed();
   } catch (error) {
@@ -49,7 +48,7 @@ function row(made) {
   const what = made.undoes ? `undo of ${made.undoes}` : made.action;
   item.className = "soft";
   item.textContent = `${made.id}: ${what}, ${made.made_at.slice(0, 16).replace("T", " ")}, ${made.by}${done}: ${made.reason} `;
-  if (!made.undone_by) item.append(button("Undo", (self) => undo(made.id, self)));
+  if (!made.undone_by) item.append(button("Undo", (self) => undoCorrection(made.id, self)));
   return item;
 }
 
@@ -59,7 +58,7 @@ function form(uid, study) {
     const input = document.createElement("input");
     input.name = keyword;
     input.value = input.defaultValue = tag === "00100010" ? wholeName(study) : text(study, tag);
-    made.append(labelled(label, input));
+    made.append(field(label, input));
     return input;
   });
   const reason = document.createElement("input");
@@ -68,7 +67,7 @@ function form(uid, study) {
   reason.maxLength = 1000;
   const save = button("Correct");
   save.type = "submit";
-  made.append(labelled("Why", reason), save, button("Delete study", (self) => {
+  made.append(field("Why", reason), save, button("Delete study", (self) => {
     if (made.reportValidity()) ask("/api/corrections", { action: "delete", select: { study: uid }, reason: reason.value }, self);
   }));
   made.addEventListener("submit", (event) => {
@@ -83,23 +82,4 @@ function form(uid, study) {
 function wholeName(study) {
   const name = study["00100010"]?.Value?.[0] ?? {};
   return [name.Alphabetic, name.Ideographic, name.Phonetic].map((group) => group ?? "").join("=").replace(/=+$/, "");
-}
-
-function labelled(label, input) {
-  const made = document.createElement("label");
-  made.append(label, input);
-  return made;
-}
-
-function button(label, act) {
-  const made = document.createElement("button");
-  made.type = "button";
-  made.textContent = label;
-  if (act) made.addEventListener("click", () => act(made));
-  return made;
-}
-
-function undo(id, self) {
-  const reason = window.prompt(`Undo correction ${id}: why?`)?.trim();
-  if (reason) ask(`/api/corrections/${id}/undo`, { reason }, self);
 }

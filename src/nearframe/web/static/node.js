@@ -1,6 +1,7 @@
 // How the node stands, and what this browser keeps of its studies.
 
 import { forgetStudies, keptStudies, useWorker } from "/worker/register.js";
+import { choices } from "./conflicts.js";
 import { $, archive, card, changed, count, json, line, note, onChange, size } from "./values.js";
 
 const STATUS_MS = 3000;
@@ -25,27 +26,12 @@ async function conflictList() {
       line(`Same UID, other pixels: version ${conflict.version} against current ${conflict.current_version}`),
       line(`Instance ${conflict.instance}`, "uid"),
     );
-    for (const [keep, label] of [["current", "Keep current"], ["incoming", "Use incoming"]]) {
-      const button = document.createElement("button");
-      button.type = "button";
-      button.textContent = label;
-      button.addEventListener("click", async () => {
-        try {
-          await json(`/api/conflicts/${conflict.id}`, {
-            method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ keep }),
-          });
-          changed();
-        } catch (error) {
-          note(`The conflict stays open: ${error.message}`, "bad");
-        }
-      });
-      item.append(button);
-    }
+    item.append(choices(conflict));
     list.append(item);
   }
   if (conflicts.length > CONFLICTS_SHOWN) {
     const more = document.createElement("li");
-    more.append(line(`… and ${conflicts.length - CONFLICTS_SHOWN} more: nearframe conflicts list`));
+    more.append(`… and ${conflicts.length - CONFLICTS_SHOWN} more `, Object.assign(document.createElement("a"), { href: "/archive#conflicts", textContent: "on the archive page" }));
     list.append(more);
   }
   return list;

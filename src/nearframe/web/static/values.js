@@ -42,6 +42,11 @@ export async function json(url, options) {
   return response.json();
 }
 
+/** Send JSON; resolves to the answer's. */
+export const send = (url, body = {}) => json(url, {
+  method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
+});
+
 export function note(message, kind = "warn") {
   const box = $("#note");
   box.hidden = !message;
@@ -49,6 +54,8 @@ export function note(message, kind = "warn") {
   box.textContent = message;
 }
 
+/** A time as ISO 8601 has it, to the minute, where people read it. */
+export const moment = (iso) => new Date(iso).toLocaleString("sv-SE", { dateStyle: "short", timeStyle: "short" });
 export const count = (number) => (number === undefined ? undefined : Number(number).toLocaleString("en"));
 
 // -- elements ---------------------------------------------------------------------------
@@ -65,6 +72,40 @@ export function line(words, kind = "soft") {
   made.className = kind;
   made.textContent = words;
   return made;
+}
+
+export function button(label, act) {
+  const made = document.createElement("button");
+  made.type = "button";
+  made.textContent = label;
+  if (act) made.addEventListener("click", () => act(made));
+  return made;
+}
+
+/** An input with its label. */
+export function field(label, input) {
+  const made = document.createElement("label");
+  made.append(label, input);
+  return made;
+}
+
+/** A table; where it is narrow each cell says what it is. Short cells are not broken. */
+export function rows(heads, lines) {
+  const table = document.createElement("table");
+  const head = table.createTHead().insertRow();
+  for (const words of heads) head.append(Object.assign(document.createElement("th"), { textContent: words, scope: "col" }));
+  const body = table.createTBody();
+  for (const cells of lines) {
+    const row = body.insertRow();
+    cells.forEach((content, index) => {
+      const cell = row.insertCell();
+      cell.append(content ?? "");
+      if (typeof content === "string" && content.length <= 20) cell.classList.add("tight");
+      if (heads[index] && index) cell.dataset.label = `${heads[index]}:`;
+      if (!heads[index] && index === heads.length - 1) cell.classList.add("actions");
+    });
+  }
+  return table;
 }
 
 export function card(title, pairs, extra) {

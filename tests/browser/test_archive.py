@@ -1,0 +1,123 @@
+"""The page of those who look after an archive, used as they would: by mouse and by keyboard, wide and narrow."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import httpx
+import pydicom
+import pytest
+from playwright.async_api import Page, async_playwright, expect
+
+from nearframe.demo.nodes import DemoNode
+from tests.browser.conftest import CHROMIUM_OPTIONS, free_port
+from tests.syncing import ct_series
+
+pytestmark = pytest.mark.browser
+
+READY_MS = 60_000
+STUDY, OTHER = "1.2.826.9.1", "1.2.826.9.2"
+RULES = '[{"name": "CT", "keep_years": 10, "action": "delete"}]'
+
+
+def store(url: str, data: bytes) -> None:
+    answer = httpx.post(f"{url}/dicomweb/studies", content=data, headers={"content-type": "application/dicom"})
+    assert answer.status_code in (200, 202), answer.text
+
+
+def other_pixels(file: bytes) -> bytes:
+    ds = pydicom.dcmread(io.BytesIO(file))
+    ds.PixelData = bytes(len(ds.PixelData))
+    out = io.BytesIO()
+    ds.save_as(out)
+    return out.getvalue()
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoNode]:
+    """An origin with two studies, a conflict and a correction."""
+    home = tmp_path_factory.mktemp("archive") / "home"
+    node = DemoNode("origin", home, f"127.0.0.1:{free_port()}", ["--retention", RULES])
+    node.start()
+    try:
+        files = ct_series(3, rows=64, study=STUDY)
+        for file in [*files, *ct_series(2, rows=64, study=OTHER, seed=2), other_pixels(files[0])]:
+            store(node.url, file)
+        renamed = {"action": "attributes", "select": {"study": STUDY}, "set": {"PatientName": "Doe^Janet"}}
+        httpx.post(f"{node.url}/api/corrections", json=renamed | {"reason": "typed wrongly"}).raise_for_status()
+        yield node
+    finally:
+        node.stop()
+
+
+@pytest.fixture
+async def page(chromium: Path, origin: DemoNode) -> AsyncIterator[Page]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_OPTIONS)
+        page = await browser.new_page()
+        page.set_default_timeout(READY_MS)
+        failures: list[str] = []
+        page.on("pageerror", lambda error: failures.append(str(error)))
+        await page.goto(f"{origin.url}/archive")
+        yield page
+        await browser.close()
+        assert failures == []
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+async def test_everything_is_there_and_nothing_sticks_out(page: Page, width: int) -> None:
+    await page.set_viewport_size({"width": width, "height": 900})
+    await expect(page.locator("#checks li")).not_to_have_count(0)
+    await expect(page.locator("#checks .failing")).to_have_count(0)
+    await expect(page.locator("#room")).to_contain_text("Frames")
+    await expect(page.locator("#jobs")).to_contain_text("compaction")
+    await expect(page.locator("#corrections")).to_contain_text("typed wrongly")
+    assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    named = "one.textContent.trim() || one.ariaLabel || one.labels?.length"
+    assert await page.evaluate(f"[...document.querySelectorAll('button, input, a')].every(one => {named})")
+
+
+async def test_a_correction_is_undone_by_keyboard(page: Page) -> None:
+    undo = page.get_by_role("button", name="Undo correction").first
+    await undo.focus()
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("dialog")).to_be_visible()
+    await page.keyboard.press("Escape")
+    await expect(page.get_by_role("dialog")).to_have_count(0)
+    await page.keyboard.press("Enter")
+    await page.keyboard.type("it was right")
+    await page.keyboard.press("Tab")
+    await page.keyboard.press("Tab")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#note")).to_contain_text("is undone: 3 instances as before")
+    await expect(page.locator("#corrections")).to_contain_text("undone by")
+
+
+async def test_a_hold_is_placed_and_released(page: Page) -> None:
+    form = page.locator("#holds form")
+    await form.get_by_label("or Patient ID").fill("PID-1")
+    await form.get_by_label("Why").fill("case 12")
+    await form.get_by_role("button", name="Place hold").click()
+    await expect(page.locator("#holds tbody tr")).to_have_count(1)
+    await expect(page.locator("#holds tbody tr")).to_contain_text("patient PID-1")
+    await page.get_by_role("button", name="Release hold").click()
+    await page.get_by_role("dialog").get_by_label("Why").fill("settled")
+    await page.get_by_role("dialog").get_by_role("button", name="Release").click()
+    await expect(page.locator("#holds")).to_contain_text("None: everything may be deleted")
+
+
+async def test_a_conflict_is_settled(page: Page) -> None:
+    await page.get_by_role("button", name="Keep current").click()
+    await expect(page.locator("#conflicts")).to_contain_text("None: every UID stands for one picture")
+
+
+async def test_work_is_begun_and_told(page: Page) -> None:
+    await page.get_by_role("button", name="Run compaction now").click()
+    await expect(page.locator("#jobs tr", has_text="compaction")).to_contain_text("done")
+
+
+async def test_retention_is_asked_for(page: Page) -> None:
+    await page.get_by_role("button", name="What is due?").click()
+    await expect(page.locator("#retention")).to_contain_text("2 kept")
