@@ -189,7 +189,9 @@ async def test_the_routes_are_described(client: httpx.AsyncClient) -> None:
     assert document["servers"] == [{"url": "http://origin/api"}]
     assert set(document["paths"]) == {
         "/status",
+        "/storage",
         "/conflicts",
+        "/conflicts/patients",
         "/conflicts/{conflict}",
         "/reports/dedupe",
         "/studies/{study}/candidates",
