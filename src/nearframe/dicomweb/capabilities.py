@@ -28,6 +28,8 @@ _PROSE: Final = {
     "frames": "Frame numbers, counted from 1, joined by commas",
     "conflict": "Number of the conflict",
     "correction": "Number of the correction",
+    "hold": "Number of the legal hold",
+    "round": "Name of the work, as the list of it says",
     "transaction": "Transaction UID of a request for storage commitment",
     "step": "Scheduled Procedure Step ID",
     "digest": "SHA-256 of the content in hex",
