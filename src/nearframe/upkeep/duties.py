@@ -197,7 +197,7 @@ class Duties:
             _log.warning("duty_not_begun", duty=lease.name, error=error)
             return
         self._running[lease.name] = _Running(lease, stack)
-        _log.info("duty_begun", duty=lease.name, token=lease.token)
+        _log.info("duty_begun", duty=lease.name, term=lease.token)
 
     async def _end(self, names: Iterable[str]) -> None:
         for name in names:
