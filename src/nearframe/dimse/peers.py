@@ -107,7 +107,9 @@ def peer_named(name: str, settings: Settings) -> KnownPeer:
             raise ConfigurationError(f"{name}: expected TITLE@HOST:PORT ({error})") from error
     known = read_peers(settings.peers, Credentials.of(settings)).get(name)
     if known is None:
-        raise ConfigurationError(f"{name}: no such peer in the settings; expected TITLE@HOST:PORT, or a name")
+        raise ConfigurationError(
+            f"{name}: no [[peers]] table of the settings has this name; add one, or write TITLE@HOST:PORT"
+        )
     if not known.host:
         raise ConfigurationError(f"{name}: the settings do not say where it listens (host and port)")
     return known
