@@ -108,7 +108,7 @@ def peer_named(name: str, settings: Settings) -> KnownPeer:
     known = read_peers(settings.peers, Credentials.of(settings)).get(name)
     if known is None:
         raise ConfigurationError(
-            f"{name}: no [[peers]] table of the settings has this name; add one, or write TITLE@HOST:PORT"
+            f"{name}: expected TITLE@HOST:PORT, or the name of a [[peers]] table of the settings, and none has this one"
         )
     if not known.host:
         raise ConfigurationError(f"{name}: the settings do not say where it listens (host and port)")
