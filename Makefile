@@ -24,9 +24,10 @@ demo: $(CACHE)/venv.stamp ## origin, edge, a sample study and the pages, in one 
 	-@$(MAKE) --no-print-directory viewer || echo "The demo runs without the viewer; make viewer installs it later."
 	$(BIN)/nearframe demo $(ARGS)
 
+# Two processes: tests wait for nodes more than they compute. A file stays whole, for the nodes its tests share.
 test: $(CACHE)/venv.stamp $(CACHE)/apt-test.stamp ## the whole suite but drills and benchmarks
 	-@$(MAKE) --no-print-directory viewer || echo "Tests that need the viewer are skipped."
-	$(BIN)/python -m pytest -m "not drill" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not drill" $(ARGS)
 
 check: $(CACHE)/venv.stamp ## form, lint, types, fast tests
 	scripts/check
