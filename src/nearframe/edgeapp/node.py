@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -21,16 +21,14 @@ from nearframe.core import Core, directory_of, frames_of, open_core, packs_of
 from nearframe.dicomweb.address import Addresses, is_dicomweb
 from nearframe.dicomweb.cors import CORS
 from nearframe.dicomweb.fastframes import FastFrames
-from nearframe.dicomweb.frameservices import FrameServices
 from nearframe.edge.keptstore import KeptStore
 from nearframe.edge.node import Edge, Kept
 from nearframe.edge.outbox import Outbox
-from nearframe.edge.urgency import UrgencyGate
+from nearframe.edgeapp.opened import Opened
 from nearframe.intake.inuse import StudiesInUse
 from nearframe.metrics import Metrics
 from nearframe.query.feedwatch import FeedWatch
 from nearframe.query.headeredits import Part10Edits
-from nearframe.sync.directory import Directory
 
 if TYPE_CHECKING:
     from nearframe.edgeapp.routes import EdgeRoutes
@@ -99,20 +97,6 @@ class _Awaited:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # Who stops waiting does not stop the others' waiting.
         await self._part(await asyncio.shield(self._whole))(scope, receive, send)
-
-
-class Opened(NamedTuple):
-    """An edge that serves frames."""
-
-    core: Core
-    edge: Edge
-    gate: UrgencyGate
-    frames: FrameServices
-    directory: Directory
-    feed: FeedWatch
-    outbox: Outbox
-    in_use: StudiesInUse
-    announce: Callable[[str], None]
 
 
 async def _complete(opened: Opened, stack: AsyncExitStack) -> EdgeRoutes:

@@ -36,7 +36,7 @@ from nearframe.edge.outbox import Outbox
 from nearframe.edge.outbox_http import DESCRIBED as OUTBOX_DESCRIBED
 from nearframe.edge.outbox_http import outbox_check, outbox_routes, outbox_status
 from nearframe.edge.segments import segment_routes
-from nearframe.edgeapp.node import Opened
+from nearframe.edgeapp.opened import Opened
 from nearframe.intake.store import Store
 from nearframe.query.health import upstream_check
 from nearframe.query.status import node_status
