@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import NotRequired, TypedDict
 
 from nearframe import __version__
-from nearframe.storage.packs import PackStats
 from nearframe.storage.ports import Catalogue
+from nearframe.storage.upkeep import PackStats
 
 
 class Counts(TypedDict):

@@ -9,11 +9,11 @@ from typing import Protocol
 from nearframe.config import Settings
 from nearframe.ids import Digest
 from nearframe.storage.objects import INDEX_FILE, ObjectSettings, ObjectStore, open_index
-from nearframe.storage.packs import Compacted, LostContent, PackSettings, PackStats, PackStore, ScrubReport
-from nearframe.storage.packs.store import at_once, unheard
+from nearframe.storage.packs import PackSettings, PackStore
 from nearframe.storage.ports import ContentKind, ContentStore, StudyRef
 from nearframe.storage.s3 import S3Location, S3Options
 from nearframe.storage.s3.client import S3Bucket
+from nearframe.storage.upkeep import Compacted, LostContent, PackStats, ScrubReport, at_once, unheard
 
 
 class Store(ContentStore, Protocol):

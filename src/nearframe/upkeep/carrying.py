@@ -16,8 +16,8 @@ from typing import Final
 
 from nearframe.errors import BackendFailed
 from nearframe.storage.catalogue import SQLCatalogue
-from nearframe.storage.packs import LostContent
 from nearframe.storage.ports import ContentStore
+from nearframe.storage.upkeep import LostContent
 from nearframe.upkeep.crosscheck import lost_of
 from nearframe.upkeep.repair import Copies, Copy, is_right
 

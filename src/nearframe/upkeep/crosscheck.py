@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from nearframe.storage.catalogue import SQLCatalogue
-from nearframe.storage.packs import LostContent
 from nearframe.storage.ports import ContentKind, ContentStore, InstanceRecord
 from nearframe.storage.stores import Store
+from nearframe.storage.upkeep import LostContent
 
 _VERSIONS_AT_ONCE: Final = 1000
 

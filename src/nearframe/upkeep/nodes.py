@@ -13,9 +13,9 @@ import httpx
 
 from nearframe.errors import UpstreamError, UpstreamUnavailable
 from nearframe.ids import parse_digest
-from nearframe.storage.packs import LostContent
 from nearframe.storage.ports import ContentKind, StudyRef
 from nearframe.storage.scratch import EncryptedFile
+from nearframe.storage.upkeep import LostContent
 from nearframe.units import MIB
 from nearframe.upkeep.http import DAMAGED_PATH
 from nearframe.upkeep.repair import Copy

@@ -10,8 +10,8 @@ from nearframe import log
 from nearframe.errors import IntegrityError, UpstreamError
 from nearframe.ids import Digest, sha256_of
 from nearframe.storage.catalogue import SQLCatalogue
-from nearframe.storage.packs import LostContent
 from nearframe.storage.stores import Store
+from nearframe.storage.upkeep import LostContent
 from nearframe.upkeep.crosscheck import lost_contents
 
 _log = log.logger(__name__)

@@ -32,9 +32,8 @@ from nearframe.metrics import (
 )
 from nearframe.query.workers import Workers
 from nearframe.storage.durable import replace_durably
-from nearframe.storage.packs import LostContent
-from nearframe.storage.packs.scrub import ScrubReport
 from nearframe.storage.stores import Store
+from nearframe.storage.upkeep import LostContent, ScrubReport
 from nearframe.units import counted, format_size
 from nearframe.upkeep.rounds import Round, RoundBook, Tell
 

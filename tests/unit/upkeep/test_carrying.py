@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from nearframe.errors import BackendFailed
-from nearframe.storage.packs import LostContent, PackSettings, PackStore
+from nearframe.storage.packs import PackSettings, PackStore
+from nearframe.storage.upkeep import LostContent
 from nearframe.upkeep.carrying import Carrier, StoreCopies
 from nearframe.upkeep.crosscheck import cross_check
 from nearframe.upkeep.repair import Copy

@@ -4,9 +4,9 @@ import shutil
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from nearframe.storage.packs import LostContent
 from nearframe.storage.packs.record import FILE_HEADER_BYTES, HEADER_BYTES
 from nearframe.storage.ports import ContentKind, StudyRef
+from nearframe.storage.upkeep import LostContent
 from nearframe.upkeep.backup.copies import BackupCopies
 from nearframe.upkeep.repair import Copy, OwnStore, repair
 from tests.packs import lose_index, put

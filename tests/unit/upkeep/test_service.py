@@ -14,8 +14,8 @@ from nearframe.errors import BackendFailed, Busy, NotFound
 from nearframe.ids import sha256
 from nearframe.metrics import STORE_CONTENTS, STORE_LIVE_BYTES, Metrics
 from nearframe.storage.packs import PackSettings, PackStore
-from nearframe.storage.packs.scrub import ScrubReport
 from nearframe.storage.ports import ContentKind, StudyRef
+from nearframe.storage.upkeep import ScrubReport
 from nearframe.upkeep.rounds import Round
 from nearframe.upkeep.service import Pace, Upkeep
 

@@ -31,9 +31,9 @@ from nearframe.storage.objects.reading import object_name
 from nearframe.storage.objects.recording import NewObject, Uses, insert_objects, next_generation
 from nearframe.storage.objects.schema import content, state, stored_object
 from nearframe.storage.objects.writing import in_parts, new_object_id
-from nearframe.storage.packs.compaction import Compacted
 from nearframe.storage.packs.record import FILE_HEADER_BYTES, HEADER_BYTES, Role, decode_header, encode_file_header
 from nearframe.storage.s3 import Bucket
+from nearframe.storage.upkeep import Compacted, rewrite_each
 from nearframe.units import KIB, MIB
 
 #: For so long after nothing points to an object readers may still ask for it.
@@ -91,14 +91,7 @@ class Compactor:
         return done
 
     def _rewrite_all(self, groups: Sequence[Sequence[ObjectUse]]) -> Compacted:
-        done = Compacted()
-        for group in groups:
-            try:
-                done += self._rewrite(group)
-            except (IntegrityError, NotFound) as error:
-                _log.error("compaction_failed", segments=len(group), error=error)
-                done += Compacted(skipped=len(group))
-        return done
+        return rewrite_each(groups, self._rewrite, (IntegrityError, NotFound))
 
     def _remove_retired(self, grace: timedelta) -> None:
         """Remove the objects that nothing has needed for so long."""

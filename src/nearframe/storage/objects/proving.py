@@ -17,10 +17,9 @@ from nearframe.storage.objects.reading import ObjectReader
 from nearframe.storage.objects.recording import mark_damaged
 from nearframe.storage.packs.keys import StudyKeys
 from nearframe.storage.packs.opening import check_content
-from nearframe.storage.packs.scrub import ScrubReport
-from nearframe.storage.packs.store import LostContent
 from nearframe.storage.ports import ContentKind
 from nearframe.storage.s3 import Bucket
+from nearframe.storage.upkeep import LostContent, ScrubReport
 from nearframe.units import MIB
 
 #: For what is read in order: enough for a request and what it brings along.

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -42,16 +42,15 @@ from nearframe.storage.objects.proving import Scrubber, lost_contents
 from nearframe.storage.objects.reading import BytesFile, ObjectReader
 from nearframe.storage.objects.recording import NewObject, Reference
 from nearframe.storage.objects.writing import Pending, Writer
-from nearframe.storage.packs import Compacted, LostContent, PackStats, ScrubReport
 from nearframe.storage.packs.files import CachedFile
 from nearframe.storage.packs.lately import Held, Lately
 from nearframe.storage.packs.locks import own
 from nearframe.storage.packs.opening import form_of, read_range
 from nearframe.storage.packs.record import FILE_HEADER_BYTES
-from nearframe.storage.packs.store import at_once, unheard
 from nearframe.storage.packs.tables import Entry
 from nearframe.storage.ports import Buffer, ContentKind, StudyRef
 from nearframe.storage.s3 import Bucket
+from nearframe.storage.upkeep import Compacted, LostContent, OneAtATime, PackStats, ScrubReport, at_once, unheard
 
 #: No generation: what carries it is looked up each time.
 _NO_GENERATION: Final = -1
@@ -106,7 +105,7 @@ class ObjectStore:
         self._intake = Intake(self._index, self._keys, self._writer, self._settings)
         self._freshness = Freshness(self._index.generation, self._clock, self._forget_found)
         self._lately = Lately(self._look_up, lambda: self._freshness.generation, self._settings.memory_bytes)
-        self._upkeep_lock = threading.Lock()
+        self._upkeep = OneAtATime()
         self._look_lock = threading.Lock()
         self.integrity_failures = 0
 
@@ -318,7 +317,7 @@ class ObjectStore:
         Busy
             If compaction or scrub runs already in this process.
         """
-        with self._upkeep():
+        with self._upkeep.turn():
             compactor = Compactor(self._bucket, self._database, self._index, self._clock, pace)
             done = compactor.run(max_live_share)
             self._holds.complete()
@@ -338,7 +337,7 @@ class ObjectStore:
         Busy
             If compaction or scrub runs already in this process.
         """
-        with self._upkeep():
+        with self._upkeep.turn():
             return Compactor(self._bucket, self._database, self._index, self._clock, pace).erase()
 
     def scrub(
@@ -351,7 +350,7 @@ class ObjectStore:
         Busy
             If compaction or scrub runs already in this process.
         """
-        with self._upkeep():
+        with self._upkeep.turn():
             scrubber = Scrubber(
                 self._bucket,
                 self._database,
@@ -374,12 +373,3 @@ class ObjectStore:
 
     def end_hold(self, study: StudyRef) -> int:
         return self._holds.release(study)
-
-    @contextmanager
-    def _upkeep(self) -> Iterator[None]:
-        if not self._upkeep_lock.acquire(blocking=False):
-            raise Busy("the objects are being compacted or scrubbed already")
-        try:
-            yield
-        finally:
-            self._upkeep_lock.release()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from nearframe.storage.packs.compaction import Compacted
 from nearframe.storage.packs.intake import PackSettings
-from nearframe.storage.packs.scrub import ScrubReport
-from nearframe.storage.packs.store import LostContent, PackStats, PackStore
+from nearframe.storage.packs.store import PackStore
 
-__all__ = ["Compacted", "LostContent", "PackSettings", "PackStats", "PackStore", "ScrubReport"]
+__all__ = ["PackSettings", "PackStore"]

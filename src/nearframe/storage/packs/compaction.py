@@ -35,40 +35,13 @@ from nearframe.storage.packs.scan import read_records
 from nearframe.storage.packs.segments import DraftSegment, Segments
 from nearframe.storage.packs.tables import SegmentUse
 from nearframe.storage.packs.writer import Writer
+from nearframe.storage.upkeep import Compacted, rewrite_each
 
 _COPY_BYTES: Final = 1 << 20
 #: Sources of one draft: bounds what is held under the lock, together with the pack size.
 _MAX_SOURCES: Final = 64
 
 _log = logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Compacted:
-    """What a compaction did.
-
-    Attributes
-    ----------
-    removed, written
-        Packs.
-    freed_bytes
-        By how much the packs became smaller.
-    skipped
-        Packs left alone because their records do not add up to what the index says: scrub them.
-    """
-
-    removed: int = 0
-    written: int = 0
-    freed_bytes: int = 0
-    skipped: int = 0
-
-    def __add__(self, other: Compacted) -> Compacted:
-        return Compacted(
-            self.removed + other.removed,
-            self.written + other.written,
-            self.freed_bytes + other.freed_bytes,
-            self.skipped + other.skipped,
-        )
 
 
 @dataclass(slots=True)
@@ -124,14 +97,7 @@ class Compactor:
 
     def _run(self, is_chosen: Callable[[int, SegmentUse], bool]) -> Compacted:
         self._remove_retired()
-        done = Compacted()
-        for sources in self._choose(is_chosen):
-            try:
-                done += self._compact(sources)
-            except BackendFailed as error:
-                _log.error("compaction_failed", segments=len(sources), error=error)
-                done += Compacted(skipped=len(sources))
-        return done
+        return rewrite_each(self._choose(is_chosen), self._compact, BackendFailed)
 
     def _choose(self, is_chosen: Callable[[int, SegmentUse], bool]) -> list[list[int]]:
         """Return groups of packs, the survivors of each of which fit one pack."""

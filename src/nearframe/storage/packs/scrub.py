@@ -8,7 +8,6 @@ so that it is fetched and stored again. What nothing holds is counted and left t
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from nearframe.errors import IntegrityError
@@ -22,42 +21,11 @@ from nearframe.storage.packs.scan import read_records
 from nearframe.storage.packs.segments import Segments
 from nearframe.storage.packs.tables import Entry
 from nearframe.storage.packs.writer import Writer
+from nearframe.storage.upkeep import ScrubReport
 
 _PROGRESS_BYTES: Final = 64 << 20
 
 _log = logger(__name__)
-
-
-@dataclass(slots=True)
-class ScrubReport:
-    """What a scrub found so far.
-
-    Attributes
-    ----------
-    segments, total_segments
-        Packs read, of how many.
-    contents
-        Held contents that proved right.
-    damaged
-        Held contents that did not, or whose header or pack is gone; found by this scrub.
-    quarantined
-        Held contents found damaged earlier, and not stored again since.
-    unreferenced, unreferenced_bytes
-        Contents that nothing holds: compaction will remove them.
-    unreadable_bytes
-        Bytes of packs that belong to no readable record.
-    """
-
-    total_segments: int = 0
-    segments: int = 0
-    records: int = 0
-    contents: int = 0
-    read_bytes: int = 0
-    damaged: int = 0
-    quarantined: int = 0
-    unreferenced: int = 0
-    unreferenced_bytes: int = 0
-    unreadable_bytes: int = 0
 
 
 class Scrubber:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar, Final, NamedTuple, Self
+from typing import ClassVar, Final, Self
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from nearframe import log
-from nearframe.errors import BackendFailed, Busy, IntegrityError, NoSpace, NotFound
+from nearframe.errors import BackendFailed, IntegrityError, NoSpace, NotFound
 from nearframe.ids import Digest
-from nearframe.storage.packs.compaction import Compacted, Compactor
+from nearframe.storage.packs.compaction import Compactor
 from nearframe.storage.packs.files import CachedFile, Files, LocalFiles, disk_errors
 from nearframe.storage.packs.index import Index
 from nearframe.storage.packs.intake import Intake, PackSettings
@@ -29,68 +27,18 @@ from nearframe.storage.packs.locks import own, removing_packs
 from nearframe.storage.packs.opening import read_range
 from nearframe.storage.packs.record import RecordHeader, RecordType
 from nearframe.storage.packs.recovery import recover
-from nearframe.storage.packs.scrub import Scrubber, ScrubReport
+from nearframe.storage.packs.scrub import Scrubber
 from nearframe.storage.packs.segments import Segments
 from nearframe.storage.packs.slots import SLOT_BYTES
 from nearframe.storage.packs.tables import Wrap
 from nearframe.storage.packs.writer import Writer
 from nearframe.storage.ports import Buffer, ContentKind, StudyRef
+from nearframe.storage.upkeep import Compacted, LostContent, OneAtATime, PackStats, ScrubReport, at_once, unheard
 
 #: A content moves once per compaction: two look-ups in a row that miss are already rare.
 _MOVED_ATTEMPTS: Final = 8
 
 _log = log.logger(__name__)
-
-
-def at_once(_nbytes: int) -> None:
-    """Keep to no rate."""
-
-
-def unheard(_report: ScrubReport) -> None:
-    """Tell nobody."""
-
-
-@dataclass(frozen=True, slots=True)
-class PackStats:
-    """What a store holds.
-
-    Attributes
-    ----------
-    stored_bytes
-        Bytes of all packs, `live_bytes` of which are still needed.
-    contents, plain_bytes
-        Different contents within a tenant, and their bytes before sealing and compression.
-    dedupe_hits
-        Contents not stored since the start because the tenant held them.
-    reused_bytes
-        Bytes offered since the start and not written, because the study or the tenant held them.
-    integrity_failures
-        Contents found damaged since the start.
-    sync_failures
-        Failed fdatasyncs since the start.
-    """
-
-    segments: int
-    stored_bytes: int
-    live_bytes: int
-    contents: int
-    plain_bytes: int
-    dedupe_hits: int
-    reused_bytes: int
-    integrity_failures: int
-    sync_failures: int
-
-    @property
-    def dead_bytes(self) -> int:
-        return self.stored_bytes - self.live_bytes
-
-
-class LostContent(NamedTuple):
-    """A content that a study holds, and that cannot be read."""
-
-    study: StudyRef
-    digest: Digest
-    kind: ContentKind
 
 
 class PackStore:
@@ -143,7 +91,7 @@ class PackStore:
             )
             undo.pop_all()
         self._intake = Intake(self._settings, self._segments, self._keys, self._ledger, self._writer)
-        self._upkeep_lock = threading.Lock()
+        self._upkeep = OneAtATime()
         self._integrity_failures = 0
         self._lately = Lately(self._look_up, lambda: self._ledger.generation, self._settings.memory_bytes)
 
@@ -342,7 +290,7 @@ class PackStore:
         Busy
             If compaction or scrub runs already, or the packs are being backed up.
         """
-        with self._upkeep(), removing_packs(self._home):
+        with self._upkeep.turn(), removing_packs(self._home):
             size = self._settings.segment_bytes
             return Compactor(self._segments, self._ledger, self._writer, size, pace).run(max_live_share)
 
@@ -357,7 +305,7 @@ class PackStore:
         NoSpace, Busy
             As of `compact`.
         """
-        with self._upkeep(), removing_packs(self._home):
+        with self._upkeep.turn(), removing_packs(self._home):
             size = self._settings.segment_bytes
             return Compactor(self._segments, self._ledger, self._writer, size, pace).erase()
 
@@ -378,7 +326,7 @@ class PackStore:
         Busy
             If compaction or scrub runs already.
         """
-        with self._upkeep():
+        with self._upkeep.turn():
             return Scrubber(self._segments, self._ledger, self._keys, self._writer, progress=progress, pace=pace).run()
 
     def damaged(self) -> Iterator[LostContent]:
@@ -400,15 +348,6 @@ class PackStore:
     def end_hold(self, study: StudyRef) -> int:
         """Nothing to end; see `hold`."""
         return 0
-
-    @contextmanager
-    def _upkeep(self) -> Iterator[None]:
-        if not self._upkeep_lock.acquire(blocking=False):
-            raise Busy("the packs are being compacted or scrubbed already")
-        try:
-            yield
-        finally:
-            self._upkeep_lock.release()
 
 
 def _drop_record(study_key_id: bytes, content_id: bytes, wrap: Wrap) -> RecordHeader:

@@ -10,13 +10,13 @@ from typing import NamedTuple
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from nearframe.errors import IntegrityError
-from nearframe.storage.packs import LostContent
 from nearframe.storage.packs.files import LocalFiles
 from nearframe.storage.packs.keyring import RING_FILE, SlotKeyRing
 from nearframe.storage.packs.keys import KeyRing
 from nearframe.storage.packs.opening import form_of, read_range
 from nearframe.storage.packs.record import FILE_HEADER_BYTES, RecordHeader, RecordType
 from nearframe.storage.packs.scan import read_records
+from nearframe.storage.upkeep import LostContent
 from nearframe.upkeep.backup.point import PackCopy, Part, Point
 from nearframe.upkeep.backup.points import Points
 from nearframe.upkeep.repair import Copy

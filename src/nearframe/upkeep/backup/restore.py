@@ -27,10 +27,10 @@ from nearframe.storage.packs import PackSettings, PackStore
 from nearframe.storage.packs.files import LocalFiles, disk_errors
 from nearframe.storage.packs.keyring import RING_FILE
 from nearframe.storage.packs.keys import write_root_key
-from nearframe.storage.packs.scrub import ScrubReport
 from nearframe.storage.packs.segments import pack_name
 from nearframe.storage.role import UNFINISHED, role_of, set_role
 from nearframe.storage.scratch import check_space
+from nearframe.storage.upkeep import ScrubReport
 from nearframe.upkeep.backup.point import Part, Point, PointKeys
 from nearframe.upkeep.backup.points import Points
 from nearframe.upkeep.backup.take import Progress

@@ -9,10 +9,11 @@ import pytest
 
 from nearframe.errors import IntegrityError
 from nearframe.ids import sha256
-from nearframe.storage.packs import PackStore, ScrubReport
+from nearframe.storage.packs import PackStore
 from nearframe.storage.packs.faulty import FaultyDisk
 from nearframe.storage.packs.record import FILE_HEADER_BYTES, HEADER_BYTES
 from nearframe.storage.ports import ContentKind, StudyRef
+from nearframe.storage.upkeep import ScrubReport
 from tests.packs import Opener, lose_index, put
 
 A, B = StudyRef("main", "1.2.1"), StudyRef("main", "1.2.2")
