@@ -6,10 +6,11 @@ import argparse
 import contextlib
 import os
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nearframe.cli._output import add_json_option
 from nearframe.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
 
 DEFAULT_URL = "http://127.0.0.1:8042"
 TENANT_HEADER = "nearframe-tenant"
+
+
+def asks_node(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], int]) -> None:
+    """Have a command ask a node: add the options that say which, and whether to answer in words or JSON."""
+    add_node_options(parser)
+    add_json_option(parser)
+    parser.set_defaults(run=run)
 
 
 def add_node_options(parser: argparse.ArgumentParser) -> None:

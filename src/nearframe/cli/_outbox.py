@@ -6,8 +6,8 @@ import argparse
 import sys
 from typing import Any, Final
 
-from nearframe.cli._client import add_node_options, edge_of
-from nearframe.cli._output import Subparsers, add_json_option, add_parser, print_json, print_table
+from nearframe.cli._client import asks_node, edge_of
+from nearframe.cli._output import Subparsers, add_parser, print_json, print_table
 from nearframe.units import counted, format_age
 
 EXIT_REFUSED: Final = 1
@@ -22,17 +22,10 @@ def add_outbox(commands: Subparsers) -> None:
         "what was taken in here and is not upstream yet",
         "By study: how many instances wait, since when, and why any were refused; then the exit code is 1.",
     )
-    _add_common(parser)
-    parser.set_defaults(run=run_outbox)
+    asks_node(parser, run_outbox)
     retry = add_parser(commands, "retry", "offer what was refused again")
     retry.add_argument("study", nargs="?", metavar="STUDY", help="Study Instance UID (default: every study)")
-    _add_common(retry)
-    retry.set_defaults(run=run_retry)
-
-
-def _add_common(parser: argparse.ArgumentParser) -> None:
-    add_node_options(parser)
-    add_json_option(parser)
+    asks_node(retry, run_retry)
 
 
 def run_outbox(options: argparse.Namespace) -> int:

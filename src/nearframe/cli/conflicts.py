@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import Any, Final
 
-from nearframe.cli._client import add_node_options, node_of
-from nearframe.cli._output import Subparsers, add_json_option, add_parser, print_json, print_table
-from nearframe.errors import ConfigurationError
+from nearframe.cli._client import asks_node, node_of
+from nearframe.cli._output import Subparsers, add_parser, print_json, print_table
+from nearframe.cli._patients import shown
+from nearframe.cli._values import at_least, moment
 
 EXIT_OPEN: Final = 1
 
@@ -23,7 +24,7 @@ def add_subparser(subparsers: Subparsers, what: str) -> None:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     list_ = add_parser(commands, "list", "list conflicts; the exit code is 1 while one is open")
     list_.add_argument("--all", action="store_true", help="also those that are resolved")
-    _add_common(list_, run_list)
+    asks_node(list_, run_list)
     patients = add_parser(
         commands,
         "patients",
@@ -31,17 +32,11 @@ def add_subparser(subparsers: Subparsers, what: str) -> None:
         "They came after the merge, or from elsewhere, and are shown as they came. nearframe correct merge files them "
         "where they belong.",
     )
-    _add_common(patients, run_patients)
+    asks_node(patients, run_patients)
     resolve = add_parser(commands, "resolve", "say which version is right")
-    resolve.add_argument("conflict", type=int, metavar="NUMBER", help="as nearframe conflicts list shows it")
+    resolve.add_argument("conflict", type=at_least(0), metavar="NUMBER", help="as nearframe conflicts list shows it")
     resolve.add_argument("--keep", required=True, choices=("current", "incoming"), help="the version that is right")
-    _add_common(resolve, run_resolve)
-
-
-def _add_common(parser: argparse.ArgumentParser, run: Any) -> None:
-    add_node_options(parser)
-    add_json_option(parser)
-    parser.set_defaults(run=run)
+    asks_node(resolve, run_resolve)
 
 
 def run_list(options: argparse.Namespace) -> int:
@@ -71,19 +66,14 @@ def run_patients(options: argparse.Namespace) -> int:
 
 
 def _stray_row(stray: dict[str, Any]) -> tuple[object, ...]:
-    merged = stray["merged_at"][:19].replace("T", " ")
-    return merged, _identity(stray["names"]), _identity(stray["belongs_to"]), stray["instances"], stray["study"]
-
-
-def _identity(identity: dict[str, str]) -> str:
-    """Return an identifier as `nearframe correct` takes it."""
-    return f"{identity['id']}^^^{identity['issuer']}" if identity["issuer"] else identity["id"]
+    names, belongs_to = shown(stray["names"]), shown(stray["belongs_to"])
+    return moment(stray["merged_at"]), names, belongs_to, stray["instances"], stray["study"]
 
 
 def _row(conflict: dict[str, Any]) -> tuple[object, ...]:
     return (
         conflict["id"],
-        conflict["received_at"][:19].replace("T", " "),
+        moment(conflict["received_at"]),
         conflict["source"],
         conflict["version"],
         conflict["current_version"],
@@ -93,8 +83,6 @@ def _row(conflict: dict[str, Any]) -> tuple[object, ...]:
 
 
 def run_resolve(options: argparse.Namespace) -> int:
-    if options.conflict < 0:
-        raise ConfigurationError(f"{options.conflict} is not the number of a conflict")
     with node_of(options) as node:
         resolved = node.post(f"/api/conflicts/{options.conflict}", {"keep": options.keep})
     if options.json:

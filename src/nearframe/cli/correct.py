@@ -6,9 +6,10 @@ import argparse
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
-from nearframe.cli._client import add_node_options, node_of
-from nearframe.cli._output import Subparsers, add_json_option, add_parser, print_json, print_table
+from nearframe.cli._client import asks_node, node_of
+from nearframe.cli._output import Subparsers, add_parser, print_json, print_table
 from nearframe.cli._patients import PATIENT, patient_of
+from nearframe.cli._values import at_least, brief, moment
 from nearframe.errors import ConfigurationError
 from nearframe.units import counted
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from nearframe.cli._asking import Node
 
 _PATH: Final = "/api/corrections"
-_SHOWN_REASON_CHARS: Final = 60
 
 #: Makes of the options what is asked for; may ask the node which study is meant.
 _Asking = Callable[[argparse.Namespace, "Node"], dict[str, Any]]
@@ -59,34 +59,28 @@ def add_subparser(subparsers: Subparsers, what: str) -> None:
 
 def _add_record_commands(commands: Subparsers) -> None:
     undo = add_parser(commands, "undo", "bring back what was in view before a correction: unmerge, undelete, …")
-    undo.add_argument("correction", type=_number, metavar="NUMBER", help="as nearframe correct list shows it")
+    undo.add_argument("correction", type=at_least(0), metavar="NUMBER", help="as nearframe correct list shows it")
     undo.add_argument("--reason", required=True, metavar="TEXT", help="why; it is kept")
-    _add_common(undo, run_undo)
+    asks_node(undo, run_undo)
     purge = add_parser(commands, "purge", "have what is deleted of a study go for good now, its bytes too")
     purge.add_argument("study", metavar="UID", help="Study Instance UID, whole")
     purge.add_argument("--reason", required=True, metavar="TEXT", help="why; it is kept with who and when")
-    _add_common(purge, run_purge)
+    asks_node(purge, run_purge)
     list_ = add_parser(commands, "list", "list who corrected what, when and why, the latest first")
     list_.add_argument("--study", metavar="STUDY", help="only what changed something in this study")
-    list_.add_argument("--limit", type=_number, default=50, metavar="N", help="at most this many (50)")
-    _add_common(list_, run_list)
+    list_.add_argument("--limit", type=at_least(0), default=50, metavar="N", help="at most this many (50)")
+    asks_node(list_, run_list)
     show = add_parser(commands, "show", "print one correction, with the versions before and after")
-    show.add_argument("correction", type=_number, metavar="NUMBER")
-    _add_common(show, run_show)
+    show.add_argument("correction", type=at_least(0), metavar="NUMBER")
+    asks_node(show, run_show)
 
 
 def _add(commands: Subparsers, name: str, what: str, asking: _Asking) -> argparse.ArgumentParser:
     parser = add_parser(commands, name, what)
     parser.add_argument("--reason", required=True, metavar="TEXT", help="why; it is kept with who and when")
     parser.add_argument("--dry-run", action="store_true", help="say what it would be about, and change nothing")
-    _add_common(parser, lambda options: _run(options, asking))
+    asks_node(parser, lambda options: _run(options, asking))
     return parser
-
-
-def _add_common(parser: argparse.ArgumentParser, run: Any) -> None:
-    add_node_options(parser)
-    add_json_option(parser)
-    parser.set_defaults(run=run)
 
 
 def _add_selection(parser: argparse.ArgumentParser) -> None:
@@ -98,12 +92,6 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
 def _add_attributes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("attributes", nargs="*", metavar="NAME=VALUE", help="PatientName=Doe^Jane, by keyword or tag")
     parser.add_argument("--remove", action="append", default=[], metavar="NAME", help="an attribute that is to go")
-
-
-def _number(text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError("expected a whole number")
-    return int(text)
 
 
 # -- asking ------------------------------------------------------------------------------------
@@ -227,12 +215,12 @@ def _row(made: dict[str, Any]) -> tuple[object, ...]:
     state = f"undone by {made['undone_by']}" if made["undone_by"] else ""
     return (
         made["id"],
-        made["made_at"][:19].replace("T", " "),
+        moment(made["made_at"]),
         f"undo of {made['undoes']}" if made["undoes"] else made["action"],
         made["instances"],
         state,
         made["by"],
-        made["reason"][:_SHOWN_REASON_CHARS],
+        brief(made["reason"]),
     )
 
 

@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp
 
-from nearframe.cli._client import add_node_options, edge_of, node_of
+from nearframe.cli._client import asks_node, edge_of, node_of
 from nearframe.cli._node import add_node_parser
 from nearframe.cli._outbox import EXIT_NOTHING_MATCHED, add_outbox
-from nearframe.cli._output import Subparsers, add_json_option, add_parser, print_json, print_table
+from nearframe.cli._output import Subparsers, add_parser, print_json, print_table
 from nearframe.config import Settings
 from nearframe.context import Urgency
 from nearframe.errors import ConfigurationError
@@ -88,9 +88,7 @@ def _add(commands: Subparsers, name: str, what: str, run: Run, *, study: bool = 
     parser = add_parser(commands, name, what)
     if study:
         parser.add_argument("study", metavar="STUDY", help="Study Instance UID, or the beginning of one")
-    add_node_options(parser)
-    add_json_option(parser)
-    parser.set_defaults(run=run)
+    asks_node(parser, run)
     return parser
 
 

@@ -9,9 +9,10 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from nearframe.cli._client import add_node_options, node_of
+from nearframe.cli._client import asks_node, node_of
 from nearframe.cli._output import Subparsers, add_json_option, add_parser, print_json, print_table
 from nearframe.cli._settings import read_as
+from nearframe.cli._values import at_least, moment
 from nearframe.dimse.tls import Credentials
 from nearframe.errors import ConfigurationError
 from nearframe.hl7.client import messages_in, send
@@ -46,10 +47,8 @@ def add_subparser(subparsers: Subparsers, what: str) -> None:
     send_.set_defaults(run=run_send)
     status = add_parser(commands, "status", "list the messages that a node answered, the latest first, and how")
     status.add_argument("--failed", action="store_true", help="only those that were not accepted")
-    status.add_argument("--limit", type=int, default=20, metavar="N", help="at most this many (20)")
-    add_node_options(status)
-    add_json_option(status)
-    status.set_defaults(run=run_status)
+    status.add_argument("--limit", type=at_least(0), default=20, metavar="N", help="at most this many (20)")
+    asks_node(status, run_status)
 
 
 def run_send(options: argparse.Namespace) -> int:
@@ -128,5 +127,5 @@ def run_status(options: argparse.Namespace) -> int:
 
 
 def _row(message: dict[str, Any]) -> tuple[object, ...]:
-    received = message["received_at"][:19].replace("T", " ")
+    received = moment(message["received_at"])
     return received, message["sender"], message["control_id"], message["event"], message["code"], message["says"]

@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 from typing import Any, Final
 
-from nearframe.cli._client import add_node_options, node_of
-from nearframe.cli._output import Subparsers, add_json_option, add_parser, print_json, print_table
-from nearframe.cli._patients import PATIENT, patient_of
-from nearframe.errors import ConfigurationError
+from nearframe.cli._client import asks_node, node_of
+from nearframe.cli._output import Subparsers, add_parser, print_json, print_table
+from nearframe.cli._patients import PATIENT, patient_of, shown
+from nearframe.cli._values import at_least, brief, moment
 from nearframe.units import counted
 
 _PATH: Final = "/api/holds"
-_SHOWN_REASON_CHARS: Final = 60
 
 
 def add_subparser(subparsers: Subparsers, what: str) -> None:
@@ -30,23 +29,17 @@ def add_subparser(subparsers: Subparsers, what: str) -> None:
     what_.add_argument("--patient", metavar="PATIENT", help=PATIENT)
     _add_reason(add, run_add)
     release = add_parser(commands, "release", "end a hold; the record of it stays")
-    release.add_argument("hold", type=int, metavar="NUMBER", help="as nearframe hold list shows it")
+    release.add_argument("hold", type=at_least(0), metavar="NUMBER", help="as nearframe hold list shows it")
     _add_reason(release, run_release)
     list_ = add_parser(commands, "list", "list holds, the latest first")
     list_.add_argument("--study", metavar="UID", help="only those that keep, or kept, this study")
     list_.add_argument("--all", action="store_true", help="also those that are released")
-    _add_common(list_, run_list)
+    asks_node(list_, run_list)
 
 
 def _add_reason(parser: argparse.ArgumentParser, run: Any) -> None:
     parser.add_argument("--reason", required=True, metavar="TEXT", help="why: it stays in the record")
-    _add_common(parser, run)
-
-
-def _add_common(parser: argparse.ArgumentParser, run: Any) -> None:
-    add_node_options(parser)
-    add_json_option(parser)
-    parser.set_defaults(run=run)
+    asks_node(parser, run)
 
 
 def run_add(options: argparse.Namespace) -> int:
@@ -62,8 +55,6 @@ def run_add(options: argparse.Namespace) -> int:
 
 
 def run_release(options: argparse.Namespace) -> int:
-    if options.hold < 0:
-        raise ConfigurationError(f"{options.hold} is not the number of a hold")
     with node_of(options) as node:
         released = node.post(f"{_PATH}/{options.hold}/release", {"reason": options.reason})
     if options.json:
@@ -91,14 +82,10 @@ def _row(hold: dict[str, Any]) -> tuple[object, ...]:
     released = hold["released"]
     return (
         hold["id"],
-        hold["placed_at"][:19].replace("T", " "),
+        moment(hold["placed_at"]),
         hold["by"],
-        f"study {hold['study']}" if "study" in hold else f"patient {_shown(hold['patient'])}",
+        f"study {hold['study']}" if "study" in hold else f"patient {shown(hold['patient'])}",
         hold["studies"],
         f"released {released['at'][:10]} by {released['by']}" if released else "stands",
-        hold["reason"][:_SHOWN_REASON_CHARS],
+        brief(hold["reason"]),
     )
-
-
-def _shown(patient: dict[str, str]) -> str:
-    return f"{patient['id']}^^^{patient['issuer']}" if patient["issuer"] else patient["id"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any, Final
 
-from nearframe.cli._client import add_node_options, node_of
-from nearframe.cli._output import Subparsers, add_json_option, add_parser, print_json, print_table
+from nearframe.cli._client import asks_node, node_of
+from nearframe.cli._output import Subparsers, add_parser, print_json, print_table
 from nearframe.units import format_size
 
 #: What digests prove, and then what only looks the same.
@@ -28,9 +28,7 @@ def add_subparser(subparsers: Subparsers, what: str) -> None:
         "Exact duplicates and changes of metadata are proved by digests. Perceptual candidates only look the same: "
         "they are for people to compare, and nothing is ever merged, served or deleted because of them.",
     )
-    add_node_options(dedupe)
-    add_json_option(dedupe)
-    dedupe.set_defaults(run=run)
+    asks_node(dedupe, run)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any, Final
 
-from nearframe.cli._client import add_node_options, node_of
-from nearframe.cli._output import Subparsers, add_json_option, add_parser, print_json, print_table
+from nearframe.cli._client import asks_node, node_of
+from nearframe.cli._output import Subparsers, add_parser, print_json, print_table
+from nearframe.cli._values import at_least
 from nearframe.units import counted
 
 _PATH: Final = "/api/retention"
@@ -31,21 +32,15 @@ def add_subparser(subparsers: Subparsers, what: str) -> None:
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     plan = add_parser(commands, "plan", "say what is due, on hold, or cannot be judged; nothing is changed")
-    plan.add_argument("--limit", type=int, default=50, metavar="N", help="list at most this many studies (50)")
-    _add_common(plan, run_plan)
+    plan.add_argument("--limit", type=at_least(0), default=50, metavar="N", help="list at most this many studies (50)")
+    asks_node(plan, run_plan)
     apply = add_parser(commands, "apply", "delete what is due now, however much it is, by rules that delete")
-    _add_common(apply, run_apply)
-
-
-def _add_common(parser: argparse.ArgumentParser, run: Any) -> None:
-    add_node_options(parser)
-    add_json_option(parser)
-    parser.set_defaults(run=run)
+    asks_node(apply, run_apply)
 
 
 def run_plan(options: argparse.Namespace) -> int:
     with node_of(options) as node:
-        plan = node.json(_PATH, {"limit": max(options.limit, 0)})
+        plan = node.json(_PATH, {"limit": options.limit})
     if options.json:
         print_json(plan)
         return 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,9 @@ from rich.tree import Tree
 
 from nearframe.cli import _studies as studies
 from nearframe.cli._asking import Node
-from nearframe.cli._client import add_node_options, node_of
-from nearframe.cli._output import Subparsers, add_json_option, add_parser, console, print_json, print_table
+from nearframe.cli._client import asks_node, node_of
+from nearframe.cli._output import Subparsers, add_parser, console, print_json, print_table
+from nearframe.cli._values import at_least
 from nearframe.dicom.notes import summarise
 from nearframe.errors import ConfigurationError
 from nearframe.units import counted, format_size
@@ -34,10 +34,10 @@ def add_subparser(subparsers: Subparsers, what: str) -> None:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_list(commands)
     show = add_parser(commands, "show", "print a study as a tree of series, with what it takes")
-    _add_common(show, run_show)
+    _about_study(show, run_show)
     manifest = add_parser(commands, "manifest", "print what identifies a study: its root, frame and header digests")
     manifest.add_argument("--output", type=Path, metavar="FILE", help="write the whole manifest there as JSON")
-    _add_common(manifest, run_manifest)
+    _about_study(manifest, run_manifest)
     diff = add_parser(
         commands,
         "diff",
@@ -45,7 +45,7 @@ def add_subparser(subparsers: Subparsers, what: str) -> None:
         "This is what an edge that holds the earlier state fetches, and what that takes on the line.",
     )
     diff.add_argument("--from", dest="root", required=True, metavar="ROOT", help="an earlier root, 64 hex characters")
-    _add_common(diff, run_diff)
+    _about_study(diff, run_diff)
 
 
 def _add_list(commands: Subparsers) -> None:
@@ -58,28 +58,15 @@ def _add_list(commands: Subparsers) -> None:
     )
     parser.add_argument("--fuzzy", action="store_true", help="match names that are written otherwise")
     parser.add_argument(
-        "--limit", type=_at_least(1), default=DEFAULT_LIMIT, metavar="N", help=f"at most this many ({DEFAULT_LIMIT})"
+        "--limit", type=at_least(1), default=DEFAULT_LIMIT, metavar="N", help=f"at most this many ({DEFAULT_LIMIT})"
     )
-    parser.add_argument("--offset", type=_at_least(0), default=0, metavar="N", help="skip this many")
-    add_node_options(parser)
-    add_json_option(parser)
-    parser.set_defaults(run=run_list)
+    parser.add_argument("--offset", type=at_least(0), default=0, metavar="N", help="skip this many")
+    asks_node(parser, run_list)
 
 
-def _at_least(least: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and int(text) >= least):
-            raise argparse.ArgumentTypeError(f"expected a whole number from {least}")
-        return int(text)
-
-    return read
-
-
-def _add_common(parser: argparse.ArgumentParser, run: Any) -> None:
+def _about_study(parser: argparse.ArgumentParser, run: Any) -> None:
     parser.add_argument("study", metavar="STUDY", help="Study Instance UID, or the beginning of one")
-    add_node_options(parser)
-    add_json_option(parser)
-    parser.set_defaults(run=run)
+    asks_node(parser, run)
 
 
 # -- list and show ---------------------------------------------------------------------------
