@@ -10,10 +10,13 @@ from nearframe.errors import MalformedRequest, UpstreamError
 from nearframe.query.urgency import read_given
 from nearframe.storage.ports import FeedCursor, GivenUrgency
 from nearframe.sync.asked import MAX_UID_CHARS
+from nearframe.units import MIB
 from nearframe.wire.document import load_json
 
 #: Of a page: what a node sends at most. Each study of it is noted, and pulled.
 MAX_ENTRIES: Final = 5000
+#: A page, or the list of nodes: read on the event loop, so it is short. 5000 entries are 1 MB.
+MAX_PAGE_BYTES: Final = 2 * MIB
 
 
 @dataclass(frozen=True, slots=True)
