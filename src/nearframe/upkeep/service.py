@@ -209,6 +209,9 @@ class Upkeep:
         except asyncio.CancelledError:
             self.book.end(work, "the node is closing", failed=True)
             raise
+        except Exception as error:  # noqa: BLE001 - a piece of work ends here: the others come round all the same
+            self.book.end(work, "it failed; the log says how", failed=True)
+            _log.error("upkeep_failed", work=work, error=error)
 
     def _scrub(self, tell: Tell) -> str:
         def progress(report: ScrubReport) -> None:

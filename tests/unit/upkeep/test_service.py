@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -119,20 +120,28 @@ def test_pace_waits_and_can_be_stopped() -> None:
 
 async def test_what_is_added_is_run_when_it_is_wanted_and_told_of(tmp_path: Path) -> None:
     ran = threading.Event()
-    outcomes: Iterator[str | BackendFailed] = iter(["two things done", BackendFailed("the disk is gone"), "all well"])
+    outcomes: Iterator[str | Exception] = iter(
+        ["two things done", BackendFailed("the disk is gone"), OSError(errno.ENOSPC, "full"), "all well"]
+    )
 
     def run(tell: Callable[[str], None]) -> str:
         tell("half way")
         ran.set()
         outcome = next(outcomes)
-        if isinstance(outcome, BackendFailed):
+        if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
     async with looked_after(tmp_path, ManualClock()) as (upkeep, _):
         upkeep.add(Round("sweep", 3600, run))
         assert upkeep.book.as_json()["sweep"]["finished_at"] is None
-        for words, failed in (("two things done", False), ("the disk is gone", True), ("all well", False)):
+        told = {
+            "two things done": False,
+            "the disk is gone": True,
+            "it failed; the log says how": True,
+            "all well": False,
+        }
+        for words, failed in told.items():
             ran.clear()
             upkeep.ask_for("sweep")
             assert await asyncio.to_thread(ran.wait, 10)
