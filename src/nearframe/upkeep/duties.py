@@ -136,8 +136,11 @@ class Duties:
             await self._leave(leases)
 
     async def _pause(self) -> None:
+        wait_s, left_s = self._ttl_s / _RENEWED_WITHIN_TTL, self._left_s()
+        if left_s is not None:  # what runs must not outlast its lease while the database is away
+            wait_s = min(wait_s, max(left_s - _BETWEEN_LOOKS_S, 0.0))
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._ttl_s / _RENEWED_WITHIN_TTL):
+            async with asyncio.timeout(wait_s):
                 await self._news.wait()
         if not self._is_stopping:
             # Every commit of any process is news: what is free can wait a moment.
