@@ -27,7 +27,7 @@ from nearframe.storage.catalogue.database import Database
 from nearframe.storage.catalogue.values import microseconds
 from nearframe.storage.objects.economy import groups_worth_rewriting
 from nearframe.storage.objects.index import Found, ObjectIndex, ObjectUse, batches
-from nearframe.storage.objects.reading import object_name
+from nearframe.storage.objects.reading import FOLDER, object_id_of, object_name
 from nearframe.storage.objects.recording import NewObject, Uses, insert_objects, next_generation
 from nearframe.storage.objects.schema import content, state, stored_object
 from nearframe.storage.objects.writing import in_parts, new_object_id
@@ -118,12 +118,12 @@ class Compactor:
             if not connection.execute(sa.update(state).where(is_due).values(swept_at=microseconds(now))).rowcount:
                 return 0
         before = now - ORPHAN_AFTER
-        swept = self._bucket.abort_uploads("packs/", before)
-        old = (one.name for one in self._bucket.list("packs/") if one.modified < before)
-        for some in batches(old):
-            ids = {int(name.rpartition("/")[2], 16): name for name in some}
-            for object_id in ids.keys() - self._index.known(ids):
-                self._bucket.remove(ids[object_id])
+        swept = self._bucket.abort_uploads(FOLDER, before)
+        # Also what others put there, such as the empty object by which some tools mark a folder: that stays.
+        old = (object_id_of(one.name) for one in self._bucket.list(FOLDER) if one.modified < before)
+        for some in batches(object_id for object_id in old if object_id is not None):
+            for object_id in set(some) - self._index.known(some):
+                self._bucket.remove(object_name(object_id))
                 swept += 1
         return swept
 

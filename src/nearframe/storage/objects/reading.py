@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -18,9 +19,20 @@ _MAX_RUN: Final = 8
 _AHEAD: Final = 3
 
 
+#: What the names of our objects begin with.
+FOLDER: Final = "packs/"
+_NAME: Final = re.compile(FOLDER + "([0-9a-f]{16})")
+
+
 def object_name(object_id: int) -> str:
     """Return the name of an object in the bucket."""
-    return f"packs/{object_id:016x}"
+    return f"{FOLDER}{object_id:016x}"
+
+
+def object_id_of(name: str) -> int | None:
+    """Return the id of an object by its name; None if it is none of ours."""
+    found = _NAME.fullmatch(name)
+    return None if found is None else int(found[1], 16)
 
 
 class ObjectReader:
