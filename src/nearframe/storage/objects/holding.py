@@ -88,12 +88,8 @@ class Holds:
 
     def _set(self, objects: Iterable[StoredObject], *, held: bool) -> None:
         for one in objects:
-            if held:
-                self._mark(one.id, held=True)  # before: compaction leaves it alone from here on
             self._bucket.hold(object_name(one.id), one.version, held=held)
-            if not held:
-                self._mark(one.id, held=False)
-
-    def _mark(self, object_id: int, *, held: bool) -> None:
-        with self._database.write() as connection:
-            connection.execute(sa.update(stored_object).where(stored_object.c.id == object_id).values(held=held))
+            # Marked once the bucket has done it: what failed in between is done again. Compaction may have moved
+            # what stood in it meanwhile; the bucket refuses to remove it, and `complete` holds where it went.
+            with self._database.write() as connection:
+                connection.execute(sa.update(stored_object).where(stored_object.c.id == one.id).values(held=held))

@@ -294,6 +294,7 @@ def test_what_was_uploaded_in_vain_is_swept_up(store: ObjectStore, bucket: Memor
     digest = put(store, A, b"kept")
     bucket.objects["packs/00000000000000aa"] = b"orphan"
     bucket.modified["packs/00000000000000aa"] = clock.now()
+    bucket.objects["packs/"], bucket.modified["packs/"] = b"", clock.now()  # how some tools mark a folder
     bucket.unfinished["packs/00000000000000bb"] = clock.now()
     store.compact()
     assert "packs/00000000000000aa" in bucket.objects  # perhaps another origin is about to record it
@@ -321,6 +322,18 @@ def test_a_study_under_a_legal_hold_stays_where_it_is(
     assert not bucket.held
     assert store.compact().removed == 20
     assert store.read(A, late) == b"later"
+
+
+def test_a_hold_that_the_bucket_did_not_take_is_set_when_it_is_asked_for_again(
+    store: ObjectStore, bucket: MemoryBucket
+) -> None:
+    put(store, A, b"x")
+    put(store, A, b"y")
+    bucket.before = failing("hold")
+    with pytest.raises(Busy):
+        store.hold(A)
+    assert store.hold(A) == 2
+    assert len(bucket.held) == 2
 
 
 def test_what_compaction_moved_meanwhile_goes_under_the_hold(
