@@ -29,6 +29,7 @@ class Freshness:
         self._on_change = on_change
         self._lock = threading.Lock()
         self._until = -1.0
+        self._ended = 0
         self.generation = read()
 
     def is_fresh(self) -> bool:
@@ -42,13 +43,15 @@ class Freshness:
         with self._lock:
             if self.is_fresh():
                 return
-            until = self._clock.monotonic() + STALE_S  # counted from before the question
+            until, ended = self._clock.monotonic() + STALE_S, self._ended  # counted from before the question
             generation = self._read()
             if generation != self.generation:
                 self.generation = generation
                 self._on_change()
-            self._until = until
+            if ended == self._ended:  # else something changed here after the answer
+                self._until = until
 
     def end(self) -> None:
         """Ask the next time, whenever that is: something has just changed here."""
+        self._ended += 1
         self._until = -1.0
