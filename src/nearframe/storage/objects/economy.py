@@ -39,8 +39,13 @@ def groups_worth_rewriting(
     """
     settled_before = microseconds(now - SETTLED)
     movable = [one for one in objects if not one.held and one.written_at <= settled_before]
-    sparse = [one for one in movable if _pays(one, max_live_share)]
-    small = [one for one in movable if one.length < small_bytes and one not in sparse]
+    sparse: list[ObjectUse] = []
+    small: list[ObjectUse] = []
+    for one in movable:
+        if _pays(one, max_live_share):
+            sparse.append(one)
+        elif one.length < small_bytes:
+            small.append(one)
     chosen = sparse + (small if len(small) >= MANY_SMALL else [])
     groups: list[list[ObjectUse]] = []
     room = 0
