@@ -40,6 +40,8 @@ _STATES: Final = {"IP": IN_PROGRESS, "CM": COMPLETED, "CA": DISCONTINUED, "DC": 
 #: Priority (TQ-6, TQ1-9, OBR-5; HL7 table 0485) -> Requested Procedure Priority (PS3.3 C.4.11).
 _PRIORITIES: Final = {"S": "STAT", "A": "HIGH", "P": "HIGH", "C": "HIGH", "T": "MEDIUM", "R": "ROUTINE"}
 
+#: Date and time to the second, as far as it is said; fractions and the offset of UTC may follow (TS, DTM).
+_MOMENT: Final = re.compile(r"([0-9]{8})((?:[0-9]{2}){0,3})")
 _UID: Final = re.compile(r"[0-9.]{1,64}")
 _MAX_SHORT_CHARS: Final = 16  # VR SH
 _PLACER: Final = "00402016"
@@ -233,10 +235,10 @@ def _start(order: _Order, obr: Segment) -> tuple[str, str]:
     found = found or next((text for place in places if (text := place.text(4))), "") or obr.text(36)
     if not found:
         raise (order.tq1.wrong(101, _NO_START, 7) if order.tq1 is not None else order.orc.wrong(101, _NO_START, 7))
-    if not (found[:8].isascii() and found[:8].isdigit() and len(found) >= 8):
+    moment = _MOMENT.match(found)
+    if moment is None:
         raise order.orc.wrong(102, "no date and time at which the step begins: YYYYMMDDHHMM", 7)
-    time = found[8:14]
-    return found[:8], time if time.isdigit() and len(time) % 2 == 0 else ""
+    return moment[1], moment[2]
 
 
 _NO_START: Final = "there is no date at which the step begins"

@@ -138,9 +138,9 @@ def test_each_ipc_of_an_omi_is_a_step(archive: Archive) -> None:
 def test_an_order_from_beginning_to_end(archive: Archive) -> None:
     taken(archive, orm(control_id="1"))
     assert states(archive) == {"SPS-1": ""}
-    changed = orm("XO", control_id="2").replace(b"202611230815", b"202611240900")
+    changed = orm("XO", control_id="2").replace(b"202611230815", b"202611240900+0100")
     assert taken(archive, changed) == "1 step scheduled, 0 cancelled"
-    assert text_at(the_item(archive)[1], "00400002") == "20261124"
+    assert [text_at(the_item(archive)[1], tag) for tag in ("00400002", "00400003")] == ["20261124", "0900"]
     taken(archive, orm("SC", "IP", control_id="3"))
     assert states(archive) == {"SPS-1": "IN PROGRESS"}
     taken(archive, orm("XO", "SC", control_id="4"))  # a change of something else leaves it as it is
