@@ -123,8 +123,10 @@ async def test_the_latest_study_of_the_patient_may_count(archive: Archive) -> No
     await archive.store(3, dated("20200101", "PID-2"))
     await archive.store(4, dated("", "PID-2"))
     await archive.store(5, dated("20200101", ""))
+    await archive.store(6, dated("20200101", "PID-3"))
+    await archive.store(7, dated("19000101", "PID-3"))
     rules = [{"keep_years": 10, "action": "delete", "counts_from": "last_study"}]
-    assert archive.service(rules).plan(local_admin()).counts == {"kept": 2, "cannot_judge": 3}
+    assert archive.service(rules).plan(local_admin()).counts == {"kept": 2, "cannot_judge": 5}
 
 
 async def test_by_itself_it_deletes_little(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 from nearframe import log
@@ -22,7 +22,7 @@ from nearframe.corrections.service import CorrectionService
 from nearframe.errors import AccessError, NearframeError
 from nearframe.storage.catalogue.expiring import Expiring, FiledStudy
 from nearframe.storage.ports import StudyRef
-from nearframe.upkeep.retention.rules import Judgement, Rule, StudyFacts, Verdict, judge
+from nearframe.upkeep.retention.rules import Judgement, Rule, StudyFacts, Verdict, judge, read_date
 
 #: What an archive deletes by itself in one go: of its studies this share, or so many.
 MAX_SHARE: Final = 0.01
@@ -148,7 +148,7 @@ class RetentionService:
             if found.verdict is Verdict.DUE and any(
                 rule.counts_from_last and rule.name in found.rules for rule in self.rules
             ):
-                found = judge(self.rules, facts, self._last_study(one), today)
+                found = judge(self.rules, facts, self._last_study(one, today), today)
             verdict = found.verdict.value
             if found.verdict is Verdict.DUE and one.is_held:
                 verdict = "on_hold"
@@ -156,12 +156,13 @@ class RetentionService:
                 verdict = "just_came"
             yield one, verdict, found
 
-    def _last_study(self, one: FiledStudy) -> str:
+    def _last_study(self, one: FiledStudy, today: date) -> str:
         """Return the date of the patient's latest study, empty if that cannot be told."""
         if not one.patient_id:
             return ""
         dates = self._studies.dates_of_patient(one.study.tenant, one.patient_id, one.issuer)
-        return max(dates, default="") if all(dates) else ""
+        # One that cannot be true, such as the first day of a century, may stand for a later one than all others.
+        return max(dates, default="") if all(read_date(each, today) for each in dates) else ""
 
     def _just_came(self, study: StudyRef, now: datetime) -> bool:
         last = self._studies.last_received(study)
