@@ -29,12 +29,13 @@ from nearframe.dicom.encoders import ENCODERS
 from nearframe.dicom.frames import pix_digest
 from nearframe.dicom.model import PixelDescription
 from nearframe.dicom.native import Samples, encode_native
-from nearframe.dicom.render import thumbnail
+from nearframe.dicom.render import THUMBNAIL_PIXELS, RenderOptions, render
 from nearframe.dicom.renderparameters import RenderParameters
 from nearframe.dicom.source import BytesSource
 from nearframe.dicom.split import read_piece, split
 from nearframe.dicom.targets import can_encode, decoded_description
 from nearframe.dicom.transcode import best_rendition
+from nearframe.dicom.viewport import Viewport
 from nearframe.errors import NearframeError
 
 ROUNDS = 5
@@ -170,11 +171,12 @@ def print_stalls(picture: Picture) -> None:
 
 def print_steps(picture: Picture) -> None:
     native = picture.native
+    small = RenderOptions(viewport=Viewport(THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
     steps: dict[str, Callable[[], object]] = {
         "pix digest of a native frame": lambda: pix_digest(picture.samples, picture.pixel),
         "rendition, proved": lambda: best_rendition(native, ts.ExplicitVRLittleEndian, picture.pixel),
-        "thumbnail 256 x 256": lambda: thumbnail(
-            native, ts.ExplicitVRLittleEndian, picture.pixel, RenderParameters(modality="CT")
+        "thumbnail 256 x 256": lambda: render(
+            native, ts.ExplicitVRLittleEndian, picture.pixel, RenderParameters(modality="CT"), small
         ),
     }
     for name, call in steps.items():

@@ -1,16 +1,14 @@
 """Structured log lines on standard error: an event, and fields.
 
 A line never holds a patient's name, an identifier, a UID or a token. Callers keep to
-counts, sizes, times, states and `pseudonym`; and because messages of other libraries pass
-here too, what looks like one of those is blanked before it is written.
+counts, sizes, times and states; and because messages of other libraries pass here too, what
+looks like one of those is blanked before it is written.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import os
 import re
 import sys
 import traceback
@@ -18,7 +16,6 @@ from datetime import UTC, datetime
 from typing import Any, TextIO
 
 _FIELDS = "nearframe_fields"
-_PROCESS_KEY = os.urandom(16)
 
 #: What is blanked, whoever wrote it. A UID has at least five components here: an IPv4
 #: address has four, a version number fewer.
@@ -68,15 +65,6 @@ class Logger:
 def logger(name: str) -> Logger:
     """Return the logger of a module; pass ``__name__``."""
     return Logger(name)
-
-
-def pseudonym(identifier: str) -> str:
-    """Return eight hex characters that stand for an identifier in the log of this process only.
-
-    Lines about the same study can be told together; the key dies with the process, so no
-    one can look the identifier up afterwards.
-    """
-    return hashlib.blake2b(identifier.encode(), key=_PROCESS_KEY, digest_size=4).hexdigest()
 
 
 def blank(text: str) -> str:

@@ -6,9 +6,7 @@ reads what exactly one node did.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -320,15 +318,6 @@ class Metrics:
         for bucket, count in zip(histogram._buckets, buckets, strict=True):
             bucket.inc(count)
         histogram._sum.inc(total)
-
-    @contextmanager
-    def timed(self, metric: Metric, **labels: str) -> Iterator[None]:
-        """Observe how long the block takes, failures included."""
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.observe(metric, time.perf_counter() - began, **labels)
 
     def value(self, metric: Metric, **labels: str) -> float:
         """Return a counter's or gauge's value, or how many observations a histogram has: for tests and reports.

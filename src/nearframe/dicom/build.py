@@ -24,7 +24,7 @@ from nearframe.dicom.elementbytes import element_bytes, element_header
 from nearframe.dicom.filemeta import file_meta
 from nearframe.dicom.limits import Limits
 from nearframe.dicom.model import DICOMJSON, Slice, Source
-from nearframe.dicom.source import BytesSource, read_slices
+from nearframe.dicom.source import read_slices
 from nearframe.dicom.transfersyntax import ExplicitVRLittleEndian, transfer_syntax
 from nearframe.dicom.vr import KNOWN, NUMERIC
 from nearframe.errors import LimitExceeded, MalformedDICOM, MissingIdentifier
@@ -334,8 +334,3 @@ def _decimal(value: float) -> str:
         precision -= 1
         text = f"{value:.{precision}g}"
     return text
-
-
-def in_memory(values: dict[str, bytes]) -> BulkLookup:
-    """Return a look-up of bulk values held in memory."""
-    return lambda uri: (BytesSource(values[uri]),) if uri in values else ()

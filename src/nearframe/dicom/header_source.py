@@ -7,10 +7,9 @@ cutting of frames need; only the values that left the header are missing.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from nearframe.dicom.bulk import BulkValue, find_value
 from nearframe.dicom.describe import Description, describe
 from nearframe.dicom.limits import Limits
 from nearframe.dicom.model import Slice
@@ -88,32 +87,3 @@ def metadata_of(header: HeaderBlob, limits: Limits | None = None, read_piece: Re
         Needed for deflated objects only, whose data set is one piece.
     """
     return describe(parse(HeaderSource(header, read_piece), limits))
-
-
-def bulk_value_of(
-    header: HeaderBlob, path: str, limits: Limits | None = None, read_piece: ReadPiece | None = None
-) -> tuple[BulkValue, tuple[bytes | Hole, ...]]:
-    """Find the value that a relative BulkDataURI of the metadata names.
-
-    Returns
-    -------
-    tuple
-        The value's VR and form, and what it consists of: literals, and slices of pieces. For
-        a deflated object the bytes themselves.
-
-    Raises
-    ------
-    NotFound
-        If there is no such value.
-    """
-    source = HeaderSource(header, read_piece)
-    part10 = parse(source, limits)
-    value = find_value(part10.dataset, path)
-    if part10.is_deflated:
-        return value, tuple(part10.dataset.source.read(one.offset, one.length) for one in value.slices)
-    return value, tuple(_parts_of(source, value.slices))
-
-
-def _parts_of(source: HeaderSource, slices: Iterable[Slice]) -> Iterator[bytes | Hole]:
-    for where in slices:
-        yield from source.parts(where)

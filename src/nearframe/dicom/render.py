@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
@@ -138,19 +138,6 @@ def render_animation(
     duration = max(20, round(parameters[0].frame_time_ms))  # viewers slow down anything faster than 20 ms
     images[0].save(out, "GIF", save_all=True, append_images=images[1:], duration=duration, loop=0)
     return out.getvalue()
-
-
-def thumbnail(
-    encoded: bytes,
-    transfer_syntax_uid: str,
-    pixel: PixelDescription,
-    parameters: RenderParameters,
-    options: RenderOptions = RenderOptions(),
-) -> bytes:
-    """Return a small picture of one frame: as `render`, within 256 x 256 unless asked otherwise."""
-    if options.viewport is None:
-        options = replace(options, viewport=Viewport(THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
-    return render(encoded, transfer_syntax_uid, pixel, parameters, options)
 
 
 def display_values(

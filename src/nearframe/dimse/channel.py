@@ -91,12 +91,6 @@ class Channel(asyncio.BufferedProtocol):
         self.sent_bytes = 0
 
     @property
-    def peer_address(self) -> str:
-        """The peer's network address, empty when it is gone."""
-        name = self._transport.get_extra_info("peername") if self._transport else None
-        return str(name[0]) if name else ""
-
-    @property
     def tls(self) -> ssl.SSLObject | None:
         """The peer's side of TLS, None without."""
         found = self._transport.get_extra_info("ssl_object") if self._transport else None

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nearframe.dicom.build import build, in_memory, nothing
+from nearframe.dicom.build import build, nothing
 from nearframe.dicom.bulk import find_value
 from nearframe.dicom.describe import describe
 from nearframe.dicom.limits import Limits
@@ -34,7 +34,7 @@ MINIMAL: dict[str, Any] = {
 
 
 def file_of(metadata: dict[str, Any], **values: bytes) -> bytes:
-    built = build({**MINIMAL, **metadata}, in_memory(values))
+    built = build({**MINIMAL, **metadata}, lambda uri: (BytesSource(values[uri]),) if uri in values else ())
     data = b"".join(built.chunks())
     assert len(data) == built.size
     return data

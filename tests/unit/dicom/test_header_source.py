@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nearframe.dicom.header_source import HeaderSource, bulk_value_of, metadata_of
+from nearframe.dicom.bulk import BulkValue, find_value
+from nearframe.dicom.header_source import HeaderSource, ReadPiece, metadata_of
 from nearframe.dicom.limits import BULK_MIN_BYTES
 from nearframe.dicom.model import Slice
+from nearframe.dicom.part10 import parse
 from nearframe.dicom.source import BytesSource, FileSource
 from nearframe.dicom.split import read_piece, split
 from nearframe.errors import MalformedDICOM, MissingIdentifier, NotFound, RequestError
@@ -26,6 +28,18 @@ FILE = b"ab" + b"0" * 10 + b"1" * 5 + b"cdef" + b"222" + b"gh"
 
 def read_piece_of_header(index: int, offset: int, length: int) -> bytes:
     return [b"0" * 10 + b"1" * 5, b"222"][index][offset : offset + length]
+
+
+def bulk_value_of(
+    header: HeaderBlob, path: str, read_piece: ReadPiece | None = None
+) -> tuple[BulkValue, tuple[bytes | Hole, ...]]:
+    """Find a value by its relative URI: what it is, and the parts that it consists of."""
+    source = HeaderSource(header, read_piece)
+    part10 = parse(source)
+    value = find_value(part10.dataset, path)
+    if part10.is_deflated:
+        return value, tuple(part10.dataset.source.read(one.offset, one.length) for one in value.slices)
+    return value, tuple(part for where in value.slices for part in source.parts(where))
 
 
 def test_any_range_reads_as_the_file_did() -> None:
@@ -161,5 +175,5 @@ def test_a_value_of_a_deflated_object() -> None:
     engine = zlib.compressobj(wbits=-15)
     body = engine.compress(o.identifiers() + o.explicit(0x00420011, "OB", LARGE)) + engine.flush()
     instance = split(BytesSource(o.meta(o.DEFLATED) + body))
-    _, parts = bulk_value_of(instance.header, "bulkdata/00420011", None, lambda _, at, n: body[at : at + n])
+    _, parts = bulk_value_of(instance.header, "bulkdata/00420011", lambda _, at, n: body[at : at + n])
     assert parts == (LARGE,)

@@ -14,12 +14,12 @@ from nearframe.dicom.codecs import decode_frame
 from nearframe.dicom.grayscale import VOIFunction, Window
 from nearframe.dicom.model import PixelDescription
 from nearframe.dicom.render import (
+    THUMBNAIL_PIXELS,
     RenderOptions,
     display_values,
     parse_window,
     render,
     render_animation,
-    thumbnail,
 )
 from nearframe.dicom.renderparameters import RenderParameters
 from nearframe.dicom.targets import decoded_description
@@ -165,7 +165,8 @@ def test_thumbnail_decodes_no_more_than_it_shows(monkeypatch: pytest.MonkeyPatch
         return samples
 
     monkeypatch.setattr("nearframe.dicom.render.decode_frame", spy)
-    picture = opened(thumbnail(htj2k(big), ts.HTJ2KLosslessRPCL, grey(*big.shape), RenderParameters()))
+    small = RenderOptions(viewport=Viewport(THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
+    picture = opened(render(htj2k(big), ts.HTJ2KLosslessRPCL, grey(*big.shape), RenderParameters(), small))
     assert picture.size == (256, 171)
     assert decoded == [(256, 384)]
 

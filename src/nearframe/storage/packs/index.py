@@ -123,12 +123,6 @@ class Index:
                 found = cursor.next()
         return page
 
-    def stored_entries(self, table: Table) -> int:
-        """Return the number of entries in LMDB, layers left out."""
-        with self._env.begin() as transaction:
-            entries: int = transaction.stat(self._tables[table])["entries"]
-            return entries
-
     def stored_groups(self, table: Table, length: int) -> Iterator[bytes]:
         """Yield the different first `length` bytes of LMDB's keys, layers left out."""
         after: bytes | None = b""
