@@ -54,16 +54,7 @@ async def open_pacs_edge(
     ConfigurationError
         If the settings want of it what only an edge of an archive of ours does.
     """
-    if len(settings.upstream) != 1:
-        raise ConfigurationError("an edge before an archive needs one upstream: --upstream URL")
-    if settings.dicom is not None and settings.dicom_upstream is None:
-        raise ConfigurationError(
-            f"--dicom {settings.dicom}: an edge before an archive that speaks DICOMweb alone takes no associations: "
-            "it has no outbox to that archive, and shows only what was opened. Let devices send to the archive itself, "
-            "or to an origin of ours (nearframe origin --dicom) that forwards to it"
-        )
-    if settings.dicom_upstream is not None:
-        settings = with_peer(settings, peer_named(settings.dicom_upstream, settings))
+    settings = _checked(settings)
     async with open_core(settings, "edge", packs_of(KeptStore)) as core, AsyncExitStack() as stack:
         directory = directory_of(core)
         listing = await stack.enter_async_context(open_listing(core, "edge", directory))
@@ -91,16 +82,8 @@ async def open_pacs_edge(
             passing = Passing(archive, core.gate, Addresses(settings))
             parts = Parts(services_of(core, frames, None, None), passing)
         upstream = upstream_check(lambda: edge.watch.is_reachable, lambda: edge.watch.problem)
-
-        async def status(request: Request) -> Response:
-            stats = await core.disk.run(core.packs.stats)
-            state = await core.sql.run(node_status, "edge", settings.home, core.catalogue, stats)
-            state["upstream"], state["moved"] = edge.upstream_status(), edge.moved()
-            return JSONResponse(state, headers={"Cache-Control": "no-store"})
-
-        own = Route("/api/status", status)
         routes = [
-            own,
+            _status(core, edge),
             *parts.routes,
             *sync_routes(sync, core.gate),
             *directory_routes(listing, core.gate),
@@ -115,6 +98,33 @@ async def open_pacs_edge(
         finally:
             await edge.stop()
             await feed.close()
+
+
+def _checked(settings: Settings) -> Settings:
+    """Return the settings, with the archive among the peers if it is one."""
+    if len(settings.upstream) != 1:
+        raise ConfigurationError("an edge before an archive needs one upstream: --upstream URL")
+    if settings.dicom_upstream is not None:
+        return with_peer(settings, peer_named(settings.dicom_upstream, settings))
+    if settings.dicom is not None:
+        raise ConfigurationError(
+            f"--dicom {settings.dicom}: an edge before an archive that speaks DICOMweb alone takes no associations: "
+            "it has no outbox to that archive, and shows only what was opened. Let devices send to the archive itself, "
+            "or to an origin of ours (nearframe origin --dicom) that forwards to it"
+        )
+    return settings
+
+
+def _status(core: Core, edge: PacsEdge) -> Route:
+    """Return the route that says how the edge stands, and what came from the archive."""
+
+    async def answer(request: Request) -> Response:
+        stats = await core.disk.run(core.packs.stats)
+        state = await core.sql.run(node_status, "edge", core.settings.home, core.catalogue, stats)
+        state["upstream"], state["moved"] = edge.upstream_status(), edge.moved()
+        return JSONResponse(state, headers={"Cache-Control": "no-store"})
+
+    return Route("/api/status", answer)
 
 
 def _archive(core: Core, clock: Clock) -> DICOMArchive | WebArchive:
