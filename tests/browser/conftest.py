@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, async_playwright
 
 from nearframe.demo.nodes import DemoNode
 from nearframe.web import viewer
+
+#: Of tests that use `browser`.
+SHARED_LOOP = pytest.mark.asyncio(loop_scope="session")
 
 #: No GPU here: Chromium draws WebGL in software; and it stays off the network.
 CHROMIUM_OPTIONS = [
@@ -33,6 +38,15 @@ def chromium() -> Path:
     if found is None:
         pytest.skip("chromium is not installed")
     return Path(found)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser(chromium: Path) -> AsyncIterator[Browser]:
+    """One Chromium for whoever needs no profile of its own: each test has a context, which shares nothing."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_OPTIONS)
+        yield browser
+        await browser.close()
 
 
 @pytest.fixture(scope="session")

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import io
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import httpx
 import pydicom
 import pytest
-from playwright.async_api import Page, async_playwright, expect
+import pytest_asyncio
+from playwright.async_api import Browser, Page, expect
 
 from nearframe.demo.nodes import DemoNode
-from tests.browser.conftest import CHROMIUM_OPTIONS, free_port
+from tests.browser.conftest import SHARED_LOOP, free_port
 from tests.syncing import ct_series
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, SHARED_LOOP]
 
 READY_MS = 60_000
 STUDY, OTHER = "1.2.826.9.1", "1.2.826.9.2"
@@ -52,18 +52,16 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoNode]:
         node.stop()
 
 
-@pytest.fixture
-async def page(chromium: Path, origin: DemoNode) -> AsyncIterator[Page]:
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_OPTIONS)
-        page = await browser.new_page()
-        page.set_default_timeout(READY_MS)
+@pytest_asyncio.fixture(loop_scope="session")
+async def page(browser: Browser, origin: DemoNode) -> AsyncIterator[Page]:
+    async with await browser.new_context() as context:
+        context.set_default_timeout(READY_MS)
+        page = await context.new_page()
         failures: list[str] = []
         page.on("pageerror", lambda error: failures.append(str(error)))
         await page.goto(f"{origin.url}/archive")
         yield page
-        await browser.close()
-        assert failures == []
+    assert failures == []
 
 
 @pytest.mark.parametrize("width", [390, 1280])

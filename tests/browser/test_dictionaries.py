@@ -7,13 +7,14 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.async_api import Page, async_playwright
+import pytest_asyncio
+from playwright.async_api import Browser, Page
 
 from nearframe.demo.nodes import DemoNode
-from tests.browser.conftest import CHROMIUM_OPTIONS, free_port
+from tests.browser.conftest import SHARED_LOOP, free_port
 from tests.syncing import STUDY_UID, ct_series, rename
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, SHARED_LOOP]
 
 SLICES = 50
 METADATA = f"/dicomweb/studies/{STUDY_UID}/metadata"
@@ -27,13 +28,11 @@ def node(tmp_path: Path) -> Iterator[DemoNode]:
     origin.stop()
 
 
-@pytest.fixture
-async def page(chromium: Path) -> AsyncIterator[Page]:
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_OPTIONS)
-        # The page's worker would fetch in its place, and what passes through a worker counts as no bytes.
-        yield await browser.new_page(service_workers="block")
-        await browser.close()
+@pytest_asyncio.fixture(loop_scope="session")
+async def page(browser: Browser) -> AsyncIterator[Page]:
+    # The page's worker would fetch in its place, and what passes through a worker counts as no bytes.
+    async with await browser.new_context(service_workers="block") as context:
+        yield await context.new_page()
 
 
 def store(node: DemoNode, files: list[bytes]) -> str:

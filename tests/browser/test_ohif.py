@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -19,14 +19,14 @@ import numpy.typing as npt
 import pydicom.data
 import pytest
 from PIL import Image
-from playwright.async_api import Browser, Page, Response, async_playwright, expect
+from playwright.async_api import Browser, Page, Response, expect
 
 from nearframe.demo.nodes import DemoNode
 from nearframe.demo.reader import Reader
 from tests.browser import objects
-from tests.browser.conftest import CHROMIUM_OPTIONS
+from tests.browser.conftest import SHARED_LOOP
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, SHARED_LOOP]
 
 PACKAGED = Path(pydicom.data.__file__).parent / "test_files"
 READY_MS = 180_000  # the viewer starts in ten seconds on an idle machine, and CI machines are not idle
@@ -122,14 +122,6 @@ MANY = (
     Kind("video", lambda _: objects.video(), (r"/rendered$",), (r"/thumbnail$",), seen=_has_red),
     Kind("whole-slide", _shared("zoo/highdicom/sm_image_numbers.dcm"), route="microscopy"),
 )
-
-
-@pytest.fixture
-async def browser(chromium: Path) -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_OPTIONS)
-        yield browser
-        await browser.close()
 
 
 @pytest.mark.parametrize("kind", FEW, ids=lambda kind: kind.name)
