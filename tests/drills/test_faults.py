@@ -27,8 +27,8 @@ from tests.drills.site import Site
 from tests.drills.traffic import Reader, Scanner
 
 _READERS: Final = 2
-_SUITE_SEED: Final = 7
-_SUITE_FAULTS: Final = 12  # what does not make the suite slow
+_SUITE_SEED: Final = 2717  # of whose first faults each kind is one, and nearly every victim is struck by each
+_SUITE_FAULTS: Final = 8  # what does not make the suite slow
 
 
 class Drill:
