@@ -59,12 +59,12 @@ class Restored:
 
 
 def prove_point(points: Points, point: Point, progress: Progress) -> int:
-    """Read every blob of a point; return how many are missing or damaged."""
+    """Read every blob of a point; return how many are missing, damaged, or cannot be read."""
     damaged = done = 0
     for part in dict.fromkeys(point.parts):
         try:
             points.blob(part)
-        except IntegrityError:
+        except (IntegrityError, BackendFailed):
             damaged += 1
         done += part.length
         progress("proving", done, point.length)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nearframe.errors import ConfigurationError, IntegrityError, NotFound
+from nearframe.errors import BackendFailed, ConfigurationError, IntegrityError, NotFound
 from nearframe.storage.packs import PackSettings, PackStore
 from nearframe.storage.role import UNFINISHED, claim, role_of
 from nearframe.upkeep.backup import restore as restoring
@@ -112,6 +112,23 @@ def test_a_newer_release_made_it(kept: Kept, monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(ConfigurationError, match="this one is older"):
         kept.restore()
     assert not (kept.folder / "restored").exists()
+
+
+def test_a_blob_that_cannot_be_read_does_not_hide_the_others(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(take, "PART_BYTES", 20_000)
+    kept.shelves.put(ct_series(20, rows=64))
+    point = kept.back_up().point
+    unreadable, gone = (point.packs[0].parts[number].name for number in (1, 4))
+    (kept.folder / "vault" / _path(gone)).unlink()
+    get = kept.vault.get
+
+    def read(name: str, start: int = 0, stop: int | None = None) -> bytes:
+        if name == unreadable:
+            raise BackendFailed("the disk refused a read")
+        return get(name, start, stop)
+
+    monkeypatch.setattr(kept.vault, "get", read)
+    assert prove_point(kept.points, point, untold) == 2
 
 
 def test_damage_in_a_pack_costs_what_it_hit(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
