@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from functools import partial
 from typing import Any, Final
 
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Route
 
 from nearframe.dicomweb.address import Addresses
-from nearframe.dicomweb.boundary import routes_of
 from nearframe.dicomweb.call import Call, Gate
 from nearframe.dicomweb.endpoint import Beside, Parameter
-from nearframe.errors import MalformedRequest
+from nearframe.dicomweb.jsonroutes import JSON, is_wanted, json_routes, number_in
 from nearframe.query.workers import Workers
 from nearframe.storage.catalogue.hl7messages import AnsweredMessage, HL7Messages
 
-_JSON: Final = "application/json"
 _LISTED: Final = 50
 _MAX_LISTED: Final = 1000
 _PARAMETERS: Final = (
@@ -28,7 +22,7 @@ _PARAMETERS: Final = (
 DESCRIBED: Final = (
     Beside(
         "hl7_messages", "GET", "/api/hl7/messages", "HL7 messages and what was answered: the latest first.",
-        (_JSON,), (), _PARAMETERS,
+        JSON, (), _PARAMETERS,
     ),
 )  # fmt: skip
 
@@ -41,20 +35,13 @@ def hl7_routes(known: HL7Messages, sql: Workers, gate: Gate, addresses: Addresse
     gate
         Says who makes a request; asked before anything is looked up.
     """
+    return json_routes(DESCRIBED, {"hl7_messages": _messages}, known, sql, gate, addresses)
 
-    async def messages(request: Request) -> Response:
-        call = Call.of(request, gate, addresses)
-        failed_only = (call.query("failed") or "false").lower() not in ("false", "0", "no")
-        limit = call.query("limit") or str(_LISTED)
-        if not (limit.isascii() and limit.isdigit() and len(limit) < 10):
-            raise MalformedRequest("limit is a whole number")
-        look = partial(known.latest, call.context.tenant, min(int(limit), _MAX_LISTED), failed_only=failed_only)
-        found = {"messages": [_shown(one) for one in await sql.run(look)]}
-        body = json.dumps(found, ensure_ascii=False, separators=(",", ":")).encode()
-        return Response(body, media_type=_JSON, headers={"Cache-Control": "no-store"})
 
-    (one,) = DESCRIBED
-    return routes_of([(one.name, one.method, one.path, messages)])
+async def _messages(known: HL7Messages, sql: Workers, call: Call) -> Any:
+    limit = min(number_in(call.query("limit") or str(_LISTED), "limit"), _MAX_LISTED)
+    found = await sql.run(known.latest, call.context.tenant, limit, failed_only=is_wanted(call, "failed"))
+    return {"messages": [_shown(one) for one in found]}
 
 
 def _shown(message: AnsweredMessage) -> dict[str, Any]:
