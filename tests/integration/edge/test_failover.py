@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import httpx
+import pytest
 
 from bench.peers import free_port
 from nearframe import tasks
+from nearframe.edge.upstream import Upstreams
 from nearframe.metrics import UPSTREAM_SWITCHES
 from tests.integration.edge.nodes import Node, edge_node, origin_node, until, until_followed, until_shows
 from tests.integration.edge.proxy import Proxy, proxy_to
@@ -21,6 +24,13 @@ FRAME_BYTES = ROWS * ROWS * 2
 CONTENTS = b"/contents/"
 SINGLE = {"Accept": "application/octet-stream; transfer-syntax=*"}
 NAME = "Doe^Jane"
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have what was away asked again soon, and followed again soon: here nobody's line goes up and down."""
+    monkeypatch.setattr("nearframe.edge.node.Upstreams", partial(Upstreams, back_s=(0.2, 0.5)))
+    monkeypatch.setattr("nearframe.edge.breaker.LONGEST_PAUSE_S", 0.5)
 
 
 class Site:
@@ -75,6 +85,7 @@ async def test_an_answer_is_completed_from_the_next(tmp_path: Path) -> None:
         assert await one.frame(2) == one.frames[2]
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_the_next_is_followed_and_the_first_again_when_it_is_back(tmp_path: Path) -> None:
     async with site(tmp_path) as one:
         assert await one.in_use() == 0
@@ -160,6 +171,7 @@ async def test_what_was_taken_in_is_verified_by_the_archive_alone(tmp_path: Path
         assert len(await one.origin.metadata("1.2.9")) == 2
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_two_edges_do_not_confirm_each_other_what_the_archive_lacks(tmp_path: Path) -> None:
     ports = [free_port(), free_port()]
     urls = [f"http://127.0.0.1:{port}" for port in ports]
