@@ -179,7 +179,7 @@ def _with(user: UserInformation, kind: int, data: bytes) -> UserInformation:
                 uid, (scu, scp) = _counted(data)
                 return replace(user, roles=(*user.roles, Role(uid, bool(scu), bool(scp))))
             case Kind.VERSION:
-                return replace(user, implementation_version=uid_text(data))
+                return replace(user, implementation_version=data.decode("latin-1").rstrip(" \0"))
             case Kind.EXTENDED:
                 uid, information = _counted(data)
                 return replace(user, extended=(*user.extended, ExtendedNegotiation(uid, information)))
@@ -251,8 +251,16 @@ def read_result(value: bytes) -> Result:
 
 
 def uid_text(value: bytes) -> str:
-    """Return a UID or name; some pad it with a null, as in a data set."""
-    return value.decode("latin-1").rstrip(" \0")
+    """Return a UID; some pad it with a null, as in a data set.
+
+    Raises
+    ------
+    MalformedPDU
+        If it has characters that no UID has, and that could not be sent back.
+    """
+    if not value.isascii():
+        raise MalformedPDU("a UID with characters that are not ASCII")
+    return value.decode("ascii").rstrip(" \0")
 
 
 def _behind_fixed(value: bytes) -> bytes:

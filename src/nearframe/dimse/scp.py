@@ -17,7 +17,7 @@ from nearframe.dimse.association import Association, Message
 from nearframe.dimse.command import CommandField
 from nearframe.dimse.requests import Requests
 from nearframe.dimse.status import Status, answer_to, status_of
-from nearframe.errors import AssociationLost, NearframeError
+from nearframe.errors import AssociationLost, NearframeError, UpstreamError
 
 _log = log.logger(__name__)
 
@@ -44,11 +44,52 @@ class Session:
         await self.association.send(message.context, answer_to(message.command, status, comment))
 
 
+async def begin(session: Session, message: Message, operation: Operation) -> Rest:
+    """Have a message read; what is left to do ends with the answer, also where it cannot be served.
+
+    Raises
+    ------
+    AssociationLost
+        If the peer is gone.
+    """
+    try:
+        return await operation(session, message)
+    except AssociationLost:
+        raise
+    except Exception as error:  # noqa: BLE001 - a request ends here; without an answer the peer would wait for one
+        return _refusal(session, message, error)
+
+
+async def finish(session: Session, message: Message, rest: Rest) -> None:
+    """Do what is left: every request has an answer, while the peer is there to have it."""
+    try:
+        await rest
+    except AssociationLost:
+        _log.debug("answer_not_delivered")
+    except Exception as error:  # noqa: BLE001 - as in `begin`
+        with suppress(UpstreamError):
+            await _refusal(session, message, error)
+
+
+def _refusal(session: Session, message: Message, error: Exception) -> Rest:
+    if isinstance(error, NearframeError):
+        return session.answer(message, status_of(error), str(error))
+    _log.error("operation_failed", error=error)
+    return session.answer(message, Status.PROCESSING_FAILURE)
+
+
+def nothing_against(message: Message) -> Status | None:
+    """Let every message pass."""
+    return None
+
+
 class Provider:
     """Serves associations with a table of operations.
 
     Parameters
     ----------
+    why_not
+        Says which status a message gets in place of its operation; None to have it served.
     answering
         Held while an operation is under way.
     """
@@ -56,9 +97,11 @@ class Provider:
     def __init__(
         self,
         operations: Mapping[CommandField, Operation],
+        why_not: Callable[[Message], Status | None] = nothing_against,
         answering: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._operations = operations
+        self._why_not = why_not
         self._answering = answering
 
     async def serve(self, association: Association) -> None:
@@ -94,22 +137,13 @@ class Provider:
         operation = self._operations.get(message.command.kind) if message.command.kind else None
         if operation is None:
             return session.answer(message, Status.UNRECOGNIZED_OPERATION)
-        try:
-            return await operation(session, message)
-        except AssociationLost:
-            raise
-        except NearframeError as error:
-            return session.answer(message, status_of(error), str(error))
+        if (refusal := self._why_not(message)) is not None:
+            return session.answer(message, refusal)
+        return await begin(session, message, operation)
 
     async def _finish(self, session: Session, message: Message, rest: Rest) -> None:
         with session.association.at_work(), self._answering():
-            try:
-                await rest
-            except AssociationLost:
-                _log.debug("answer_not_delivered")
-            except NearframeError as error:
-                with suppress(AssociationLost):
-                    await session.answer(message, status_of(error), str(error))
+            await finish(session, message, rest)
 
 
 async def _next_request(session: Session) -> Message | None:

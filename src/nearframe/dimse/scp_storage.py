@@ -97,8 +97,9 @@ async def incoming_file(association: Association, message: Message) -> AsyncIter
     MalformedRequest
         If what names it is no UID.
     """
-    if not is_uid(message.command.sop_instance_uid):
-        raise MalformedRequest("Affected SOP Instance UID is no UID")
+    for name, uid in (("Instance", message.command.sop_instance_uid), ("Class", message.command.sop_class_uid)):
+        if not is_uid(uid):
+            raise MalformedRequest(f"Affected SOP {name} UID is no UID")
     source = association.peer_ae_title.encode("ascii", "replace")
     yield file_meta(
         message.command.sop_class_uid,

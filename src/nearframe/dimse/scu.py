@@ -12,14 +12,15 @@ from typing import Final
 from nearframe import tasks
 from nearframe.dicom.transfersyntax import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from nearframe.dimse import tls, words
-from nearframe.dimse.association import Association, Buffer
+from nearframe.dimse.association import Association, Buffer, Message
 from nearframe.dimse.channel import Timeouts
 from nearframe.dimse.command import Command, CommandField
 from nearframe.dimse.items import Proposed, Role, UserInformation
-from nearframe.dimse.negotiation import Agreement, Context
+from nearframe.dimse.negotiation import MIN_PDU_BYTES, Agreement, Context
 from nearframe.dimse.pdu import AssociateAC, AssociateRJ, AssociateRQ, RejectResult
 from nearframe.dimse.requests import Requests
-from nearframe.dimse.scp import Operation, Session
+from nearframe.dimse.scp import Operation, Rest, Session, begin, finish
+from nearframe.dimse.status import Status
 from nearframe.errors import AssociationLost, Refused, UpstreamTimeout, UpstreamUnavailable
 from nearframe.units import KIB
 
@@ -68,7 +69,7 @@ class User:
         self.association = association
         self.requests = Requests(association, proposed)
         self._session = Session(association, self.requests)
-        self._on_request = on_request
+        self._on_request = on_request or _decline
         self._reader = tasks.spawn(self._read(), name="answers")
 
     async def echo(self) -> int:
@@ -107,13 +108,19 @@ class User:
             while (message := await self.association.receive()) is not None:
                 if message.command.is_answer:
                     await self.requests.take(message)
-                elif self._on_request is not None:
-                    await (await self._on_request(self._session, message))
+                else:
+                    rest = await begin(self._session, message, self._on_request)
+                    await finish(self._session, message, rest)
             self.association.agree_to_release()
         except AssociationLost as error:
             over = error
         finally:
             self.requests.give_up(over)
+
+
+async def _decline(session: Session, message: Message) -> Rest:
+    """Serve nothing."""
+    return session.answer(message, Status.UNRECOGNIZED_OPERATION)
 
 
 @asynccontextmanager
@@ -138,32 +145,19 @@ async def associate(
     Raises
     ------
     UpstreamUnavailable
-        If the peer cannot be reached, or takes no association for now.
+        If the peer cannot be reached, takes no association for now, or reads nothing that could be sent.
     Refused
         If it rejects the association.
     """
     association = Association(_MAX_PDU_BYTES, timeouts or Timeouts(), is_requestor=True)
     await _connect(association, peer)
-    proposed = tuple(Proposed(2 * n + 1, *context) for n, context in enumerate(contexts))
-    user = UserInformation(_MAX_PDU_BYTES, window=None if window == 1 else (window, 1), roles=tuple(roles))
-    association.ask(AssociateRQ(peer.ae_title, peer.our_ae_title, user, contexts=proposed))
     try:
-        async with asyncio.timeout(association.timeouts.answer_s):
-            answer = await association.opened
-    except TimeoutError:
-        association.abort()
-        raise UpstreamTimeout(
-            f"{peer.host}:{peer.port} takes connections, and does not answer a request for an association: is this its "
-            "port for DICOM?"
-        ) from None
-    if isinstance(answer, AssociateRJ):
-        why = f"the DICOM peer rejects the association: {words.rejection(answer)}"
-        raise Refused(why) if answer.result == RejectResult.PERMANENT else UpstreamUnavailable(why)
-    assert isinstance(answer, AssociateAC)  # noqa: S101 - a requestor gets nothing else
-    association.agreement = _agreement(proposed, answer)
-    association.channel.widen()
-    held = User(association, proposed, on_request)
-    try:
+        proposed = tuple(Proposed(2 * n + 1, *context) for n, context in enumerate(contexts))
+        user = UserInformation(_MAX_PDU_BYTES, window=None if window == 1 else (window, 1), roles=tuple(roles))
+        association.ask(AssociateRQ(peer.ae_title, peer.our_ae_title, user, contexts=proposed))
+        association.agreement = _agreement(proposed, await _accepted(association, peer))
+        association.channel.widen()
+        held = User(association, proposed, on_request)
         yield held
     except BaseException:
         association.abort()
@@ -172,6 +166,28 @@ async def associate(
         await held.close()
     finally:
         association.channel.close()
+
+
+async def _accepted(association: Association, peer: Peer) -> AssociateAC:
+    """Return what a peer agrees to; raises as `associate` where that is nothing."""
+    try:
+        async with asyncio.timeout(association.timeouts.answer_s):
+            answer = await association.opened
+    except TimeoutError:
+        raise UpstreamTimeout(
+            f"{peer.host}:{peer.port} takes connections, and does not answer a request for an association: is this its "
+            "port for DICOM?"
+        ) from None
+    if isinstance(answer, AssociateRJ):
+        why = f"the DICOM peer rejects the association: {words.rejection(answer)}"
+        raise Refused(why) if answer.result == RejectResult.PERMANENT else UpstreamUnavailable(why)
+    assert isinstance(answer, AssociateAC)  # noqa: S101 - a requestor gets nothing else
+    if 0 < answer.user.max_pdu_bytes < MIN_PDU_BYTES:
+        raise UpstreamUnavailable(
+            f"the DICOM peer reads PDUs of {answer.user.max_pdu_bytes} bytes, and none that are shorter than "
+            f"{MIN_PDU_BYTES} are sent"
+        )
+    return answer
 
 
 async def _connect(association: Association, peer: Peer) -> None:
@@ -196,11 +212,14 @@ async def _connect(association: Association, peer: Peer) -> None:
 
 
 def _agreement(proposed: Sequence[Proposed], answer: AssociateAC) -> Agreement:
+    """Return what an answer agrees to; a context in a transfer syntax that was not proposed is not one."""
     asked = {context.context_id: context for context in proposed}
     contexts = {
-        result.context_id: Context(result.context_id, asked[result.context_id].abstract_syntax, result.transfer_syntax)
+        result.context_id: Context(result.context_id, context.abstract_syntax, result.transfer_syntax)
         for result in answer.results
-        if result.is_accepted and result.context_id in asked
+        if result.is_accepted
+        and (context := asked.get(result.context_id)) is not None
+        and result.transfer_syntax in context.transfer_syntaxes
     }
     roles = {role.sop_class_uid: role for role in answer.user.roles}
     return Agreement(answer, contexts, roles, answer.user.max_pdu_bytes, answer.user.window or (1, 1))

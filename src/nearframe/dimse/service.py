@@ -34,6 +34,7 @@ from nearframe.dimse.scp_storage import Storage, echo, sender_of
 from nearframe.dimse.scp_worklist import MODALITY_WORKLIST_FIND, WorklistFinder
 from nearframe.dimse.scu import VERIFICATION, Peer
 from nearframe.dimse.server import Admission, DimseServer
+from nearframe.dimse.status import Status
 from nearframe.dimse.tls import Credentials
 from nearframe.intake.ingest import Ingest
 from nearframe.intake.serieswatch import SeriesWatch
@@ -74,6 +75,15 @@ _RIGHT_TO: Final = {
     CommandField.C_FIND_RQ: "query",
     CommandField.C_GET_RQ: "retrieve",
     CommandField.C_MOVE_RQ: "retrieve",
+}
+#: In which contexts what is asked for; C-ECHO harms in none, and of C-STORE `Doorkeeper._why_not` says.
+_ASKED_IN: Final = {
+    CommandField.C_FIND_RQ: frozenset({PATIENT_ROOT_FIND, STUDY_ROOT_FIND, MODALITY_WORKLIST_FIND}),
+    CommandField.C_MOVE_RQ: frozenset({PATIENT_ROOT_MOVE, STUDY_ROOT_MOVE}),
+    CommandField.C_GET_RQ: frozenset({PATIENT_ROOT_GET, STUDY_ROOT_GET}),
+    CommandField.N_CREATE_RQ: frozenset({PERFORMED_STEP}),
+    CommandField.N_SET_RQ: frozenset({PERFORMED_STEP}),
+    CommandField.N_ACTION_RQ: frozenset({STORAGE_COMMITMENT_PUSH}),
 }
 _UNCOMPRESSED: Final = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 #: Of P-DATA-TF: DCMTK sends up to 128 KiB, others as much as they are offered.
@@ -158,7 +168,7 @@ class Doorkeeper:
             max_window=_MAX_WINDOW,
         )
         allowed = {kind: run for kind, run in self._operations.items() if _RIGHT_TO.get(kind) in (None, *peer.may)}
-        return Admission(offer, partial(self._serve, Provider(allowed, self._answering)))
+        return Admission(offer, partial(self._serve, Provider(allowed, self._why_not, self._answering)))
 
     async def _serve(self, provider: Provider, association: Association) -> None:
         is_released = False
@@ -172,6 +182,17 @@ class Doorkeeper:
         if self._peers:
             return self._peers.get(title)
         return KnownPeer(title) if _USUAL_TITLE.fullmatch(title) else None
+
+    def _why_not(self, message: Message) -> Status | None:
+        """Refuse what was not agreed on: an operation of another service than its context is for, and objects of a
+        private class that is not configured, in whichever context they come."""
+        asked, agreed = message.command, message.context.abstract_syntax
+        if asked.kind is CommandField.C_STORE_RQ:
+            if not self._is_storage(agreed):
+                return Status.UNRECOGNIZED_OPERATION
+            return None if self._is_storage(asked.sop_class_uid) else Status.SOP_CLASS_NOT_SUPPORTED
+        expected = _ASKED_IN.get(asked.kind) if asked.kind else None
+        return None if expected is None or agreed in expected else Status.UNRECOGNIZED_OPERATION
 
     def _is_storage(self, uid: str) -> bool:
         return uid.startswith(_STORAGE_ROOT) or uid in _OTHER_STORAGE or uid in self._private_classes

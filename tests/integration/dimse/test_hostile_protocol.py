@@ -37,6 +37,7 @@ from tests.integration.dimse.hostile import (
     ABORTED,
     CONTEXTS,
     CT,
+    DEFLATED,
     ECHO,
     EXPLICIT,
     OBJECT,
@@ -191,12 +192,15 @@ def crowded(roles: int) -> bytes:
          rejected(Rejection.APPLICATION_CONTEXT_NOT_SUPPORTED)),
         (AssociateRQ("ARCHIVE", "SCANNER", UserInformation(16), contexts=CONTEXTS).encode(),
          rejected(Rejection.LOCAL_LIMIT_EXCEEDED)),
+        (request().replace(DEFLATED.encode(), b"\xff" * len(DEFLATED)), ABORTED),
+        (crowded(1).replace(CT.encode() + b"\1", b"\xff" * len(CT) + b"\1"), ABORTED),
     ],
     ids=[
         "more syntaxes than a request holds", "129 contexts", "two contexts of one number", "an even number",
         "no syntax", "no context", "more roles than contexts", "another title", "no title called",
         "the title in small letters", "a path behind the title", "a path as a title", "a path behind a known title",
         "no title", "nobody known", "a known title from elsewhere", "another application", "a maximum of 16 bytes",
+        "a transfer syntax that is no text", "a role of a class that is no text",
     ],
 )  # fmt: skip
 def test_a_request_that_cannot_be(node: Archive, sent: bytes, answer: bytes) -> None:

@@ -102,7 +102,7 @@ async def site(
     archive = Archive()
     archive.may_answer.set()
     operations = {CommandField.C_ECHO_RQ: archive.echo, CommandField.C_STORE_RQ: archive.store}
-    provider = Provider(operations, archive.answers)
+    provider = Provider(operations, answering=archive.answers)
     offer = Offer(choosing, may_be_scp=lambda uid: False, max_pdu_bytes=4096, max_window=window)
 
     def doorkeeper(request: AssociateRQ, address: str, tls: object) -> Admission | AssociateRJ:
