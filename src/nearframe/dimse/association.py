@@ -156,6 +156,14 @@ class Association:
             if context.abstract_syntax == abstract_syntax:
                 yield context
 
+    def may_ask(self, sop_class_uid: str) -> bool:
+        """Return whether this side is a user of a class: who asked for the association, unless it is the other way
+        round by agreement (PS3.7 Annex D.3.3.4)."""
+        if self._machine.is_requestor:
+            return True
+        role = self.agreement.roles.get(sop_class_uid) if self.agreement else None
+        return role is not None and role.is_scp
+
     # -- messages ------------------------------------------------------------------------------------
 
     async def receive(self) -> Message | None:

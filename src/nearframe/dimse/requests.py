@@ -22,6 +22,8 @@ _MOST_WAITING: Final = 16
 _OF_THE_PEERS: Final = frozenset(
     {CommandField.N_GET_RQ, CommandField.N_SET_RQ, CommandField.N_ACTION_RQ, CommandField.N_DELETE_RQ}
 )
+#: What C-CANCEL is for (PS3.7 section 9.3.2.3).
+_CANCELLED: Final = frozenset({CommandField.C_FIND_RQ, CommandField.C_GET_RQ, CommandField.C_MOVE_RQ})
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,8 @@ class Requests:
     ) -> AsyncGenerator[Answer, None]:
         """Send a request, and yield its answers; the last is the first that is not pending.
 
-        Who closes this before the last cancels the rest (C-CANCEL); answers on their way are dropped.
+        Who closes this before the last cancels the rest (C-CANCEL), where there is such a thing; answers on their way
+        are dropped.
 
         Parameters
         ----------
@@ -145,7 +148,7 @@ class Requests:
             del self._waiting[message_id]
             while not waiting.empty():  # `take` may wait for room
                 waiting.get_nowait()
-            if is_pending and self.association.is_open:
+            if is_pending and kind in _CANCELLED and self.association.is_open:
                 await self._cancel(context, message_id)
 
     async def take(self, message: Message) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from typing import Final
 
 from nearframe.context import Context
@@ -21,6 +21,7 @@ from nearframe.dimse.identifiers import (
     write_identifier,
 )
 from nearframe.dimse.scp import Rest, Session
+from nearframe.dimse.searching import Match, search
 from nearframe.dimse.status import Status
 from nearframe.errors import MalformedRequest
 from nearframe.query.search import SearchService
@@ -31,8 +32,6 @@ PATIENT_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.1.1"
 STUDY_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.2.1"
 
 _LEVELS: Final = {"PATIENT": Level.STUDY, "STUDY": Level.STUDY, "SERIES": Level.SERIES, "IMAGE": Level.INSTANCE}
-#: Rows taken from the catalogue at once: the first answers leave while more are looked for.
-_PAGE: Final = 200
 #: A patient: an identifier, and who gave it (PS3.3 section C.7.1.1).
 _PATIENT: Final = ("00100020", "00100021")
 
@@ -49,9 +48,9 @@ class Finder:
     """
 
     def __init__(
-        self, search: SearchService, workers: Workers, ae_title: str, context_of: Callable[[Session], Context]
+        self, service: SearchService, workers: Workers, ae_title: str, context_of: Callable[[Session], Context]
     ) -> None:
-        self._search = search
+        self._search = service
         self._workers = workers
         self._ae_title = ae_title
         self._context_of = context_of
@@ -67,29 +66,24 @@ class Finder:
 
     async def _answer(self, session: Session, message: Message, query: Query, level: str) -> None:
         association, command, context = session.association, message.command, message.context
-        async for found in self._found(self._context_of(session), query.identifier, level):
-            if association.is_cancelled(command.message_id):
-                await session.answer(message, Status.CANCELLED)
-                return
-            row = answer_of(query.identifier, found)
-            row[RETRIEVE_AE_TITLE] = {"vr": "AE", "Value": [self._ae_title]}
-            pending = command.answer(Status.PENDING, has_data=True)
-            data = write_identifier(row, context.transfer_syntax, query.character_sets)
-            await association.send(context, pending, data)
+        async with aclosing(self._found(self._context_of(session), query.identifier, level)) as matches:
+            async for match in matches:
+                if association.is_cancelled(command.message_id):
+                    await session.answer(message, Status.CANCELLED)
+                    return
+                row = answer_of(query.identifier, match.row)
+                row[RETRIEVE_AE_TITLE] = {"vr": "AE", "Value": [self._ae_title]}
+                status = Status.PENDING if match.is_exact else Status.PENDING_WITH_WARNING
+                data = write_identifier(row, context.transfer_syntax, query.character_sets)
+                await association.send(context, command.answer(status, has_data=True), data)
         await session.answer(message, Status.SUCCESS)
 
-    async def _found(self, ctx: Context, identifier: DICOMJSON, level: str) -> AsyncIterator[DICOMJSON]:
-        keys = keys_of(identifier)
+    async def _found(self, context: Context, identifier: DICOMJSON, level: str) -> AsyncGenerator[Match, None]:
         seen: set[tuple[str, ...]] = set()
-        for offset in range(0, 2**31, _PAGE):
-            page = [*keys, ("limit", str(_PAGE)), ("offset", str(offset))]
-            answer = await self._workers.run(self._search.search, ctx, _LEVELS[level], page)
-            rows = json.loads(answer.render(""))
-            for row in rows:
-                if level != "PATIENT":
-                    yield row
-                elif (patient := tuple(text_of(row, tag) for tag in _PATIENT)) not in seen:
-                    seen.add(patient)
-                    yield row
-            if len(rows) < _PAGE:
-                return
+        async for match in search(self._search, self._workers, context, _LEVELS[level], keys_of(identifier)):
+            if level == "PATIENT":
+                patient = tuple(text_of(match.row, tag) for tag in _PATIENT)
+                if patient in seen:
+                    continue
+                seen.add(patient)
+            yield match

@@ -5,7 +5,6 @@ Both send the instances by C-STORE (`sending`), one after the other, and count.
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,14 +14,16 @@ from nearframe import log
 from nearframe.context import Context
 from nearframe.dicom.levels import Level
 from nearframe.dicom.model import DICOMJSON
+from nearframe.dimse import words
 from nearframe.dimse.association import Message
 from nearframe.dimse.command import Field, Value
 from nearframe.dimse.identifiers import QUERY_RETRIEVE_LEVEL, keys_of, read_identifier, text_of, write_identifier
 from nearframe.dimse.requests import Requests
 from nearframe.dimse.scp import Rest, Session
 from nearframe.dimse.scu import Peer, associate
+from nearframe.dimse.searching import search
 from nearframe.dimse.sending import proposals, send_stored
-from nearframe.dimse.status import Status
+from nearframe.dimse.status import Status, comment
 from nearframe.errors import (
     AssociationLost,
     MalformedRequest,
@@ -42,11 +43,20 @@ PATIENT_ROOT_GET: Final = "1.2.840.10008.5.1.4.1.2.1.3"
 STUDY_ROOT_GET: Final = "1.2.840.10008.5.1.4.1.2.2.3"
 
 _STUDY, _SERIES, _INSTANCE = "0020000D", "0020000E", "00080018"
-_PATIENT_KEYS: Final = ("00100020", "00100021")
+_PATIENT: Final = "00100020"
+_PATIENT_KEYS: Final = (_PATIENT, "00100021")
 _FAILED_LIST: Final = "00080058"
-_LEVELS: Final = ("PATIENT", "STUDY", "SERIES", "IMAGE")
-#: Of one patient; more is no patient but a key that matches everything.
-_MAX_STUDIES: Final = 1000
+#: In a key these stand for something else (PS3.4 section C.2.2.2.4).
+_WILD: Final = frozenset("*?")
+#: Unique keys without which a level names nothing. Series of an instance are not demanded: many leave them out.
+_NAMED_BY: Final = {
+    "PATIENT": (("Patient ID", _PATIENT),),
+    "STUDY": (("Study Instance UID", _STUDY),),
+    "SERIES": (("Study Instance UID", _STUDY), ("Series Instance UID", _SERIES)),
+    "IMAGE": (("Study Instance UID", _STUDY), ("SOP Instance UID", _INSTANCE)),
+}
+#: The counts are of VR US (PS3.7 Table E.1-1).
+_MOST_COUNTED: Final = 0xFFFF
 
 #: Opens the way on which instances are sent.
 Way: TypeAlias = Callable[[Sequence[InstanceRecord]], AbstractAsyncContextManager[Requests]]
@@ -62,18 +72,28 @@ class _Count:
     completed: int = 0
     warnings: int = 0
     failed: list[str] = field(default_factory=list)
+    why: str = ""
+
+    def fail(self, sop_instance_uids: Sequence[str], why: str) -> None:
+        """Note what was not sent; what stood in the way first is what is told."""
+        self.failed += sop_instance_uids
+        self.why = self.why or why
 
     def fields(self, *, is_over: bool) -> dict[Field, Value]:
-        counts: dict[Field, Value] = {
+        counts = {
             Field.COMPLETED_SUBOPERATIONS: self.completed,
             Field.FAILED_SUBOPERATIONS: len(self.failed),
             Field.WARNING_SUBOPERATIONS: self.warnings,
         }
-        return counts if is_over else {Field.REMAINING_SUBOPERATIONS: self.remaining, **counts}
+        if not is_over:
+            counts[Field.REMAINING_SUBOPERATIONS] = self.remaining
+        told: dict[Field, Value] = {name: min(number, _MOST_COUNTED) for name, number in counts.items()}
+        return told | comment(self.why) if is_over else told
 
     @property
     def status(self) -> Status:
-        if not self.failed:
+        """How it ended (PS3.4 section C.4.2.1.4.2): a warning for what was stored with one, too."""
+        if not self.failed and not self.warnings:
             return Status.SUCCESS
         return Status.SUBOPERATIONS_FAILED if self.completed + self.warnings else Status.UNABLE_TO_PERFORM
 
@@ -91,14 +111,14 @@ class Retriever:
 
     def __init__(
         self,
-        search: SearchService,
+        service: SearchService,
         records: InstanceRecords,
         instances: InstanceService,
         workers: Workers,
         peers: Mapping[str, Peer],
         context_of: Callable[[Session], Context],
     ) -> None:
-        self._search = search
+        self._search = service
         self._records = records
         self._instances = instances
         self._workers = workers
@@ -150,7 +170,8 @@ class Retriever:
                 if session.association.is_open is False:
                     raise
                 _log.warning("retrieval_failed", error=error)
-                count.failed += [r.identity.sop_instance_uid for r in records[len(records) - count.remaining :]]
+                left = records[len(records) - count.remaining :]
+                count.fail([record.identity.sop_instance_uid for record in left], str(error))
                 count.remaining = 0
         await self._tell(session, message, count, count.status)
 
@@ -185,25 +206,30 @@ class Retriever:
             raise
         except NearframeError as error:
             _log.warning("instance_not_sent", error=error)
-            count.failed.append(uid)
+            count.fail([uid], str(error))
             return
         if status == Status.SUCCESS:
             count.completed += 1
         elif status & 0xF000 == _WARNINGS:
             count.warnings += 1
         else:
-            count.failed.append(uid)
+            count.fail([uid], f"the receiver: {words.status_and_code(status)}")
 
     async def _named(self, context: Context, identifier: DICOMJSON, model: str) -> list[InstanceRecord]:
-        """Return the instances that an identifier names by the unique keys of its level (PS3.4 section C.4.2.2.1)."""
+        """Return the instances that an identifier names by the unique keys of its level (PS3.4 section C.4.2.2.1).
+
+        Without them nothing is sent: neither a whole study for an instance that was not named, nor
+        everybody's for a patient who is a pattern.
+        """
         level = text_of(identifier, QUERY_RETRIEVE_LEVEL).strip().upper()
-        if level not in _LEVELS or (level == "PATIENT" and model not in (PATIENT_ROOT_GET, PATIENT_ROOT_MOVE)):
+        if level not in _NAMED_BY or (level == "PATIENT" and model not in (PATIENT_ROOT_GET, PATIENT_ROOT_MOVE)):
             raise MalformedRequest("Query/Retrieve Level is STUDY, SERIES or IMAGE, and PATIENT in the patient root")
-        studies = _values(identifier, _STUDY)
+        if lacking := [name for name, tag in _NAMED_BY[level] if not _values(identifier, tag)]:
+            raise MalformedRequest(f"the identifier has no {lacking[0]}, which its level demands")
         if level == "PATIENT":
             studies = await self._studies_of_patient(context, identifier)
-        if not studies:
-            raise MalformedRequest("the identifier names no study")
+        else:
+            studies = _values(identifier, _STUDY)
         series: list[str] = _values(identifier, _SERIES) if level in ("SERIES", "IMAGE") else []
         instances = set(_values(identifier, _INSTANCE)) if level == "IMAGE" else set()
         found = [record for study in studies for record in await self._records_of(context, study, series)]
@@ -219,12 +245,12 @@ class Retriever:
             return []
 
     async def _studies_of_patient(self, context: Context, identifier: DICOMJSON) -> list[str]:
+        named = _values(identifier, _PATIENT)
+        if len(named) > 1 or _WILD.intersection(named[0]):
+            raise MalformedRequest("the identifier names no single patient")
         keys = [key for key in keys_of(identifier) if key[0] in _PATIENT_KEYS and key[1]]
-        if not keys:
-            raise MalformedRequest("the identifier names no patient")
-        asked = [*keys, ("limit", str(_MAX_STUDIES))]
-        answer = await self._workers.run(self._search.search, context, Level.STUDY, asked)
-        return [text_of(row, _STUDY) for row in json.loads(answer.render(""))]
+        matches = search(self._search, self._workers, context, Level.STUDY, keys)
+        return [text_of(match.row, _STUDY) async for match in matches]
 
     async def _tell(self, session: Session, message: Message, count: _Count, status: Status) -> None:
         fields = count.fields(is_over=status is not Status.CANCELLED)
@@ -241,4 +267,5 @@ _WARNINGS: Final = 0xB000
 
 
 def _values(identifier: DICOMJSON, tag: str) -> list[str]:
-    return [str(value) for value in identifier.get(tag, {}).get("Value") or [] if value]
+    """Return the values of a key, each once."""
+    return list(dict.fromkeys(str(value) for value in identifier.get(tag, {}).get("Value") or [] if value))

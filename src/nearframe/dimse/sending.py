@@ -50,6 +50,8 @@ async def send_stored(
 
 
 def _context_for(requests: Requests, instances: InstanceService, record: InstanceRecord) -> negotiation.Context:
+    if not requests.association.may_ask(record.identity.sop_class_uid):
+        raise NotAcceptable("the receiver did not ask to be provider (SCP) of this class")
     contexts = {c.transfer_syntax: c for c in requests.association.contexts_for(record.identity.sop_class_uid)}
     for syntax in (record.transfer_syntax_uid, *instances.makeable_for_peers(record)):
         if syntax in contexts:

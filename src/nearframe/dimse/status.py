@@ -61,7 +61,11 @@ def status_of(error: NearframeError) -> Status:
             return Status.PROCESSING_FAILURE
 
 
-def answer_to(request: Command, status: int, comment: str = "") -> Command:
-    """Return an answer without data set; `comment` says what stood in the way."""
-    fields: dict[Field, Value] = {Field.ERROR_COMMENT: comment[:_COMMENT_CHARS]} if comment else {}
-    return request.answer(status, fields)
+def comment(text: str) -> dict[Field, Value]:
+    """Return the field that says what stood in the way; none if there is nothing to say."""
+    return {Field.ERROR_COMMENT: text[:_COMMENT_CHARS]} if text else {}
+
+
+def answer_to(request: Command, status: int, text: str = "") -> Command:
+    """Return an answer without data set; `text` says what stood in the way."""
+    return request.answer(status, comment(text))

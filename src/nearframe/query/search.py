@@ -58,7 +58,7 @@ class SearchService:
 
     def __init__(self, catalogue: SQLCatalogue, max_results: int = MAX_RESULTS) -> None:
         self._catalogue = catalogue
-        self._max_results = max_results
+        self.max_results = max_results
 
     def search(
         self,
@@ -84,7 +84,7 @@ class SearchService:
         periods, criteria = _combine(level, criteria)
         indexed = [criterion for criterion in criteria if is_indexed(level, criterion)]
         others = [criterion for criterion in criteria if criterion not in indexed]
-        limit = self._max_results if query.limit is None else min(query.limit, self._max_results)
+        limit = self.max_results if query.limit is None else min(query.limit, self.max_results)
         result = self._catalogue.search(
             Search(
                 tenant=ctx.tenant,

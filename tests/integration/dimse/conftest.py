@@ -28,6 +28,11 @@ may = ["query", "retrieve"]
 [[peers]]
 ae_title = "ELSEWHERE"
 networks = ["198.51.100.0/24"]
+
+[[peers]]
+ae_title = "AWAY"
+host = "127.0.0.1"
+port = 1
 """
 
 
