@@ -131,7 +131,7 @@ async def find_all(
     found: list[DICOMJSON] = []
     async with associate(peer, [(model, UNCOMPRESSED)], timeouts=timeouts) as user:
         for identifier in identifiers:
-            async with aclosing(find(user.requests, model, identifier)) as matches:
+            async with aclosing(find(user.requests, model, identifier, by_hand=True)) as matches:
                 async for match in matches:
                     found.append(match)
                     if len(found) >= limit:

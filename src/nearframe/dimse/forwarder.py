@@ -88,6 +88,8 @@ class DICOMForwarder:
         self._news = {title: asyncio.Event() for title in peers}
         #: When an instance that was refused may be tried again; after a restart, at once.
         self._due: dict[int, float] = {}
+        #: By peer: with which instance under way an association ended last.
+        self._suspects: dict[str, int] = {}
         self._running: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -157,7 +159,7 @@ class DICOMForwarder:
             return min((self._due[one.id] - now for one in batch), default=None)
         found = [(one, record) for one in due if (record := await self._record(one)) is not None]
         if found:
-            await self._send(self._peers[title], found)
+            await self._send(title, found)
         return 0.0
 
     async def _record(self, one: Waiting) -> InstanceRecord | None:
@@ -172,10 +174,19 @@ class DICOMForwarder:
             return None
         return record
 
-    async def _send(self, peer: Peer, found: Sequence[tuple[Waiting, InstanceRecord]]) -> None:
-        async with associate(peer, proposals([record for _, record in found])) as user:
+    async def _send(self, title: str, found: Sequence[tuple[Waiting, InstanceRecord]]) -> None:
+        contexts = proposals([record for _, record in found])
+        async with associate(self._peers[title], contexts) as user:
             for one, record in found:
-                refusal = await self._send_one(user.requests, local_admin(one.study.tenant), record)
+                try:
+                    refusal = await self._send_one(user.requests, local_admin(one.study.tenant), record)
+                except UpstreamError:
+                    # Some abort over what they cannot take: then it would be the first to be sent for ever.
+                    if self._suspects.get(title) != one.id:
+                        self._suspects[title] = one.id
+                        raise
+                    await self._put_off(one, "the association ends whenever it is sent")
+                    return
                 if refusal:
                     await self._put_off(one, refusal)
                 else:
@@ -190,8 +201,10 @@ class DICOMForwarder:
             raise
         except NearframeError as error:
             return str(error)
-        # Without the peer's own words: they may be about a patient, and this is logged and shown.
-        return "" if words.is_success(answer.status) else f"{words.status(answer.status)} [{answer.status:04X}]"
+        except Exception as error:  # noqa: BLE001 - one instance must not hold up the rest
+            _log.error("forwarding_broke_off", error=error)
+            return "it cannot be sent"
+        return "" if words.is_success(answer.status) else words.status_and_code(answer.status)
 
     async def _done(self, one: Waiting) -> None:
         await self._workers.run(self._box.done, one)

@@ -18,7 +18,7 @@ from nearframe.dicom.model import DICOMJSON
 from nearframe.dimse import words
 from nearframe.dimse.association import Message
 from nearframe.dimse.command import CommandField, Field, Value
-from nearframe.dimse.identifiers import read_identifier, text_of, write_identifier
+from nearframe.dimse.identifiers import MAX_LIST_BYTES, read_list, text_of, write_identifier
 from nearframe.dimse.items import ContextResult, Proposed
 from nearframe.dimse.negotiation import Offer
 from nearframe.dimse.pdu import AssociateRJ, AssociateRQ, Rejection
@@ -31,11 +31,9 @@ from nearframe.dimse.status import Status
 from nearframe.errors import UpstreamError, UpstreamTimeout
 from nearframe.metrics import Metrics
 from nearframe.settingkinds import Address
-from nearframe.units import KIB, MIB
+from nearframe.units import KIB
 
 _REQUEST_COMMITMENT: Final = 1
-#: An event lists every instance of the request.
-_MAX_EVENT_BYTES: Final = 16 * MIB
 _MAX_PDU_BYTES: Final = 64 * KIB
 
 _TRANSACTION, _REFERENCED, _FAILED = "00081195", "00081199", "00081198"
@@ -122,10 +120,10 @@ class _Answered:
 
     async def event(self, session: Session, message: Message) -> Rest:
         """Take a notification (N-EVENT-REPORT)."""
-        data = await message.whole(_MAX_EVENT_BYTES)
+        data = await message.whole(MAX_LIST_BYTES)
         if message.command.kind is not CommandField.N_EVENT_REPORT_RQ:
             return session.answer(message, Status.UNRECOGNIZED_OPERATION)
-        told = read_identifier(data, message.context.transfer_syntax)
+        told = read_list(data, message.context.transfer_syntax)
         if text_of(told, _TRANSACTION) == self._transaction and not self.outcome.done():
             self.outcome.set_result(_committed(told))
         return session.answer(message, Status.SUCCESS)
@@ -173,4 +171,6 @@ def _uid(uid: str) -> dict[str, Any]:
 def _committed(told: DICOMJSON) -> Committed:
     kept = tuple(text_of(item, _INSTANCE) for item in told.get(_REFERENCED, {}).get("Value", ()))
     failed = [(text_of(item, _INSTANCE), text_of(item, _REASON)) for item in told.get(_FAILED, {}).get("Value", ())]
-    return Committed(kept, tuple((uid, words.status(int(code or 0x0110))) for uid, code in failed))
+    return Committed(
+        kept, tuple((uid, words.status(int(code) if code.isdecimal() else 0x0110)) for uid, code in failed)
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -14,13 +15,17 @@ from nearframe.dicom.vr import NUMERIC
 from nearframe.dimse import words
 from nearframe.dimse.command import Command, CommandField, Field, Priority, Value
 from nearframe.dimse.identifiers import QUERY_RETRIEVE_LEVEL, read_identifier, write_identifier
-from nearframe.dimse.requests import Requests
+from nearframe.dimse.requests import Answer, Requests
 from nearframe.dimse.scp_find import PATIENT_ROOT_FIND, STUDY_ROOT_FIND
 from nearframe.dimse.scp_retrieve import PATIENT_ROOT_GET, PATIENT_ROOT_MOVE, STUDY_ROOT_GET, STUDY_ROOT_MOVE
 from nearframe.dimse.status import Status
-from nearframe.errors import MalformedRequest, UpstreamError
+from nearframe.errors import MalformedRequest, RequestError, UpstreamError
+from nearframe.units import MIB
 
 _FAILED_LIST: Final = "00080058"
+#: Of all answers to a query that nobody watches: the instances of a study of 50 000 stay below it.
+_MOST_ANSWERED_BYTES: Final = 16 * MIB
+_LONGEST_QUERY_S: Final = 300.0
 
 
 class Level(StrEnum):
@@ -97,26 +102,40 @@ def identifier_of(keys: Mapping[str, str], level: Level | None = None) -> DICOMJ
     return dict(sorted(identifier.items()))
 
 
-async def find(requests: Requests, model: str, identifier: DICOMJSON) -> AsyncGenerator[DICOMJSON, None]:
+async def find(
+    requests: Requests, model: str, identifier: DICOMJSON, *, by_hand: bool = False
+) -> AsyncGenerator[DICOMJSON, None]:
     """Yield what matches; who closes this early has the rest cancelled.
+
+    Parameters
+    ----------
+    by_hand
+        True where a person asks and sees what comes: then it may take as long as it takes, and an error repeats
+        what the peer itself says. That may be about a patient: it is not for what is logged.
 
     Raises
     ------
     NotAcceptable
         If the peer does not answer queries of this model.
     UpstreamError
-        If it answers with a failure.
+        If it answers with a failure, with what cannot be read, or without end.
     """
     context = requests.context(model)
     fields: dict[Field, Value] = {Field.PRIORITY: Priority.MEDIUM}
     data = write_identifier(identifier, context.transfer_syntax)
+    began_s, answered_bytes = time.monotonic(), 0
     async with aclosing(requests.answers(context, CommandField.C_FIND_RQ, fields, data)) as answers:
         async for answer in answers:
             status = answer.command.status
+            answered_bytes += len(answer.data)
             if status & 0xFF00 == Status.PENDING:
-                yield read_identifier(answer.data, context.transfer_syntax)
+                is_endless = answered_bytes > _MOST_ANSWERED_BYTES or time.monotonic() - began_s > _LONGEST_QUERY_S
+                if is_endless and not by_hand:
+                    raise UpstreamError("the DICOM peer answers a query without end")
+                yield _read(answer)
             elif status != Status.SUCCESS:
-                raise UpstreamError(f"the query failed: {words.answer(answer.command)}")
+                said = words.answer(answer.command) if by_hand else words.status_and_code(status)
+                raise UpstreamError(f"the query failed: {said}")
 
 
 async def retrieve(
@@ -143,8 +162,15 @@ async def retrieve(
     data = write_identifier(identifier, context.transfer_syntax)
     async with aclosing(requests.answers(context, kind, fields, data, progress)) as answers:
         async for answer in answers:
-            failed = read_identifier(answer.data, context.transfer_syntax) if answer.data else {}
+            failed = _read(answer) if answer.data else {}
             yield _retrieved(answer.command, failed.get(_FAILED_LIST, {}).get("Value", ()))
+
+
+def _read(answer: Answer) -> DICOMJSON:
+    try:
+        return read_identifier(answer.data, answer.context.transfer_syntax)
+    except RequestError as error:
+        raise UpstreamError("the DICOM peer answers with a data set that cannot be read") from error
 
 
 def _retrieved(command: Command, failed: Iterable[Any]) -> Retrieved:

@@ -130,10 +130,15 @@ def status(code: int) -> str:
     return _STATUSES.get(code) or _RANGES.get(code & 0xFF00) or _RANGES.get(code & 0xF000) or "an unknown status"
 
 
+def status_and_code(code: int) -> str:
+    """Return what a status means, and its number: what is logged, since a peer's own words may be about a patient."""
+    return f"{status(code)} [{code:04X}]"
+
+
 def answer(command: Command) -> str:
     """Return what an answer means, with what the peer itself says about it."""
     said = "".join(c for c in command.text(Field.ERROR_COMMENT) if c.isprintable())
-    return f"{status(command.status)} [{command.status:04X}]" + (f" ({said})" if said else "")
+    return status_and_code(command.status) + (f" ({said})" if said else "")
 
 
 def context_result(result: int) -> str:

@@ -12,11 +12,16 @@ import pytest
 
 from nearframe.clock import ManualClock, SystemClock
 from nearframe.context import Context
+from nearframe.dimse.association import Message
+from nearframe.dimse.command import CommandField
 from nearframe.dimse.forward_box import ForwardBox
 from nearframe.dimse.forward_rules import read_rules
 from nearframe.dimse.forwarder import DICOMForwarder, ForwardPace, forward_check
 from nearframe.dimse.peers import KnownPeer
+from nearframe.dimse.scp import Rest, Session
 from nearframe.dimse.scu import Peer
+from nearframe.dimse.status import Status
+from nearframe.errors import AssociationLost
 from nearframe.metrics import DICOM_FORWARDED, Metrics
 from nearframe.query.body import Body, Held
 from nearframe.query.health import State
@@ -24,6 +29,7 @@ from nearframe.query.retrieve_instances import InstanceService
 from nearframe.query.workers import Workers
 from nearframe.storage.ports import InstanceRecord
 from tests.syncing import RECEIVED_AT, Shelves, ct_series, edited, rename, shelves
+from tests.unit.dimse.serving import serving
 from tests.unit.dimse.test_association import site
 
 HASTY = ForwardPace(away_s=(0.01, 0.02), refused_s=(0.01, 0.02))
@@ -39,6 +45,19 @@ class Plain:
         return Body([Held(f"{record.identity.sop_instance_uid} {record.version}".encode())])
 
 
+class Damaged(Plain):
+    """Breaks over the first instance that it is asked for, in a way that nobody thought of."""
+
+    def __init__(self) -> None:
+        self._broken: InstanceRecord | None = None
+
+    async def data_set(self, context: Context, record: InstanceRecord, target: str) -> Body:
+        self._broken = self._broken or record
+        if record == self._broken:
+            raise ZeroDivisionError
+        return await super().data_set(context, record, target)
+
+
 @pytest.fixture
 def archive(tmp_path: Path) -> Iterator[Shelves]:
     yield from shelves(tmp_path)
@@ -51,13 +70,14 @@ class Forwarding:
         self.archive = archive
         self.metrics = Metrics()
         self.workers = Workers("test", 1)
+        self.instances = Plain()
 
     @asynccontextmanager
     async def to(self, peer: Peer) -> AsyncIterator[DICOMForwarder]:
         forwarder = DICOMForwarder(
             self.box,
             self.archive.catalogue,
-            cast("InstanceService", Plain()),
+            cast("InstanceService", self.instances),
             {"ARCHIVE": peer},
             workers=self.workers,
             metrics=self.metrics,
@@ -128,3 +148,34 @@ async def test_only_the_last_version_goes(archive: Shelves, forwarding: Forwardi
         await forwarding.until(lambda: bool(there.archive.stored) and not forwarding.box.stock())
     assert [data.split()[1] for data in there.archive.stored.values()] == [b"2"]
     assert forwarding.metrics.value(DICOM_FORWARDED, result="sent") == 1
+
+
+async def test_what_a_peer_aborts_over_does_not_hold_up_the_rest(archive: Shelves, forwarding: Forwarding) -> None:
+    archive.put(ct_series(5))
+    taken: list[str] = []
+    cursed = ""
+
+    async def abort_over_one(session: Session, message: Message) -> Rest:
+        nonlocal cursed
+        uid = message.command.sop_instance_uid
+        cursed = cursed or uid  # the first of all
+        if uid == cursed:
+            session.association.abort()
+            raise AssociationLost
+        await message.whole()
+        taken.append(uid)
+        return session.answer(message, Status.SUCCESS)
+
+    async with serving(CommandField.C_STORE_RQ, abort_over_one) as peer, forwarding.to(peer):
+        await forwarding.until(lambda: [stock.instances for stock in forwarding.box.stock()] == [1])
+        assert len(taken) == 4
+        assert forwarding.box.stock()[0].reason == "the association ends whenever it is sent"
+
+
+async def test_what_cannot_be_sent_does_not_hold_up_the_rest(archive: Shelves, forwarding: Forwarding) -> None:
+    archive.put(ct_series(3))
+    forwarding.instances = Damaged()
+    async with site() as there, forwarding.to(there.peer):
+        await forwarding.until(lambda: [stock.instances for stock in forwarding.box.stock()] == [1])
+        assert len(there.archive.stored) == 2
+        assert forwarding.box.stock()[0].reason == "it cannot be sent"

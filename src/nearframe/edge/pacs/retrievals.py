@@ -33,7 +33,14 @@ from nearframe.dimse.status import Status, status_of
 from nearframe.edge.pacs.contact import Contact
 from nearframe.edge.pacs.haste import Haste
 from nearframe.edge.pacs.wanted import Batch, Body, Queue, Wanted, Way
-from nearframe.errors import AssociationLost, NearframeError, Refused, UpstreamError, UpstreamUnavailable
+from nearframe.errors import (
+    AssociationLost,
+    NearframeError,
+    Refused,
+    UpstreamError,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
 from nearframe.metrics import UPSTREAM_BYTES, Metrics
 
 #: Archives take a handful of associations from one caller. One is left for readers.
@@ -41,6 +48,8 @@ MOST_ASSOCIATIONS: Final = 3
 MOST_IN_BACKGROUND: Final = 2
 #: An association is kept for so long with nothing to ask for: a reader who scrolls asks again soon.
 LINGER_S: Final = 2.0
+#: An archive may say for so long that it goes on before anything comes: those with tapes do.
+_LONGEST_STANDSTILL_S: Final = 600.0
 #: Classes on one association, so that each transfer syntax of each has a context (`contexts_for`).
 _MOST_CLASSES: Final = 8
 
@@ -188,7 +197,10 @@ class Retrievals:
                         self._over(batch)
                         batch = None
                         batch = await self._more(classes)
-            except NearframeError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, who waits has to hear that nothing comes
+                if not isinstance(error, NearframeError):
+                    _log.error("retrieval_broke_off", error=error)
+                    error = UpstreamError("the archive could not be asked")
                 if batch is not None:
                     batch.fail(error)
                     self._over(batch)
@@ -243,8 +255,7 @@ class Retrievals:
                 raise
             is_lost, why = True, str(error)  # some abort over what they refuse; of one that is gone the next hears
         else:
-            # Without the archive's own words: they may be about a patient, and this is logged and shown.
-            why = f"{words.status(last.status)} [{last.status:04X}]"
+            why = words.status_and_code(last.status)
             if way is Way.MOVE and last.status == Status.MOVE_DESTINATION_UNKNOWN:
                 known_as = f"{self._contact.peer.our_ae_title} at {self._moves_to}"
                 raise UpstreamError(f"the archive does not send: {why}. It is to know {known_as}")
@@ -276,9 +287,14 @@ class Retrievals:
         }
         to = self._contact.peer.our_ae_title if way is Way.MOVE else ""
         asked = retrieve(user.requests, way.value, identifier_of(keys, Level.IMAGE), to, lambda: self._received_bytes)
+        moved_s, so_far = self._clock.monotonic(), (-1, -1)
         async with aclosing(asked) as steps:
-            async for step in steps:
-                last = step
+            async for last in steps:
+                now_s, progress = self._clock.monotonic(), (self._received_bytes, last.completed + last.failed)
+                if progress != so_far:
+                    moved_s, so_far = now_s, progress
+                elif now_s - moved_s > _LONGEST_STANDSTILL_S:
+                    raise UpstreamTimeout("the archive says that it goes on, and sends nothing")
         return last
 
 
