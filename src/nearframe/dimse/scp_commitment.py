@@ -25,7 +25,7 @@ from nearframe.dimse.requests import Requests
 from nearframe.dimse.scp import Rest, Session
 from nearframe.dimse.scu import UNCOMPRESSED, Peer, associate
 from nearframe.dimse.status import Status
-from nearframe.errors import Busy, NearframeError, RequestError, UpstreamError
+from nearframe.errors import Busy, NearframeError, RequestError, UpstreamError, UpstreamTimeout, UpstreamUnavailable
 from nearframe.query.commitment import TRANSACTION_UID, CommitmentService
 from nearframe.query.workers import Workers
 from nearframe.storage.catalogue.commitments import Commitment, Commitments
@@ -51,9 +51,9 @@ _LOOK_AGAIN_S: Final = 60.0
 _log = log.logger(__name__)
 
 
-def retry_after_s(attempts: int) -> float:
+def retry_after(attempts: int) -> timedelta:
     """Return how long to wait after so many reports in vain."""
-    return min(_FIRST_RETRY_S * float(1 << min(attempts, 20)), _LONGEST_RETRY_S)
+    return timedelta(seconds=min(_FIRST_RETRY_S * float(1 << min(attempts, 20)), _LONGEST_RETRY_S))
 
 
 class Committer:
@@ -162,15 +162,18 @@ class Committer:
         if now >= self._forget_at:
             await self._workers.run(table.forget, now - _KEPT)
             self._forget_at = now + _BETWEEN_FORGETTING
+        away: set[str] = set()
         for commitment in await self._workers.run(table.due, now, _BATCH):
-            key = commitment.key
-            if (key.requestor, key.transaction_uid) in self._on_their_way:
+            requestor = commitment.key.requestor
+            if requestor in away or (requestor, commitment.key.transaction_uid) in self._on_their_way:
                 continue
-            peer = self._peers.get(key.requestor)
+            peer = self._peers.get(requestor)
             if peer is None:  # it cannot be called, and asks again if it still wants to know
                 await self._workers.run(table.tried, commitment, None)
-            else:
-                await self._try(table, commitment, partial(self._report_to, peer, commitment))
+            elif not await self._try(table, commitment, partial(self._report_to, peer, commitment)):
+                # Nor do its others reach it now: each would keep the reports of other peers waiting as long.
+                away.add(requestor)
+                await self._workers.run(table.put_off, requestor, now, now + retry_after(commitment.attempts))
 
     async def _until_next_s(self, table: Commitments) -> float:
         due = await self._workers.run(table.next_due)
@@ -179,18 +182,19 @@ class Committer:
         wait_s = (due - self._service.clock.now()).total_seconds()
         return min(max(wait_s, 0.1), _LOOK_AGAIN_S)
 
-    async def _try(self, table: Commitments, commitment: Commitment, report: Callable[[], Rest]) -> None:
-        """Send a report, and note what came of it."""
+    async def _try(self, table: Commitments, commitment: Commitment, report: Callable[[], Rest]) -> bool:
+        """Send a report, and note what came of it; False if the peer could not be spoken to."""
         now = self._service.clock.now()
         try:
             await report()
         except NearframeError as error:
             is_over = now - commitment.asked_at > _GIVE_UP
-            again = None if is_over else now + timedelta(seconds=retry_after_s(commitment.attempts))
+            again = None if is_over else now + retry_after(commitment.attempts)
             await self._workers.run(table.tried, commitment, again)
             _log.warning("commitment_not_reported", error=error, attempts=commitment.attempts + 1, given_up=is_over)
-        else:
-            await self._workers.run(table.tried, commitment, None)
+            return not isinstance(error, UpstreamUnavailable | UpstreamTimeout)
+        await self._workers.run(table.tried, commitment, None)
+        return True
 
     async def _report_to(self, peer: Peer, commitment: Commitment) -> None:
         role = Role(STORAGE_COMMITMENT_PUSH, is_scu=False, is_scp=True)

@@ -166,7 +166,7 @@ class DimseServer:
         except AssociationLost as error:
             if association.channel.received_bytes:  # else it was a knock: a balancer's, or a scan of ports
                 self._metrics.add(DIMSE_LOST)
-                _log.warning("association_lost", reason=str(error))
+                _log.warning("association_lost", reason=str(error), address=address)
 
     async def _decide(self, association: Association, request: AssociateRQ, address: str) -> None:
         admission = check_request(request) or self._doorkeeper(request, address, association.channel.tls)
@@ -174,7 +174,7 @@ class DimseServer:
             admission = AssociateRJ.of(Rejection.TEMPORARY_CONGESTION, RejectResult.TRANSIENT)
         if isinstance(admission, AssociateRJ):
             self._metrics.add(DIMSE_REJECTED, reason=str(admission))
-            _log.warning("association_rejected", reason=str(admission))
+            _log.warning("association_rejected", reason=str(admission), address=address)
             association.reject(admission)
             return
         self._associations[association] = address

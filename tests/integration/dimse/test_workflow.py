@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from nearframe.dimse.negotiation import Offer
 from nearframe.dimse.pdu import AssociateRJ, AssociateRQ
 from nearframe.dimse.requests import Answer
 from nearframe.dimse.scp import Provider, Rest, Session
-from nearframe.dimse.scp_commitment import COMMITMENT_INSTANCE, STORAGE_COMMITMENT_PUSH, retry_after_s
+from nearframe.dimse.scp_commitment import COMMITMENT_INSTANCE, STORAGE_COMMITMENT_PUSH, retry_after
 from nearframe.dimse.scp_step import PERFORMED_STEP
 from nearframe.dimse.scp_worklist import MODALITY_WORKLIST_FIND
 from nearframe.dimse.scu import UNCOMPRESSED, Peer, User, associate
@@ -36,7 +37,7 @@ from nearframe.metrics import SERIES_ENDS, Metrics
 from nearframe.origin.activity import QUIET_S, Activity
 from nearframe.settingkinds import Address
 from nearframe.storage.catalogue import open_catalogue
-from nearframe.storage.catalogue.commitments import CommitmentKey, Commitments
+from nearframe.storage.catalogue.commitments import Commitment, CommitmentKey, Commitments
 from nearframe.units import MIB
 from tests.integration.edge.nodes import origin_node, until
 from tests.integration.origin.test_ingest import packaged
@@ -341,7 +342,32 @@ async def test_a_report_that_cannot_be_delivered_is_due_again(tmp_path: Path) ->
         await until(lambda: attempts() == 1)
         assert table.next_due() is not None
         catalogue.close()
-    assert [retry_after_s(attempt) for attempt in (0, 1, 2, 1000)] == [10, 20, 40, 3600]
+    assert [retry_after(attempt).total_seconds() for attempt in (0, 1, 2, 1000)] == [10, 20, 40, 3600]
+
+
+async def test_who_is_away_keeps_nobody_elses_reports_waiting(tmp_path: Path) -> None:
+    called = 0
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal called
+        called += 1
+        writer.close()
+
+    (tmp_path / "home").mkdir()
+    with closing(open_catalogue(tmp_path / "home" / "catalogue.sqlite")) as catalogue:
+        table, long_ago = Commitments(catalogue.database), datetime.now(UTC) - timedelta(hours=1)
+        for requestor, count in (("AWAY", 50), ("CT1", 1)):
+            for number in range(count):
+                key = CommitmentKey("main", requestor, f"2.25.{number}")
+                at = long_ago + timedelta(seconds=number + (requestor == "CT1") * count * 100)
+                table.put(Commitment(key, ((CT_CLASS, CT_UID),), at), at)
+    scanner = Scanner()
+    async with scanner.listening() as port, await asyncio.start_server(hang_up, "127.0.0.1", 0) as away:
+        others = {"ae_title": "AWAY", "host": "127.0.0.1", "port": away.sockets[0].getsockname()[1]}
+        peers = (others, {"ae_title": "CT1", "host": "127.0.0.1", "port": port})
+        async with archive(tmp_path / "home", peers=peers):
+            await until(lambda: bool(scanner.reports))
+    assert called == 1
 
 
 async def test_the_background_waits_while_an_object_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

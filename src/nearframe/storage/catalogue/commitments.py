@@ -112,6 +112,13 @@ class Commitments:
         with self._database.write() as connection:
             connection.execute(sa.update(schema.commitment).where(*_is(commitment.key)).values(values))
 
+    def put_off(self, requestor: str, now: datetime, due_at: datetime) -> int:
+        """Note that a requestor cannot be spoken to: every report that is due to it was in vain; return how many."""
+        chosen = sa.and_(_row.requestor == requestor, _row.due_at <= microseconds(now))
+        values = {"attempts": _row.attempts + 1, "due_at": microseconds(due_at)}
+        with self._database.write() as connection:
+            return connection.execute(sa.update(schema.commitment).where(chosen).values(values)).rowcount
+
     def forget(self, asked_before: datetime) -> int:
         """Drop requests of long ago that nothing is left to do about; return how many those were."""
         old = sa.and_(_row.due_at.is_(None), _row.asked_at < microseconds(asked_before))
