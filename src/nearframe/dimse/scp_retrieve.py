@@ -171,7 +171,13 @@ class Retriever:
                     raise
                 _log.warning("retrieval_failed", error=error)
                 left = records[len(records) - count.remaining :]
-                count.fail([record.identity.sop_instance_uid for record in left], str(error))
+                # Where it is to be found, and what is wrong there, is for our log, not for whoever asks.
+                why = (
+                    "the destination cannot be reached, or broke off"
+                    if isinstance(error, UpstreamError)
+                    else str(error)
+                )
+                count.fail([record.identity.sop_instance_uid for record in left], why)
                 count.remaining = 0
         await self._tell(session, message, count, count.status)
 

@@ -34,7 +34,15 @@ from nearframe.edge.pacs.haste import Haste, HastyFlights
 from nearframe.edge.pacs.ledger import Ledger
 from nearframe.edge.pacs.ports import Archive
 from nearframe.edge.pacs.shown import Shown
-from nearframe.errors import MalformedDICOM, MismatchedIdentifier, NearframeError, NotFound, UpstreamError
+from nearframe.errors import (
+    LimitExceeded,
+    MalformedDICOM,
+    MismatchedIdentifier,
+    MissingIdentifier,
+    NearframeError,
+    NotFound,
+    UpstreamError,
+)
 from nearframe.ids import Digest, Identity
 from nearframe.intake.ingest import Expected
 from nearframe.intake.prepare import Arrival, append_contents
@@ -300,8 +308,10 @@ class Mirror:
         async with self._archive.instance(study, series, instance, haste, sop_class) as body:
             try:
                 await self._receive(study.tenant, expected, body)
-            except MalformedDICOM as error:
+            except (MalformedDICOM, MissingIdentifier) as error:
                 raise UpstreamError("the archive sent an instance that is not whole") from error
+            except LimitExceeded as error:
+                raise UpstreamError(f"the archive sent an instance that is not kept: {error}") from error
             except MismatchedIdentifier as error:
                 raise UpstreamError("the archive sent another instance than was asked for") from error
 
