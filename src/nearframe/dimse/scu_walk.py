@@ -11,7 +11,7 @@ from contextlib import aclosing
 from typing import Final
 
 from nearframe.dicom.model import DICOMJSON
-from nearframe.dimse.identifiers import text_of
+from nearframe.dimse.identifiers import is_uid, text_of
 from nearframe.dimse.requests import Requests
 from nearframe.dimse.scu_query import Level, find, identifier_of
 
@@ -28,6 +28,8 @@ async def walk(
 ) -> AsyncGenerator[tuple[DICOMJSON, ...], None]:
     """Yield what matches at the last of some levels, behind what it is part of at those above.
 
+    What a peer shows without a UID is left out: as a key it would be a pattern, or match everything.
+
     Parameters
     ----------
     keys
@@ -40,16 +42,17 @@ async def walk(
     NotAcceptable, UpstreamError
         As `find`.
     """
-    level, own, _ = LEVELS[len(above)]
+    level, own, unique = LEVELS[len(above)]
     parents = {name: text_of(row, tag) for (_, name, tag), row in zip(LEVELS, above, strict=False)}
     identifier = identifier_of({own: "", **keys[0], **parents}, level)
     async with aclosing(find(requests, level.find_model, identifier)) as rows:
         if len(keys) == 1:
             async for row in rows:
-                yield (*above, row)
+                if is_uid(text_of(row, unique)):
+                    yield (*above, row)
             return
         # All of a level first: most peers answer one question at a time on an association.
-        found = [row async for row in rows]
+        found = [row async for row in rows if is_uid(text_of(row, unique))]
     for row in found:
         async with aclosing(walk(requests, *keys[1:], above=(*above, row))) as below:
             async for match in below:

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 import pytest
 
+from nearframe.dicom.model import DICOMJSON
 from nearframe.dimse.association import Message
 from nearframe.dimse.command import CommandField, Field
 from nearframe.dimse.identifiers import answer_of, read_identifier, write_identifier
@@ -32,7 +33,7 @@ OBJECT, SECOND = map(data_set_of, ct_series(2, study=STUDY))
 UID = uid_of(OBJECT)
 CT = "1.2.840.10008.5.1.4.1.1.2"
 #: What it shows, of each level.
-SHOWN = {
+SHOWN: DICOMJSON = {
     "0020000D": {"vr": "UI", "Value": [STUDY]},
     "0020000E": {"vr": "UI", "Value": [f"{STUDY}.1"]},
     "00080018": {"vr": "UI", "Value": [UID]},
@@ -43,10 +44,10 @@ SHOWN = {
 Sending: TypeAlias = Callable[[Session, Message], Awaitable[int | None]]
 
 
-async def tells(session: Session, message: Message, identifier: bytes) -> None:
-    """Tell of the one instance there is, whatever is asked."""
+async def tells(session: Session, message: Message, identifier: bytes, shown: DICOMJSON) -> None:
+    """Tell of one instance, whatever is asked."""
     asked = read_identifier(identifier, message.context.transfer_syntax)
-    data = write_identifier(answer_of(asked, SHOWN), message.context.transfer_syntax)
+    data = write_identifier(answer_of(asked, shown), message.context.transfer_syntax)
     await session.association.send(message.context, message.command.answer(Status.PENDING, has_data=True), data)
 
 
@@ -64,11 +65,14 @@ class Liar:
     ----------
     taken
         What it was answered.
+    shown
+        What it tells of.
     """
 
     send: Sending | None = None
     find: Callable[[Session, Message], Rest] | None = None
     taken: list[int] = field(default_factory=list)
+    shown: DICOMJSON = field(default_factory=SHOWN.copy)
 
     async def on_find(self, session: Session, message: Message) -> Rest:
         identifier = await message.whole()
@@ -77,7 +81,7 @@ class Liar:
             if self.find is not None:
                 await self.find(session, message)
                 return
-            await tells(session, message, identifier)
+            await tells(session, message, identifier, self.shown)
             await session.answer(message, Status.SUCCESS)
 
         return rest()
@@ -167,6 +171,15 @@ async def test_what_is_not_as_it_was_shown_is_not_kept(edge: Node, liar: Liar, s
     assert Status.SUCCESS not in liar.taken
     liar.send = sends_as_asked  # and once it tells the truth, all is well
     assert await status_of_study(edge) == 200
+
+
+@pytest.mark.parametrize("tag", ["0020000E", "00080018"])
+@pytest.mark.parametrize("uid", ["", "*", "../x"])
+async def test_what_is_shown_without_a_uid_is_not_asked_for(edge: Node, liar: Liar, tag: str, uid: str) -> None:
+    liar.send = sends_as_asked
+    liar.shown[tag] = {"vr": "UI", "Value": [uid] if uid else []}
+    assert await status_of_study(edge) == 404
+    assert not liar.taken
 
 
 async def test_who_says_that_it_goes_on_and_sends_nothing(
