@@ -22,7 +22,7 @@ from nearframe.dimse.requests import Requests
 from nearframe.dimse.scp import Rest, Session
 from nearframe.dimse.scu import Peer, associate
 from nearframe.dimse.searching import search
-from nearframe.dimse.sending import proposals, send_stored
+from nearframe.dimse.sending import batches, proposals, send_stored
 from nearframe.dimse.status import Status, comment
 from nearframe.errors import (
     AssociationLost,
@@ -57,6 +57,7 @@ _NAMED_BY: Final = {
 }
 #: The counts are of VR US (PS3.7 Table E.1-1).
 _MOST_COUNTED: Final = 0xFFFF
+_NOT_THERE: Final = "the destination cannot be reached, or broke off"
 
 #: Opens the way on which instances are sent.
 Way: TypeAlias = Callable[[Sequence[InstanceRecord]], AbstractAsyncContextManager[Requests]]
@@ -160,25 +161,21 @@ class Retriever:
         context = self._context_of(session)
         records = await self._named(context, identifier, message.context.abstract_syntax)
         count = _Count(len(records))
-        if records:
-            try:
-                async with way(records) as requests:
-                    if not await self._send_all(session, message, context, records, requests, count, others):
+        try:
+            for some in batches(records):
+                async with way(some) as requests:
+                    if not await self._send_all(session, message, context, some, requests, count, others):
                         await self._tell(session, message, count, Status.CANCELLED)
                         return
-            except (UpstreamError, NearframeError) as error:
-                if session.association.is_open is False:
-                    raise
-                _log.warning("retrieval_failed", error=error)
-                left = records[len(records) - count.remaining :]
-                # Where it is to be found, and what is wrong there, is for our log, not for whoever asks.
-                why = (
-                    "the destination cannot be reached, or broke off"
-                    if isinstance(error, UpstreamError)
-                    else str(error)
-                )
-                count.fail([record.identity.sop_instance_uid for record in left], why)
-                count.remaining = 0
+        except NearframeError as error:
+            if session.association.is_open is False:
+                raise
+            _log.warning("retrieval_failed", error=error)
+            left = records[len(records) - count.remaining :]
+            # Where it is to be found, and what is wrong there, is for our log, not for whoever asks.
+            why = _NOT_THERE if isinstance(error, UpstreamError) else str(error)
+            count.fail([record.identity.sop_instance_uid for record in left], why)
+            count.remaining = 0
         await self._tell(session, message, count, count.status)
 
     async def _send_all(

@@ -6,7 +6,7 @@ one that takes only Little Endian. Nothing lossy is ever encoded another time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 
 from nearframe.context import Context
 from nearframe.dimse import negotiation
@@ -21,13 +21,28 @@ from nearframe.storage.ports import InstanceRecord
 ALWAYS_FIT = negotiation.MAX_CONTEXTS // (1 + len(UNCOMPRESSED))
 
 
-def proposals(records: Sequence[InstanceRecord]) -> list[tuple[str, tuple[str, ...]]]:
+def proposals(records: Iterable[InstanceRecord]) -> list[tuple[str, tuple[str, ...]]]:
     """Return contexts for sending: each kind of object as it is stored, and each uncompressed."""
-    wanted: dict[tuple[str, tuple[str, ...]], None] = {}
+    return list(dict.fromkeys(context for record in records for context in _contexts_of(record)))
+
+
+def batches(records: Iterable[InstanceRecord]) -> Iterator[list[InstanceRecord]]:
+    """Part instances into what one association can carry, in the order given."""
+    batch: list[InstanceRecord] = []
+    contexts: set[tuple[str, tuple[str, ...]]] = set()
     for record in records:
-        for syntax in (record.transfer_syntax_uid, *UNCOMPRESSED):
-            wanted[record.identity.sop_class_uid, (syntax,)] = None
-    return list(wanted)[: negotiation.MAX_CONTEXTS]
+        more = contexts.union(_contexts_of(record))
+        if len(more) > negotiation.MAX_CONTEXTS:
+            yield batch
+            batch, more = [], set(_contexts_of(record))
+        batch.append(record)
+        contexts = more
+    if batch:
+        yield batch
+
+
+def _contexts_of(record: InstanceRecord) -> list[tuple[str, tuple[str, ...]]]:
+    return [(record.identity.sop_class_uid, (syntax,)) for syntax in (record.transfer_syntax_uid, *UNCOMPRESSED)]
 
 
 async def send_stored(
