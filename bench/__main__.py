@@ -1,7 +1,7 @@
 """Every benchmark, one after the other: ``python -m bench [--quick]``; ``make bench`` calls it.
 
-Each part also runs alone: ``python -m bench.archive``, ``bench.dimse``, ``bench.resend``, ``bench.memory``,
-``bench.associations``, ``bench.catalogue``, ``bench.scale``, ``bench.codecs``, ``bench.perceptual``,
+Each part also runs alone: ``python -m bench.archive``, ``bench.dimse``, ``bench.resend``, ``bench.corrections``,
+``bench.memory``, ``bench.associations``, ``bench.catalogue``, ``bench.scale``, ``bench.codecs``, ``bench.perceptual``,
 ``bench.listener``, ``bench.network``, ``bench.wan``, ``bench.edge``, ``bench.consult``, ``bench.recipes``,
 ``bench.carriage``, ``bench.sync``, ``bench.policy``.
 """
@@ -21,6 +21,7 @@ PARTS = (
     ("a consultation", ["bench.consult"]),
     ("what an edge keeps, against other policies", ["bench.policy"]),
     ("what a re-send moves", ["bench.resend"]),
+    ("what a correction moves", ["bench.corrections"]),
     ("what a client's question costs", ["bench.sync"]),
     ("memory while taking in 1 GB", ["bench.memory"]),
     ("memory while 50 associations bring 100 MB each", ["bench.associations"]),
@@ -39,6 +40,7 @@ _QUICK = {
     "bench.consult": ["--quick"],
     "bench.policy": ["--seeds", "1", "--studies", "100"],
     "bench.resend": ["--slices", "20"],
+    "bench.corrections": ["--slices", "20"],
     "bench.memory": ["--frames", "100"],
     "bench.associations": ["--frames", "5"],
     "bench.recipes": ["--only", "NM"],

@@ -13,7 +13,7 @@ import json
 import tempfile
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -53,7 +53,8 @@ class Relay:
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, here = await asyncio.open_connection("127.0.0.1", self._port)
-        await asyncio.gather(self._pass(reader, here, "sent"), self._pass(there, writer, "received"))
+        with suppress(asyncio.CancelledError, ConnectionError):  # one that is kept to the end
+            await asyncio.gather(self._pass(reader, here, "sent"), self._pass(there, writer, "received"))
 
     async def _pass(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, counter: str) -> None:
         try:

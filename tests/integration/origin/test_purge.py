@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.rejection import note
 from nearframe.clock import ManualClock
 from nearframe.context import local_admin
 from nearframe.corrections.asked import Patient, read_asked
@@ -28,7 +29,6 @@ from nearframe.storage.ports import Outcome, StudyRef
 from nearframe.upkeep.purge import Purger
 from tests.integration.origin.conftest import Node, open_node
 from tests.packs import bodies_below, everything_below
-from tests.rejecting import note
 from tests.syncing import ct_series, edited, instance_uid
 
 STUDY, OTHER = StudyRef("main", "1.2.826.7.1"), StudyRef("main", "1.2.826.7.2")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from bench.rejection import KEY_OBJECT_SELECTION, note
 from nearframe.context import local_admin
 from nearframe.query.commitment import CommitmentService
 from nearframe.storage.catalogue.commitments import Commitments
 from nearframe.storage.catalogue.corrections import Corrections
 from nearframe.storage.ports import CorrectionRecord, NewCorrection, Outcome, StudyRef
 from tests.integration.origin.conftest import Node
-from tests.rejecting import KEY_OBJECT_SELECTION, note
 from tests.syncing import CT_IMAGE, RECEIVED_AT, ct_series, edited, instance_uid, rename
 
 STUDY = "1.2.826.6.1"

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.rejection import note
 from nearframe.dicom.rejection import KEY_OBJECT_SELECTION, Rejection, rejection_note
 from nearframe.dicom.source import BytesSource
 from nearframe.dicom.split import split
-from tests.rejecting import note
 from tests.syncing import CT_IMAGE, ct_series, instance_uid
 
 FILES = ct_series(2)

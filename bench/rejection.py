@@ -9,8 +9,6 @@ import pydicom
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
-from tests.syncing import written
-
 KEY_OBJECT_SELECTION = UID("1.2.840.10008.5.1.4.1.1.88.59")
 
 
@@ -30,7 +28,9 @@ def note(files: Sequence[bytes], code: str, uid: str, *, scheme: str = "DCM") ->
     title.CodeValue, title.CodingSchemeDesignator, title.CodeMeaning = code, scheme, "a title"
     ds.ConceptNameCodeSequence = [title]
     ds.CurrentRequestedProcedureEvidenceSequence = [_evidence(named)]
-    return written(ds)
+    out = io.BytesIO()
+    ds.save_as(out, enforce_file_format=True)
+    return out.getvalue()
 
 
 def _evidence(named: Sequence[pydicom.Dataset]) -> pydicom.Dataset:
