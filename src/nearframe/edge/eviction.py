@@ -16,6 +16,7 @@ from nearframe import log, tasks
 from nearframe.cache.tiers import Departure, Resident, departures, is_admitted
 from nearframe.context import Urgency
 from nearframe.dicom.transfersyntax import HTJ2KLosslessRPCL
+from nearframe.edge.departing import Departing
 from nearframe.edge.keeper import Keeper
 from nearframe.edge.keptstore import KeptStore
 from nearframe.edge.tiers import Departed, StudyTier
@@ -47,6 +48,8 @@ class Evictor:
         Whether everything of a study is known to be upstream: only then may it go.
     in_use
         Studies of which something is being taken in: that is always kept, and nothing of them goes.
+    departing
+        Studies that nobody can read any more: these go first.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Evictor:
         budget: Callable[[], int],
         is_upstream: Callable[[StudyRef], bool],
         in_use: StudiesInUse,
+        departing: Departing,
     ) -> None:
         self._keeper = keeper
         self._store = store
@@ -69,6 +73,7 @@ class Evictor:
         self._budget = budget
         self._is_upstream = is_upstream
         self._in_use = in_use
+        self._departing = departing
         self.budget_bytes = budget()
         self._grown_bytes = 0
         self._loop = asyncio.get_running_loop()
@@ -109,13 +114,16 @@ class Evictor:
         self._grown_bytes = 0
         self.budget_bytes = await self._disk.run(self._budget)
         held_bytes = (await self._disk.run(self._store.stats)).live_bytes
+        have_left = held_bytes > self.budget_bytes and await self._departing.let_go()
+        if have_left:
+            held_bytes = (await self._disk.run(self._store.stats)).live_bytes
         while held_bytes > self.budget_bytes:
             going = self._next(held_bytes - int(self.budget_bytes * LOW_WATER))
             gone += [await self._let_go(departure) for departure in going]
             before, held_bytes = held_bytes, (await self._disk.run(self._store.stats)).live_bytes
             if not going or held_bytes >= before:
                 break  # the rest is pinned, or shared with what is
-        if gone:
+        if gone or have_left:
             await self._compact()
         elif held_bytes > self.budget_bytes:
             _log.warning("cache_full_of_pinned", held_bytes=held_bytes, budget_bytes=self.budget_bytes)

@@ -122,10 +122,14 @@ class Edge:
         itself = _as_clients_see(settings, node_name)
         self._announcer = Announcer(self.upstreams.ranked, directory, itself, settings.tenant)
         indexes = self._indexes = StudyIndexes(kept.catalogue, kept.freshness, kept.sql)
+        replica = Replica(
+            kept.catalogue, kept.store, kept.manifests, codec, kept.sync, kept.metrics, clock, kept.outbox, kept.in_use
+        )
+        puller = StudyPuller(replica, deltas=settings.deltas)
         self.tiering = Tiering(
             settings, kept.store, kept.catalogue, kept.manifests,
             sql=kept.sql, disk=kept.disk, metrics=kept.metrics, clock=clock,
-            is_upstream=lambda study: not kept.outbox.is_waiting(study), in_use=kept.in_use,
+            is_upstream=lambda study: not kept.outbox.is_waiting(study), in_use=kept.in_use, let_go=puller.let_go,
         )  # fmt: skip
         admitted = AdmittedContents(kept.store, self.tiering.evictor.admits)
         fetcher = Fetcher(self.upstreams, admitted, kept.disk, kept.metrics, kept.scratch)
@@ -145,10 +149,6 @@ class Edge:
         self._fetch_by_recipe: Callable[[], None] | None = None
         if settings.recipes:
             self._fetch_by_recipe = partial(self._by_recipe, fetcher, indexes, maker, clock)
-        replica = Replica(
-            kept.catalogue, kept.store, kept.manifests, codec, kept.sync, kept.metrics, clock, kept.outbox, kept.in_use
-        )
-        puller = StudyPuller(replica, deltas=settings.deltas)
         self.follower = Follower(
             self.upstreams,
             puller,

@@ -22,7 +22,7 @@ from enum import Enum
 
 from nearframe import log
 from nearframe.cache.keyedlock import KeyedLock
-from nearframe.edge.replica import Replica, commit, follow, held_root, last_shown, remove, root_of
+from nearframe.edge.replica import Replica, commit, follow, held_root, last_shown, let_go, remove, root_of
 from nearframe.edge.upstream import Upstream
 from nearframe.errors import IntegrityError, NotFound, RequestError, UpstreamError
 from nearframe.ids import sha256
@@ -89,7 +89,7 @@ class StudyPuller:
             return pulled
 
     async def remove(self, study: StudyRef, upstream: Upstream) -> Pulled:
-        """Remove a study from view and let its contents go, as an upstream did.
+        """Remove a study from view, as an upstream did.
 
         A lower-ranked one takes nothing back.
         """
@@ -103,6 +103,11 @@ class StudyPuller:
             await self._replica.workers.run(remove, self._replica, study)
             self._replica.metrics.add(EDGE_PULLS, how=Pulled.REMOVED.value)
             return Pulled.REMOVED
+
+    async def let_go(self, study: StudyRef) -> bool:
+        """Let go of what is kept of a study that is out of view; False if it is to be tried again."""
+        async with self._pulling.alone(study):  # what is pulled refers to it before it is in view
+            return await self._replica.workers.run(let_go, self._replica, study)
 
     async def _withdraw(self, study: StudyRef, settled: Settled) -> Pulled:
         """Show a study without what the upstream had recorded and no longer has."""

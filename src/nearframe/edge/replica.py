@@ -21,7 +21,6 @@ from nearframe.storage.ports import (
     Catalogue,
     ContentKind,
     ContentStore,
-    InstanceRecord,
     NewVersion,
     Settled,
     StudyRef,
@@ -131,16 +130,23 @@ def commit(
 
 
 def remove(replica: Replica, study: StudyRef) -> None:
-    """Take a study out of view, and let go of what only it had."""
+    """Take a study out of view; what is kept of it stays until `let_go`."""
     records = replica.catalogue.list_instances(study)
-    versions = [
-        version
-        for record in records
-        for version in replica.catalogue.list_versions(study.tenant, record.identity.sop_instance_uid)
-        if version.study == study
-    ]
     replica.catalogue.replicate([], [(study, record.identity.sop_instance_uid) for record in records])
-    _let_go(replica, study, [digest for version in versions for digest in _contents_of(version)])
+
+
+def let_go(replica: Replica, study: StudyRef) -> bool:
+    """Let go of all that is kept of a study, unless it is in view or something local is in it.
+
+    Returns False if something of it is being taken in: then nothing is known yet.
+    """
+    try:
+        with replica.in_use.alone(study):
+            if not replica.catalogue.list_instances(study) and not replica.catalogue.holds_local(study):
+                replica.store.shred(study)
+    except Busy:
+        return False
+    return True
 
 
 def _let_go(replica: Replica, study: StudyRef, digests: list[Digest]) -> None:
@@ -148,12 +154,6 @@ def _let_go(replica: Replica, study: StudyRef, digests: list[Digest]) -> None:
     with suppress(Busy), replica.in_use.alone(study):
         if not replica.catalogue.holds_local(study):
             replica.store.release(study, digests)
-
-
-def _contents_of(record: InstanceRecord) -> Iterator[Digest]:
-    yield record.hdr
-    yield from (enc for enc, _ in record.frames)
-    yield from (bulk.digest for bulk in record.bulk)
 
 
 def _version(replica: Replica, study: StudyRef, entry: InstanceEntry) -> NewVersion:

@@ -12,6 +12,7 @@ from nearframe.cache.tiers import Lifetimes
 from nearframe.clock import Clock
 from nearframe.config import Settings
 from nearframe.context import Urgency
+from nearframe.edge.departing import Departing
 from nearframe.edge.eviction import Evictor
 from nearframe.edge.fetch import Fetcher
 from nearframe.edge.keeper import Keeper
@@ -44,6 +45,8 @@ class Tiering:
         Whether everything of a study is known to be upstream: what is not is never let go.
     in_use
         Studies of which something is being taken in.
+    let_go
+        As of `Departing`.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Tiering:
         clock: Clock,
         is_upstream: Callable[[StudyRef], bool],
         in_use: StudiesInUse,
+        let_go: Callable[[StudyRef], Awaitable[bool]],
     ) -> None:
         self._settings = settings
         self._store = store
@@ -77,9 +81,11 @@ class Tiering:
             lifetimes=Lifetimes(settings.ttl_stat, settings.ttl_active, settings.ttl_routine, settings.ttl_archive),
             clock=clock,
         )
+        self.departing = Departing(let_go, clock)
         self.evictor = Evictor(
             self.keeper, store, catalogue, disk, metrics,
             budget=lambda: budget_bytes(settings, store), is_upstream=is_upstream, in_use=in_use,
+            departing=self.departing,
         )  # fmt: skip
         self.prefetch: Prefetch | None = None
         self.keeper.on_open = self._opened
@@ -103,6 +109,7 @@ class Tiering:
         """Read what was kept; begin to make room."""
         await self.keeper.open()
         self.evictor.start()
+        self.departing.start()
         self._stock = tasks.spawn(self._take_stock(), name="take stock")
 
     async def stop(self) -> None:
@@ -111,6 +118,7 @@ class Tiering:
             await tasks.cancel([self._stock])
         if self.prefetch is not None:
             await self.prefetch.stop()
+        await self.departing.stop()
         await self.evictor.stop()
         await self.keeper.close()
         await self._disk.run(self._file.close)
@@ -146,7 +154,10 @@ class Tiering:
         except NotFound:
             self._said.pop(study, None)
             await self.keeper.removed(study)
+            self.departing.left(study)
             return
+        if self.departing.came_back(study):
+            await self.evictor.measure(tier)  # what was kept is held again
         if (given := self._said.get(study)) is not None:
             await self._take_over(study, given)
         if tier.urgency < Urgency.ROUTINE:  # which is what it was taken for until now
@@ -178,7 +189,10 @@ class Tiering:
 
     async def _take_stock(self) -> None:
         """Describe studies that the file does not know: after it was lost, or an older release ran here."""
-        for entry in await self._sql.run(_every_study, self._catalogue):
+        studies, removed = await self._sql.run(_every_study, self._catalogue)
+        for study in removed:
+            self.departing.left_earlier(study)
+        for entry in studies:
             if self.keeper.find(entry) is None or (self._file.is_new and not self._is_described(entry)):
                 try:
                     tier = await self.keeper.arrived(entry)
@@ -232,10 +246,12 @@ def budget_bytes(settings: Settings, store: KeptStore) -> int:
     return int(DISK_SHARE * (store.stats().stored_bytes + free_bytes))
 
 
-def _every_study(catalogue: Catalogue) -> list[StudyRef]:
-    found: list[StudyRef] = []
+def _every_study(catalogue: Catalogue) -> tuple[list[StudyRef], list[StudyRef]]:
+    """Return the studies that are in view, and those that were."""
+    found: tuple[list[StudyRef], list[StudyRef]] = [], []
     cursor: FeedCursor | None = None
     while page := catalogue.feed(cursor, _FEED_PAGE):
-        found += [StudyRef(entry.tenant, entry.study_instance_uid) for entry in page if not entry.deleted]
+        for entry in page:
+            found[entry.deleted].append(StudyRef(entry.tenant, entry.study_instance_uid))
         cursor = FeedCursor(catalogue.head().epoch, page[-1].seq)
     return found

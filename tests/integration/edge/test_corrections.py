@@ -7,8 +7,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from bench.rejection import note
 from tests.integration.edge.nodes import Node, edge_node, origin_node, until_followed, until_shows
-from tests.rejecting import note
 from tests.syncing import STUDY_UID, ct_series, instance_uid
 
 OTHER = "1.2.826.0.1.3680043.2.1125.2"
@@ -81,6 +81,20 @@ async def test_no_correction_moves_a_frame_and_every_undoing_is_exact(tmp_path: 
         assert await instances(edge, STUDY_UID) == set(uids[3:])
         await undo(origin, made)
         await until_followed(edge, origin)
+        await check_files()
+
+        made = await correct(origin, "delete", select=select)
+        await until_holds(edge, STUDY_UID, set())
+        await undo(origin, made)
+        await until_holds(edge, STUDY_UID, set(uids))
+        await check_files()
+
+        made = await correct(origin, "move", select=select, to={"study": OTHER})
+        await until_holds(edge, OTHER, set(uids))
+        await until_holds(edge, STUDY_UID, set())
+        await edge.file(OTHER, f"{STUDY_UID}.1", uids[0])
+        await undo(origin, made)
+        await until_holds(edge, STUDY_UID, set(uids))
         await check_files()
 
         await edge.store([note(files[:3], "113001", NOTE)])

@@ -104,6 +104,28 @@ async def test_a_bulk_export_never_flushes_todays_list(tmp_path: Path) -> None:
             assert all(status.startswith("nearframe-edge; fwd=miss") for status in await study.read(edge, BULK))
 
 
+async def test_what_was_taken_out_of_view_goes_first(tmp_path: Path) -> None:
+    studies = [Study(number) for number in range(1, 5)]
+    room = 3 * studies[0].frame_bytes + 400_000
+    async with (
+        origin_node(tmp_path / "origin", delete_policy="remove") as origin,
+        edge_node(tmp_path / "edge", origin.url, prefetch=False, cache_bytes=room) as edge,
+    ):
+        for study in studies:
+            await origin.store(study.files)
+        await until_followed(edge, origin)
+        for study in studies[:3]:
+            await study.read(edge)
+        path = f"/dicomweb/studies/{studies[2].uid}"
+        assert (await origin.client.delete(path)).status_code < 300
+        await until_followed(edge, origin)
+        assert (await edge.client.get(f"{path}/metadata")).status_code == 404
+        await studies[3].read(edge)
+        for study in (*studies[:2], studies[3]):
+            assert await study.read(edge) == ["nearframe-edge; hit"] * 4
+        assert edge.metrics.value(EDGE_EVICTED) == 0
+
+
 async def test_room_is_made_by_the_study_opened_longest_ago(tmp_path: Path) -> None:
     studies = [Study(number) for number in range(1, 9)]
     room = 3 * studies[0].frame_bytes + 400_000

@@ -173,14 +173,31 @@ async def test_instances_that_are_gone(setup: Setup) -> None:
     setup.check_same()
 
 
-async def test_removal_lets_contents_go(setup: Setup) -> None:
+async def test_what_is_removed_stays_until_it_is_let_go(setup: Setup) -> None:
     setup.origin.put(ct_series(2))
     await setup.pull()
     hdrs = [record.hdr for record in setup.edge.catalogue.list_instances(STUDY)]
     assert await setup.puller.remove(STUDY, setup.upstream) is Pulled.REMOVED
     assert setup.edge.catalogue.list_instances(STUDY) == []
+    assert await setup.pull() is Pulled.MANIFEST
+    assert setup.archive.asked["headers"] == 0
+    setup.check_same()
+    assert await setup.puller.let_go(STUDY)
+    assert setup.edge.store.missing(STUDY, hdrs) == [], "it is in view"
+    assert await setup.puller.remove(STUDY, setup.upstream) is Pulled.REMOVED
+    assert await setup.puller.let_go(STUDY)
     assert setup.edge.store.missing(STUDY, hdrs) == hdrs
     assert await setup.puller.remove(STUDY, setup.upstream) is Pulled.REMOVED
+
+
+async def test_what_is_being_taken_in_is_not_let_go(setup: Setup) -> None:
+    setup.origin.put(ct_series(1))
+    await setup.pull()
+    await setup.puller.remove(STUDY, setup.upstream)
+    setup.replica.in_use.begin(STUDY)
+    assert not await setup.puller.let_go(STUDY)
+    setup.replica.in_use.end(STUDY)
+    assert await setup.puller.let_go(STUDY)
 
 
 async def test_a_false_delta_is_counted_and_the_manifest_taken(setup: Setup) -> None:

@@ -49,6 +49,10 @@ class TableKeyRing:
         slot = None if tenant is None else self._slot(tenant.handle_of(study))
         return None if tenant is None or slot is None else self._remember(study, tenant.keys_of(slot))
 
+    def knows(self, study: StudyRef) -> bool:
+        tenant = self._tenant(study.tenant)
+        return tenant is not None and self._slot(tenant.handle_of(study)) is not None
+
     def known(self, study: StudyRef) -> StudyKeys | None:
         """Return the keys of a study that are open in memory: asks nobody."""
         return self._opened.get(study)

@@ -68,6 +68,11 @@ class SlotKeyRing:
                 return None
             return self._open_study(study, tenant)
 
+    def knows(self, study: StudyRef) -> bool:
+        with self._lock:
+            tenant = self._tenants.get(study.tenant)
+            return tenant is not None and tenant.handle_of(study) in self._slots
+
     def ensure(self, study: StudyRef) -> StudyKeys:
         opened = self._opened.get(study)
         if opened is not None:

@@ -86,6 +86,10 @@ class KeyRing(Protocol):
         """Return the keys of a study, or None if it has none."""
         ...
 
+    def knows(self, study: StudyRef) -> bool:
+        """Return whether a study has keys: without them nothing is kept of it."""
+        ...
+
     def ensure(self, study: StudyRef) -> StudyKeys:
         """Return the keys of a study, made and durable if it had none."""
         ...

@@ -190,6 +190,8 @@ class PackStore:
                     self._writer.write(_drop_record(keys.key_id, content_id, wrap))
 
     def shred(self, study: StudyRef) -> None:
+        if not self._keys.knows(study):
+            return
         with self._writer.lock:
             # What is pending is settled first and what follows at once: a failed fdatasync cannot
             # bring back what the destroyed key has made unreadable.
