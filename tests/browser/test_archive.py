@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 
 import httpx
 import pydicom
@@ -18,7 +19,7 @@ from tests.syncing import ct_series
 pytestmark = [pytest.mark.browser, SHARED_LOOP]
 
 READY_MS = 60_000
-STUDY, OTHER = "1.2.826.9.1", "1.2.826.9.2"
+STUDY, OTHER, LATE = "1.2.826.9.1", "1.2.826.9.2", "1.2.826.9.3"
 RULES = '[{"name": "CT", "keep_years": 10, "action": "delete"}]'
 
 
@@ -35,9 +36,13 @@ def other_pixels(file: bytes) -> bytes:
     return out.getvalue()
 
 
+def _of_patient(identifier: str, ds: pydicom.Dataset) -> None:
+    ds.PatientID = identifier
+
+
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoNode]:
-    """An origin with two studies, a conflict and a correction."""
+    """An origin with studies, a conflict, two patients who were merged away and came again, and a correction."""
     home = tmp_path_factory.mktemp("archive") / "home"
     node = DemoNode("origin", home, f"127.0.0.1:{free_port()}", ["--retention", RULES])
     node.start()
@@ -45,6 +50,13 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoNode]:
         files = ct_series(3, rows=64, study=STUDY)
         for file in [*files, *ct_series(2, rows=64, study=OTHER, seed=2), other_pixels(files[0])]:
             store(node.url, file)
+        for number in (1, 2):
+            late = partial(_of_patient, f"OLD-{number}")
+            store(node.url, ct_series(1, rows=64, study=f"{LATE}.{number}", change=late)[0])
+            asked = {"action": "merge", "reason": "registered twice", "from": {"id": f"OLD-{number}"}}
+            into = {"id": f"NEW-{number}", "attributes": {"PatientName": "Roe^Richard", "PatientBirthDate": "19700102"}}
+            httpx.post(f"{node.url}/api/corrections", json=asked | {"into": into}).raise_for_status()
+            store(node.url, ct_series(2, rows=64, study=f"{LATE}.{number}9", change=late, seed=number)[0])
         renamed = {"action": "attributes", "select": {"study": STUDY}, "set": {"PatientName": "Doe^Janet"}}
         httpx.post(f"{node.url}/api/corrections", json=renamed | {"reason": "typed wrongly"}).raise_for_status()
         yield node
@@ -72,6 +84,7 @@ async def test_everything_is_there_and_nothing_sticks_out(page: Page, width: int
     await expect(page.locator("#room")).to_contain_text("Frames")
     await expect(page.locator("#jobs")).to_contain_text("compaction")
     await expect(page.locator("#corrections")).to_contain_text("typed wrongly")
+    await expect(page.locator("#patients article")).to_have_count(2)
     assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     named = "one.textContent.trim() || one.ariaLabel || one.labels?.length"
     assert await page.evaluate(f"[...document.querySelectorAll('button, input, a')].every(one => {named})")
@@ -111,6 +124,24 @@ async def test_a_conflict_is_settled(page: Page) -> None:
     await expect(page.locator("#conflicts")).to_contain_text("None: every UID stands for one picture")
 
 
+async def test_patients_are_kept_apart_or_merged_by_keyboard(page: Page) -> None:
+    pairs = page.locator("#patients article")
+    await expect(pairs).to_have_count(2)
+    await expect(pairs.first).to_contain_text("Roe, Richard")
+    await expect(pairs.first.locator(".differs")).to_have_count(4)  # names and dates of birth
+    await pairs.first.get_by_role("button", name="Keep apart").focus()
+    for key in ("Enter", *"given out again", "Tab", "Tab", "Enter"):
+        await page.keyboard.press("Space" if key == " " else key)
+    await expect(page.locator("#note")).to_have_text("They are kept apart.")
+    await expect(pairs).to_have_count(1)
+    await pairs.first.get_by_role("button", name="Merge into NEW-2").focus()
+    for key in ("Enter", *"late", "Tab", "Tab", "Enter"):
+        await page.keyboard.press(key)
+    await expect(page.locator("#note")).to_contain_text("1 instance filed there")
+    await expect(page.locator("#patients")).to_contain_text("None: no study names")
+    await expect(page.locator("#corrections tbody tr").nth(1)).to_contain_text("kept apart")
+
+
 async def test_work_is_begun_and_told(page: Page) -> None:
     await page.get_by_role("button", name="Run compaction now").click()
     await expect(page.locator("#jobs tr", has_text="compaction")).to_contain_text("done")
@@ -118,4 +149,4 @@ async def test_work_is_begun_and_told(page: Page) -> None:
 
 async def test_retention_is_asked_for(page: Page) -> None:
     await page.get_by_role("button", name="What is due?").click()
-    await expect(page.locator("#retention")).to_contain_text("2 kept")
+    await expect(page.locator("#retention")).to_contain_text("6 kept")

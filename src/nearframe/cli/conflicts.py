@@ -30,7 +30,7 @@ def add_subparser(subparsers: Subparsers, what: str) -> None:
         "patients",
         "list studies that name a patient's identifier which was merged away; the exit code is 1 while there is one",
         "They came after the merge, or from elsewhere, and are shown as they came. nearframe correct merge files them "
-        "where they belong.",
+        "where they belong; nearframe correct apart says that the identifier is somebody else's now.",
     )
     asks_node(patients, run_patients)
     resolve = add_parser(commands, "resolve", "say which version is right")

@@ -43,6 +43,8 @@ def add_subparser(subparsers: Subparsers, what: str) -> None:
     merge.add_argument(
         "attributes", nargs="*", metavar="NAME=VALUE", help="how that one is called, if no study here says so"
     )
+    apart = _add(commands, "apart", "say that an identifier which was merged away is in use again", _apart)
+    apart.add_argument("patient", metavar="PATIENT", help=PATIENT)
     move = _add(commands, "move", "file a study, or part of it, in another study or under another patient", _move)
     _add_selection(move)
     to = move.add_mutually_exclusive_group(required=True)
@@ -110,6 +112,10 @@ def _merge(options: argparse.Namespace, node: Node) -> dict[str, Any]:
     return {"action": "merge", "from": patient_of(options.source), "into": patient_of(options.into) | called}
 
 
+def _apart(options: argparse.Namespace, node: Node) -> dict[str, Any]:
+    return {"action": "apart", "patient": patient_of(options.patient)}
+
+
 def _move(options: argparse.Namespace, node: Node) -> dict[str, Any]:
     to: dict[str, Any] = {}
     if options.to:
@@ -168,6 +174,8 @@ def _run(options: argparse.Namespace, asking: _Asking) -> int:
     elif options.dry_run:
         studies = counted(len(answer["studies"]), "study")
         print(f"{counted(answer['instances'], 'instance')} of {studies} would be looked at; nothing was changed.")
+    elif answer["action"] == "apart":
+        print(f"Correction {answer['id']}: what names this identifier is where it belongs.")
     else:
         print(f"Correction {answer['id']}: {counted(answer['instances'], 'instance')} changed, no pixel moved.")
         print(f"nearframe correct undo {answer['id']} brings back what was there before.")

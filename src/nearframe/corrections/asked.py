@@ -7,6 +7,7 @@
     {"action": "move",   "reason", "select": SELECTION, "to": {"study": UID, "patient": PATIENT}, "set", "remove"}
     {"action": "delete", "reason", "select": SELECTION}
     {"action": "revert", "reason", "instance": UID, "version": 1}
+    {"action": "apart",  "reason", "patient": PATIENT}
 
     SELECTION  {"patient": PATIENT} or {"study": UID, "series": UIDs | absent, "instances": UIDs | absent}
     PATIENT    {"id": "…", "issuer": "…" | absent, "attributes": {"PatientName": …} | absent}
@@ -111,7 +112,14 @@ class Revert:
     version: int
 
 
-What: TypeAlias = Attributes | Merge | Move | Delete | Expire | Revert
+@dataclass(frozen=True, slots=True)
+class KeepApart:
+    """Say that an identifier which was merged away is in use again: what comes under it is where it belongs."""
+
+    patient: Patient
+
+
+What: TypeAlias = Attributes | Merge | Move | Delete | Expire | Revert | KeepApart
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,12 +206,17 @@ def _revert(document: Mapping[str, Any]) -> Revert:
     return Revert(read_uid(document, "instance"), version)
 
 
+def _apart(document: Mapping[str, Any]) -> KeepApart:
+    return KeepApart(read_patient(document, "patient"))
+
+
 _FORMS: Final[dict[str, tuple[Any, tuple[str, ...]]]] = {
     "attributes": (_attributes, ("select", "set", "remove")),
     "merge": (_merge, ("from", "into")),
     "move": (_move, ("select", "to", "set", "remove")),
     "delete": (_delete, ("select",)),
     "revert": (_revert, ("instance", "version")),
+    "apart": (_apart, ("patient",)),
 }
 
 

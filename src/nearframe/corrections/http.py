@@ -32,7 +32,7 @@ _DRY_RUN: Final = Parameter("dry-run", "boolean", "Say what it would be about, a
 DESCRIBED: Final = (
     Beside("corrections", "GET", _ROOT, "Who corrected what, when and why: the latest first.", JSON, (), _FILTERS),
     Beside("correct", "POST", _ROOT,
-           "Correct attributes, merge patients, move, split, delete, or revert an instance to an earlier version.",
+           "Correct attributes, merge patients or keep them apart, move, split, delete, revert to an earlier version.",
            JSON, JSON, (_DRY_RUN,)),
     Beside("correction", "GET", _ONE, "One correction, with the versions of each instance before and after.", JSON),
     Beside("undo_correction", "POST", _ONE + "/undo",

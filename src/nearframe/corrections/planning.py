@@ -10,7 +10,18 @@ from dataclasses import dataclass
 from typing import Final
 
 from nearframe.context import Context
-from nearframe.corrections.asked import Attributes, Delete, Expire, Merge, Move, Patient, Revert, Selection, What
+from nearframe.corrections.asked import (
+    Attributes,
+    Delete,
+    Expire,
+    KeepApart,
+    Merge,
+    Move,
+    Patient,
+    Revert,
+    Selection,
+    What,
+)
 from nearframe.dicom.attributeedit import AttributeEdit
 from nearframe.dicom.attributes import keys
 from nearframe.dicom.describe import derived_uid
@@ -98,6 +109,15 @@ class Planner:
                 record = self._catalogue.find_instance(ctx.tenant, what.instance)
                 self._reach(ctx, record.study.study_instance_uid)
                 return [Step(record, what.version)]
+            case KeepApart():
+                self.kept_apart(ctx, what)
+                return []
+
+    def kept_apart(self, ctx: Context, what: KeepApart) -> PatientIdentity:
+        """Return which identifier is meant; raises `Conflict` and `AccessError` as `steps`."""
+        identity = PatientIdentity(what.patient.id, issuer_of(self._corrections, ctx.tenant, what.patient))
+        self._studies(ctx, identity.id, identity.issuer)
+        return identity
 
     def merged(self, ctx: Context, what: What) -> MergedIdentity | None:
         """Return which identifier a correction gives up for which; raises `Conflict` as `steps`."""

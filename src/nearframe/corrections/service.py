@@ -20,7 +20,7 @@ from typing import Final
 
 from nearframe.clock import Clock, SystemClock
 from nearframe.context import Context
-from nearframe.corrections.asked import Asked
+from nearframe.corrections.asked import Asked, KeepApart
 from nearframe.corrections.planning import Planner, Step
 from nearframe.corrections.revising import revised
 from nearframe.dicom.attributeedit import AttributeEdit
@@ -98,6 +98,11 @@ class CorrectionService:
         RequestError
             As `Planner.steps`.
         """
+        if isinstance(asked.what, KeepApart):
+            identity = self._planner.kept_apart(ctx, asked.what)
+            kept_apart = self.record.keep_apart(self._new(ctx, asked.action, asked.reason, asked.detail), identity)
+            self._made(kept_apart)
+            return kept_apart
         for _ in range(_ATTEMPTS):
             made = self._attempt(ctx, asked)
             if made is not None:

@@ -26,7 +26,7 @@ mimetypes.add_type("text/javascript", ".mjs")
 
 _ASSETS = (
     *("page.js", "node.js", "study.js", "corrections.js", "upload.js", "values.js", "why.js"),
-    *("archive.js", "conflicts.js", "holds.js", "record.js", "retention.js"),
+    *("archive.js", "conflicts.js", "holds.js", "patients.js", "record.js", "retention.js"),
     *("page.css", "archive.css", "mark.svg"),
 )
 _WORKER = ("worker.js", "documents.js", "frames.js", "nodes.js", "payload.js", "studies.js", "tables.js", "register.js")

@@ -6,7 +6,18 @@ from typing import Any
 
 import pytest
 
-from nearframe.corrections.asked import Attributes, Delete, Merge, Move, Patient, Revert, Selection, What, read_asked
+from nearframe.corrections.asked import (
+    Attributes,
+    Delete,
+    KeepApart,
+    Merge,
+    Move,
+    Patient,
+    Revert,
+    Selection,
+    What,
+    read_asked,
+)
 from nearframe.dicom.attributeedit import read_edit
 from nearframe.errors import MalformedRequest
 
@@ -30,6 +41,7 @@ WHY = {"reason": "wrong patient picked at the console"}
         ({"action": "delete", "select": STUDY | {"instances": ["1.2.3.1.1", "1.2.3.1.2"]}},
          Delete(Selection(study="1.2.3", instances=frozenset({"1.2.3.1.1", "1.2.3.1.2"})))),
         ({"action": "revert", "instance": "1.2.3.1.1", "version": 1}, Revert("1.2.3.1.1", 1)),
+        ({"action": "apart", "patient": {"id": "7", "issuer": "H"}}, KeepApart(Patient("7", "H"))),
     ],
 )  # fmt: skip
 def test_every_form_is_read(document: dict[str, Any], what: What) -> None:
@@ -64,6 +76,7 @@ def test_every_form_is_read(document: dict[str, Any], what: What) -> None:
         ({"action": "move", "select": {"patient": {"id": "1"}}, "to": {}}, "merged"),
         ({"action": "revert", "instance": "1.2", "version": True}, "version"),
         ({"action": "revert", "instance": "1.2", "version": 0}, "version"),
+        ({"action": "apart"}, "patient is"),
     ],
 )
 def test_what_is_none_is_refused(document: Any, says: str) -> None:

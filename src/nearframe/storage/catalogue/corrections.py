@@ -13,8 +13,8 @@ from nearframe.errors import Conflict, NotFound
 from nearframe.storage.catalogue import schema
 from nearframe.storage.catalogue.catalogue import SQLCatalogue
 from nearframe.storage.catalogue.changes import Changes
-from nearframe.storage.catalogue.correcting import Correcting
-from nearframe.storage.catalogue.identities import Identities, note_merged
+from nearframe.storage.catalogue.correcting import Correcting, correction_row
+from nearframe.storage.catalogue.identities import Identities, forget_merged, note_merged
 from nearframe.storage.catalogue.loading import chunks
 from nearframe.storage.catalogue.recording import Draft, mark_withdrawn
 from nearframe.storage.catalogue.states import InstanceState, VersionState
@@ -24,6 +24,7 @@ from nearframe.storage.ports import (
     CorrectionRecord,
     NewCorrection,
     NewVersion,
+    PatientIdentity,
     PatientStudy,
     Revision,
     StudyRef,
@@ -112,6 +113,15 @@ class Corrections:
             durable()
         return self.find(new.tenant, correcting.id)
 
+    def keep_apart(self, new: NewCorrection, identity: PatientIdentity) -> CorrectionRecord:
+        """Record that an identifier which was merged away is in use again; raises `NotFound` if it was not."""
+        with self._catalogue.changing() as changes:
+            forget_merged(changes.connection, new.tenant, identity)
+            correction_id = changes.new_id()
+            changes.add(schema.correction, correction_row(correction_id, new, 0))
+            changes.write()
+        return self.find(new.tenant, correction_id)
+
     def undo(self, correction_id: int, new: NewCorrection) -> CorrectionRecord:
         """Bring back what was in view before a correction: all of it, or nothing. An undoing can be undone, too.
 
@@ -124,6 +134,8 @@ class Corrections:
         """
         with self._catalogue.changing() as changes:
             undone = self._undoable(changes.connection, new.tenant, correction_id)
+            if not undone.instances:
+                raise Conflict("it changed no image: merge the patients, if they are one after all")
             rows = _rows_of(changes.connection, correction_id)
             if len(rows) < undone.instances:
                 raise Conflict("what it would bring back was deleted for good")

@@ -12,6 +12,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from nearframe.errors import NotFound
 from nearframe.storage.catalogue import schema
 from nearframe.storage.catalogue.database import Database
 from nearframe.storage.catalogue.values import microseconds, moment
@@ -78,6 +79,12 @@ def note_merged(
         "correction_id": correction_id,
     }
     connection.execute(sa.insert(schema.merged_identifier).values(values))
+
+
+def forget_merged(connection: sa.Connection, tenant: str, identity: PatientIdentity) -> None:
+    """Forget that an identifier was merged away; raises `NotFound` if it was not."""
+    if not connection.execute(sa.delete(schema.merged_identifier).where(*_is(tenant, identity))).rowcount:
+        raise NotFound("merge of this identifier")
 
 
 def _is_noted(connection: sa.Connection, tenant: str, merged: MergedIdentity) -> bool:

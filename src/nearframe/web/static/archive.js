@@ -2,6 +2,7 @@
 
 import { conflicts } from "./conflicts.js";
 import { holds } from "./holds.js";
+import { patients } from "./patients.js";
 import { retention } from "./retention.js";
 import { record } from "./record.js";
 import { $, button, changed, count, json, moment, note, onChange, rows, send, size } from "./values.js";
@@ -131,7 +132,7 @@ async function draw(section, part) {
   }
 }
 
-const LISTS = [["#conflicts", conflicts], ["#corrections", record], ["#holds", holds]];
+const LISTS = [["#conflicts", conflicts], ["#patients", patients], ["#corrections", record], ["#holds", holds]];
 const drawLists = () => LISTS.forEach(([section, part]) => draw(section, () => part((...made) => fill(section, ...made))));
 
 onChange(drawLists);

@@ -5,6 +5,7 @@ import { askWhy } from "./why.js";
 
 const PAGE = 20;
 const FOR_GOOD = "purge";
+const ACTIONS = { apart: "kept apart" };
 let shown = PAGE;
 
 /** Draw the latest corrections. */
@@ -15,7 +16,7 @@ export async function record(fill) {
     return;
   }
   const listed = rows(["Number", "Made", "What", "Images", "By", "Why", ""], corrections.slice(0, shown).map((one) => [
-    String(one.id), moment(one.made_at), one.undoes ? `undo of ${one.undoes}` : one.action, count(one.instances), one.by, one.reason, undo(one),
+    String(one.id), moment(one.made_at), one.undoes ? `undo of ${one.undoes}` : ACTIONS[one.action] ?? one.action, count(one.instances), one.by, one.reason, undo(one),
   ]));
   const more = button("Show more", () => { shown += PAGE; record(fill); });
   fill(listed, ...(corrections.length > shown ? [more] : []));
@@ -23,6 +24,7 @@ export async function record(fill) {
 
 function undo(one) {
   if (one.undone_by) return `undone by ${one.undone_by}`;
+  if (!one.instances) return "";
   if (one.action === FOR_GOOD) return "for good";
   const made = button("Undo", () => undoCorrection(one.id, made));
   made.setAttribute("aria-label", `Undo correction ${one.id}`);
