@@ -47,6 +47,8 @@ _STRUCTURE_NAMED: Final = (2, 3, 1)
 _ERR_OF_FIELDS: Final = (2, 5)
 _NO_TEXT_IN_MSA: Final = (2, 7)
 _MAX_ECHOED_CHARS: Final = 250
+#: Message types: a general one, and the delayed one of old.
+_ACKNOWLEDGEMENTS: Final = frozenset({"ACK", "MCF"})
 
 
 class Code(StrEnum):
@@ -125,6 +127,11 @@ class Header:
             asks_acceptance=text(15).upper(),
             asks_application=text(16).upper(),
         )
+
+    @property
+    def is_acknowledgement(self) -> bool:
+        """True for what is never answered: two systems would go on for ever (HL7 2.5.1 section 2.9.2)."""
+        return self.event[0] in _ACKNOWLEDGEMENTS
 
     @property
     def is_enhanced(self) -> bool:

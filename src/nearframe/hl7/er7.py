@@ -25,6 +25,8 @@ MAX_SEGMENTS: Final = 2000
 #: A field that says: there was a value, and there is none any more (HL7 2.5.1 section 2.5.3).
 NULL: Final = '""'
 _HEADER: Final = "MSH"
+#: Before the header, from engines that write text as Windows does.
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 #: What stands around messages in a file or batch.
 _ENVELOPES: Final = frozenset({"FHS", "BHS", "BTS", "FTS"})
 _SEGMENT_NAME: Final = re.compile(r"[A-Z][A-Z0-9]{2}")
@@ -178,8 +180,10 @@ def read_message(data: bytes, default_charset: str = DEFAULT) -> Message:
     UnacceptableMessage
         If it is none, or not one alone, or its bytes are not of the character set that it names.
     """
-    named = header_field(data, 18).partition(b"~")[0].decode("latin_1")
-    text = decode(data, named or default_charset)
+    # Japanese systems leave the first one empty, which is ASCII, and name those that escape sequences lead to.
+    first, *others = header_field(data, 18).decode("latin_1").split("~")
+    named = first or (others[-1] if others else "")
+    text = decode(data.removeprefix(_BYTE_ORDER_MARK), named or default_charset)
     lines = [line.strip("\n") for line in text.split("\r" if "\r" in text else "\n")]
     lines = [line for line in lines if line.strip()]
     if not lines or not lines[0].startswith(_HEADER):
@@ -207,7 +211,8 @@ def _segments(lines: Iterable[str], separators: Separators) -> Iterator[Segment]
 
 def header_field(data: bytes, number: int) -> bytes:
     """Return a field of the header as it is written, before it is known how to read it; empty if there is none."""
-    line = re.split(rb"[\r\n]", data.lstrip(b"\r\n"), maxsplit=1)[0]
+    data = data.removeprefix(_BYTE_ORDER_MARK).lstrip(b"\r\n")
+    line = re.split(rb"[\r\n]", data, maxsplit=1)[0]
     if not line.startswith(_HEADER.encode()) or len(line) < 4:
         return b""
     fields = line.split(line[3:4], number)

@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 from nearframe import log
@@ -100,6 +100,9 @@ class Receiver:
     def receive(self, frame: Frame, address: str) -> list[bytes]:
         """Do what a message says, and return what is to be sent for it."""
         header = Header.of(frame.data)
+        if header.is_acknowledgement:
+            _log.warning("hl7_acknowledgement_came")
+            return []
         try:
             outcome = self._take(frame, header, address)
         except UnacceptableMessage as error:
@@ -120,6 +123,7 @@ class Receiver:
             what = "is not whole" if frame.cut is Cut.NOT_ENDED else "is longer than hl7_max_message_bytes"
             raise UnacceptableMessage(207, f"the message {what}: {frame.cut.value}")
         message = self._read(frame.data, header)
+        header = _with_event(header, message)
         event = self._event(header)
         self._expected.senders.check(header, address, event.right)
         sender = _sender(header)
@@ -168,6 +172,14 @@ class Receiver:
             return Outcome.of_error(error)
         except NearframeError as error:
             return _of_failure(error)
+
+
+def _with_event(header: Header, message: Message) -> Header:
+    """Return a header that names its event: systems of before version 2.3 may leave that to EVN-1."""
+    if len(header.event) > 1 and header.event[1]:
+        return header
+    named = next(message.every("EVN"), None)
+    return header if named is None else replace(header, event=(header.event[0], named.text(1)))
 
 
 def _of_failure(error: NearframeError) -> Outcome:

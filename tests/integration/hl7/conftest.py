@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,6 +116,12 @@ class Sender:
                     raise EOFError
                 self._answers += self._frames.feed(data)
         return segments_of(self._answers.pop(0).data)
+
+    async def drained(self) -> None:
+        """Read what the other side says until it closes."""
+        with suppress(ConnectionError):
+            while await self._reader.read(65536):
+                pass
 
     async def is_closed(self) -> bool:
         """Return whether the other side closes, having said no more."""

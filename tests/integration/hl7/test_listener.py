@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ import pytest
 
 from nearframe.dimse.tls import Credentials
 from nearframe.errors import ConfigurationError
-from nearframe.hl7.mllp import VT, Frame, framed
+from nearframe.hl7.mllp import CR, FS, VT, Frame, framed
 from nearframe.hl7.server import Limits, MLLPServer
 from nearframe.listener.devtls import ensure
 from nearframe.metrics import HL7_CONNECTIONS, HL7_MESSAGES, HL7_REFUSED, Metrics
@@ -86,6 +87,21 @@ async def test_who_speaks_something_else_is_left(said: bytes) -> None:
         sender.writer.write(said)
         assert await sender.is_closed()
         assert metrics.value(HL7_REFUSED, reason="not MLLP") == 1
+
+
+async def test_whatever_is_sent_the_next_is_answered(tmp_path: Path) -> None:
+    rng = random.Random(1)
+    pieces = [VT, FS, CR, b"\n", b"MSH|^~\\&|", b"|", framed(adt("A08", pid("P1")))[:-1], rng.randbytes(300)]
+    async with origin(tmp_path / "home") as (port, node):
+        for _ in range(60):
+            async with connected(port) as sender:
+                sender.writer.write(b"".join(rng.choices(pieces, k=rng.randint(1, 12))))
+                sender.writer.write_eof()
+                async with asyncio.timeout(20):
+                    await sender.drained()
+        async with connected(port) as sender:
+            assert (await sender.send(adt("A08", pid("P1"), control_id="last")))["MSA"][1:3] == ["AA", "last"]
+        await until(lambda: node.metrics.value(HL7_CONNECTIONS) == 0)
 
 
 async def test_who_may_not_connect_is_left() -> None:

@@ -7,14 +7,17 @@ from collections.abc import Iterator
 
 import pydicom
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nearframe.context import local_admin
-from nearframe.errors import BackendFailed, Busy
+from nearframe.corrections.asked import read_asked
+from nearframe.errors import BackendFailed, Busy, Conflict, NotFound
 from nearframe.hl7.mllp import Cut, Frame
 from nearframe.metrics import HL7_MESSAGES
 from tests.hl7messages import adt, message, mrg, pid
 from tests.integration.hl7.conftest import Archive, opened
-from tests.syncing import Change, ct_series
+from tests.syncing import STUDY_UID, Change, ct_series, instance_uid
 
 ONE, TWO, THREE = "1.2.826.7.1", "1.2.826.7.2", "1.2.826.7.3"
 
@@ -49,6 +52,56 @@ CORPUS: dict[str, tuple[bytes, str, str, str]] = {
     "segments of a site's own": (adt("A08", "ZPV|1|x", P1, "ZAL|y"), "AA", "", "2 instances corrected"),
     "Latin-1 that says so": (
         adt("A08", pid("P1^^^HOSP", "M\u00fcller^Zo\u00eb"), more="||||||8859/1").decode().encode("latin_1"),
+        *("AA", "", "2 instances corrected"),
+    ),
+    "behind a byte order mark, as engines on Windows write it": (
+        b"\xef\xbb\xbf" + adt("A08", P1),
+        *("AA", "", "2 instances corrected"),
+    ),
+    "no CR at its end": (adt("A08", P1).rstrip(b"\r"), "AA", "", "2 instances corrected"),
+    "empty lines, and a NUL behind": (
+        adt("A08", P1).replace(b"\rPID", b"\r\r\r\nPID") + b"\r\n",
+        *("AA", "", "2 instances corrected"),
+    ),
+    "separators of its own": (
+        b"MSH$%*?/$ADT1$HOSPITAL$NEARFRAME$RAD$20261122080000$$ADT%A08$MSG-1$P$2.4\r"
+        b"PID$1$$P1%%%HOSP%MR*900%%%SSA$$O?T?Doe%Jane$$19700101$F\r",
+        *("AA", "", "2 instances corrected"),
+    ),
+    "a truncation character among the separators": (
+        adt("A08", P1).replace(b"^~\\&|", b"^~\\&#|", 1),
+        *("AA", "", "2 instances corrected"),
+    ),
+    "its event in EVN only": (
+        message("ADT", "EVN|A08|20261122080000", P1, version="2.1"),
+        *("AA", "", "2 instances corrected"),
+    ),
+    "an identifier twice, and empty repetitions": (
+        adt("A08", pid("P1^^^HOSP^MR~~P1^^^HOSP^PI~")),
+        *("AA", "", "2 instances corrected"),
+    ),
+    "parts of a name that are no more": (
+        adt("A08", pid("P1^^^HOSP", 'DOE^JANET^""^""^""')),
+        *("AA", "", "2 instances corrected"),
+    ),
+    "escaped separators in a name and in what nobody asks for": (
+        adt("A08", pid("P1^^^HOSP", "Doe\\T\\Roe^Jane"), "OBX|1|TX|||a \\F\\ b \\X0D\\ \\C2842\\||||||F"),
+        *("AA", "", "2 instances corrected"),
+    ),
+    "Japanese as Japanese systems name it": (
+        adt("A08", pid("P1^^^HOSP", "Yamada^Hanako^^^^^L^A~山田^花子^^^^^L^I"), more="||||||~ISO IR87")
+        .decode()
+        .encode("iso2022_jp"),
+        *("AA", "", "2 instances corrected"),
+    ),
+    "Japanese that says so": (
+        adt("A08", pid("P1^^^HOSP", "Yamada^Hanako^^^^^L^A~山田^花子^^^^^L^I"), more="||||||ISO IR87")
+        .decode()
+        .encode("iso2022_jp"),
+        *("AA", "", "2 instances corrected"),
+    ),
+    "a control id of 199 characters": (
+        adt("A08", P1, control_id="MSG-1" + "X" * 193),
         *("AA", "", "2 instances corrected"),
     ),
     "demographics that are known": (adt("A08", pid("P1^^^HOSP", "Doe^Jane^^^^")), "AA", "", "everything held says so"),
@@ -104,6 +157,16 @@ CORPUS: dict[str, tuple[bytes, str, str, str]] = {
     "a merge of version 2.3.1": (adt("A34", *MERGE, version="2.3.1"), "AA", "", "2 instances filed"),
     "a merge of nothing": (adt("A40", pid("P2^^^HOSP"), mrg("P3^^^HOSP")), "AA", "", "nothing is held"),
     "another identifier": (adt("A47", *MERGE), "AA", "", "2 instances filed"),
+    "a patient with several prior identifiers, each in an MRG of its own": (
+        adt("A40", pid("P2^^^HOSP^MR", "Roe^Richard"), mrg("P1^^^HOSP^MR"), mrg("P7^^^HOSP^MR")),
+        *("AA", "", "2 instances filed"),
+    ),
+    "several prior identifiers in one MRG": (
+        adt("A40", pid("P2^^^HOSP^MR", "Roe^Richard"), mrg("P7^^^HOSP^MR~P1^^^HOSP^MR")),
+        *("AA", "", "2 instances filed"),
+    ),
+    "wrong, in enhanced mode": (adt("A08", pid(""), more="|||AL|NE"), "CE", "101 PID^1^3", "identifier"),
+    "rejected, in enhanced mode": (adt("A24", P1, more="|||AL|AL"), "CR", "201 MSH^1^9", "event"),
     "no header": (b"EVN|A08\r" + P1.encode(), "AE", "100 MSH^1", "does not begin with MSH"),
     "nothing": (b"\r\n", "AE", "100 MSH^1", "does not begin with MSH"),
     "a file of messages": (b"FHS|^~\\&|ADT1\r" + adt("A08", P1), "AE", "100 FHS^1", "a batch"),
@@ -114,6 +177,10 @@ CORPUS: dict[str, tuple[bytes, str, str, str]] = {
         *("AE", "102 MSH^1^18", "byte"),
     ),
     "a character set of nobody": (adt("A08", P1, more="||||||EBCDIC"), "AE", "103 MSH^1^18", "character set"),
+    "a control id of 200 characters": (
+        adt("A08", P1, control_id="X" * 200),
+        *("AE", "101 MSH^1^10", "control id"),
+    ),
     "no control id": (adt("A08", P1, control_id=""), "AE", "101 MSH^1^10", "control id"),
     "version 3": (adt("A08", P1, version="3.0"), "AR", "203 MSH^1^12", "versions"),
     "a message of training": (adt("A08", P1).replace(b"|P|2.5.1", b"|T|2.5.1"), "AR", "202 MSH^1^11", "processing id"),
@@ -177,6 +244,35 @@ def test_every_message_gets_its_answer(name: str, stocked: Archive) -> None:
         assert "ERR" not in answer
 
 
+@pytest.mark.parametrize("kind", ["ACK^A08^ACK", "ACK", "MCF"])
+def test_an_acknowledgement_is_not_acknowledged(kind: str, stocked: Archive) -> None:
+    assert stocked.send(message(kind, "MSA|AR|MSG-1")) == []
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> bytes:
+    """Return a message of the corpus with a few bytes gone, changed or added."""
+    data = bytearray(CORPUS[draw(st.sampled_from(sorted(CORPUS)))][0])
+    for _ in range(draw(st.integers(1, 4))):
+        at = draw(st.integers(0, len(data)))
+        inserted = draw(st.binary(max_size=4) | st.sampled_from([b"|", b"^", b"~", b"\r", b"\\X4\\", b'""']))
+        data[at : at + draw(st.integers(0, 12))] = inserted
+    return bytes(data)
+
+
+@given(damaged())
+def test_a_damaged_message_is_answered_and_does_nothing_or_what_it_says(stocked: Archive, data: bytes) -> None:
+    before = len(stocked.made())
+    answers = stocked.send(data)
+    codes = [answer["MSA"][1] for answer in answers]
+    assert set(codes) <= {"AA", "AE", "AR", "CA", "CE", "CR"}
+    made = stocked.made()[before:]
+    assert not made or "AA" in codes or "CA" in codes or not codes
+    for one in reversed(made):
+        stocked.service.undo(local_admin(), one.id, "it was damaged")
+    assert stocked.patients(TWO) == {("P1", "CLINIC", "Doe^Jane")}
+
+
 async def test_what_an_update_writes(archive: Archive) -> None:
     await store(archive, ONE, patient("P1", "HOSP"))
     assert archive.code(adt("A08", pid("P1^^^HOSP", "Roe^Richard^^^^^L", "19700102", "M"), control_id="7")) == "AA"
@@ -206,6 +302,45 @@ async def test_another_identifier_leaves_the_name(archive: Archive) -> None:
     await store(archive, ONE, patient("P1", "HOSP"))
     assert archive.code(adt("A47", pid("P2^^^HOSP", "Roe^Richard"), mrg("P1^^^HOSP"))) == "AA"
     assert archive.patients(ONE) == {("P2", "HOSP", "Doe^Jane")}
+
+
+async def test_messages_about_one_of_two_patients_in_a_study_leave_the_other_alone(archive: Archive) -> None:
+    mine, others = ct_series(2, change=patient("P1", "HOSP")), ct_series(2, series=2, change=patient("P2", "HOSP"))
+    for files in (others, mine):  # filed under the patient who came last
+        assert not (await archive.node.store(*files)).failed
+    both = {("P1", "HOSP", "Doe^Jane"), ("P2", "HOSP", "Doe^Jane")}
+    assert archive.patients(STUDY_UID) == both
+    for number, (data, becomes) in enumerate(
+        (
+            (adt("A08", pid("P1^^^HOSP", "Roe^Richard")), ("P1", "HOSP", "Roe^Richard")),
+            (adt("A40", pid("P9^^^HOSP", "Roe^Richard"), mrg("P1^^^HOSP")), ("P9", "HOSP", "Roe^Richard")),
+            (adt("A47", pid("P9^^^HOSP"), mrg("P1^^^HOSP")), ("P9", "HOSP", "Doe^Jane")),
+        )
+    ):
+        assert archive.code(data.replace(b"MSG-1", b"MSG-%d" % number)) == "AA"
+        assert archive.patients(STUDY_UID) == {becomes, ("P2", "HOSP", "Doe^Jane")}
+        made = archive.made()[-1]
+        assert made.instances == 2
+        archive.service.undo(local_admin(), made.id, "the next message is about the same")
+        assert archive.patients(STUDY_UID) == both
+    for file in (*mine, *others):
+        assert archive.node.file(archive.node.catalogue.find_instance("main", instance_uid(file))) == file
+
+
+async def test_an_identifier_that_is_in_use_again_flags_nothing(archive: Archive) -> None:
+    archive.code(adt("A40", pid("P2^^^HOSP"), mrg("P1^^^HOSP")))
+    await store(archive, ONE, patient("P1", "HOSP"))
+    assert len(archive.strays()) == 1
+    apart = read_asked({"action": "apart", "reason": "given out again", "patient": {"id": "P1", "issuer": "HOSP"}})
+    assert archive.service.plan(local_admin(), apart) == []
+    made = archive.service.make(local_admin(), apart)
+    assert archive.strays() == []
+    assert (made.action, made.instances, made.reason) == ("apart", 0, "given out again")
+    assert archive.patients(ONE) == {("P1", "HOSP", "Doe^Jane")}
+    with pytest.raises(NotFound):
+        archive.service.make(local_admin(), apart)
+    with pytest.raises(Conflict, match="merge the patients"):
+        archive.service.undo(local_admin(), made.id, "one after all")
 
 
 async def test_several_merges_in_one_message(archive: Archive) -> None:
