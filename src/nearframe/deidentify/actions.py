@@ -43,6 +43,10 @@ _PATIENT_BIRTH_DATE: Final = 0x00100030
 _PATIENT_BIRTH_TIME: Final = 0x00100032
 _TIMEZONE: Final = 0x00080201
 _FRAME_ORIGIN_TIMESTAMP: Final = 0x00340007
+#: A date that stays nowhere: it comes with the place.
+_GPS_TIME_STAMP: Final = 0x00160077
+#: Without a K in the column of Retain UIDs: the value of a content item, and of a signature that no longer holds.
+_NEVER_KEPT_UIDS: Final = frozenset({0x0040A124, 0x04000100})
 _REFERENCED_STUDY: Final = 0x00081110
 _STUDY_AND_STEP_REFERENCES: Final = frozenset({_REFERENCED_STUDY, 0x00081111})
 _CURVES, _OVERLAYS, _GROUPS = 0x5000, 0x6000, 0xFF00
@@ -63,14 +67,14 @@ def action_for(tag: int, vr: str, profile: Profile) -> Action:
     if tag == _REFERENCED_STUDY:
         return Action.REMOVE  # X/Z, and the one of these that must not be empty (PS3.3 C.7.2.1)
     code = basic_actions().get(tag)
-    if vr in _TEMPORAL and tag not in (_PATIENT_BIRTH_DATE, _PATIENT_BIRTH_TIME):
+    if vr in _TEMPORAL and tag not in (_PATIENT_BIRTH_DATE, _PATIENT_BIRTH_TIME, _GPS_TIME_STAMP):
         return _temporal(vr, code, profile)
     if tag in (_TIMEZONE, _FRAME_ORIGIN_TIMESTAMP) and profile.keeps(Option.DATES):
         return Action.KEEP
     if tag == _TIMEZONE and profile.keeps(Option.MODIFIED_DATES):
         return Action.KEEP
     if code == "U" or (code == "D" and vr == "UI"):
-        return Action.KEEP if profile.keeps(Option.UIDS) else Action.UID
+        return Action.KEEP if profile.keeps(Option.UIDS) and tag not in _NEVER_KEPT_UIDS else Action.UID
     return _OF_TABLE[code] if code else _unlisted(tag, vr, profile)
 
 

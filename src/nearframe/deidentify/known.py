@@ -25,7 +25,7 @@ _NUMBERS: Final = (
 _LEAST_NAME_CHARS: Final = 3
 _LEAST_NUMBER_CHARS: Final = 4
 
-_BETWEEN_NAMES = re.compile(r"[\^=\s,.;_]+")
+_BETWEEN_NAMES = re.compile(r"[\^=\s,.:;_/()-]+")
 
 
 class KnownIdentifiers:

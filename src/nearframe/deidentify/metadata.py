@@ -29,6 +29,9 @@ _PRIVATE_SCHEME: Final = "99"  # PS3.3 section 8.2
 
 #: Identifiers of which a dummy still has to tell one from another: container, specimen, trial subject.
 _TOLD_APART: Final = frozenset({"00400512", "00400551", "00120040", "00120042"})
+#: Numbers that a scanner gives, but people type: of six digits and more they may be the patient's.
+_GIVEN_NUMBERS: Final = frozenset({"00200011", "00200012", "00200013"})  # of series, acquisition, instance
+_LEAST_DIGITS: Final = 6
 _TEXTS: Final = frozenset({"AE", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
 
 _PATIENT_IDENTITY_REMOVED: Final = "00120062"
@@ -112,6 +115,8 @@ class _Cleaner:
             return self._each(attribute, lambda value: moved(vr, value, self._days))
         if action is Action.DUMMY or (is_dummy and vr in _TEXTS) or self._tells(attribute):
             return self._dummy(key, attribute)
+        if key in _GIVEN_NUMBERS:
+            return self._each(attribute, self._number)
         return self._each(attribute, bounded_age) if key == _PATIENT_AGE else attribute
 
     def _dummy(self, key: str, attribute: DICOMJSON) -> DICOMJSON:
@@ -122,6 +127,10 @@ class _Cleaner:
     def _uid(self, value: Any) -> Any:
         is_ours = isinstance(value, str) and not value.startswith(_WELL_KNOWN)
         return self._pseudonyms.uid(value) if is_ours else value
+
+    def _number(self, value: Any) -> Any:
+        written = str(value)
+        return None if len(written) >= _LEAST_DIGITS and self._known.are_in(written) else value
 
     def _tells(self, attribute: DICOMJSON) -> bool:
         """Return True if a text has an identifier of this object in it, or is too long to stand in the header."""
@@ -134,7 +143,7 @@ class _Cleaner:
     @staticmethod
     def _each(attribute: DICOMJSON, change: Any) -> DICOMJSON:
         values = [None if value is None else change(value) for value in attribute.get("Value", ())]
-        return {"vr": attribute["vr"], "Value": values} if values else {"vr": attribute["vr"]}
+        return {"vr": attribute["vr"], "Value": values} if values not in ([], [None]) else {"vr": attribute["vr"]}
 
 
 def _has_standard_code(item: DICOMJSON) -> bool:

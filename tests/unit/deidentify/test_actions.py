@@ -50,6 +50,12 @@ def test_the_basic_profile(keyword: str, vr: str, expected: Action) -> None:
     [
         ("StudyInstanceUID", "UI", Option.UIDS, Action.KEEP),
         ("ReferencedStudySequence", "SQ", Option.UIDS, Action.KEEP),
+        ("UID", "UI", Option.UIDS, Action.UID),
+        ("DigitalSignatureUID", "UI", Option.UIDS, Action.UID),
+        ("GPSTimeStamp", "DT", Option.DATES, Action.REMOVE),
+        ("GPSTimeStamp", "DT", Option.MODIFIED_DATES, Action.REMOVE),
+        ("FrameOriginTimestamp", "OB", Option.DATES, Action.KEEP),
+        ("FrameOriginTimestamp", "OB", Option.MODIFIED_DATES, Action.DUMMY),
         ("StudyDate", "DA", Option.DATES, Action.KEEP),
         ("StudyTime", "TM", Option.DATES, Action.KEEP),
         ("StudyDate", "DA", Option.MODIFIED_DATES, Action.DATE),

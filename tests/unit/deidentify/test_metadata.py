@@ -100,6 +100,13 @@ def test_a_name_that_somebody_typed_elsewhere_goes_too() -> None:
     assert values(values(out, "RequestedProcedureCodeSequence")[0], "CodeMeaning") == ["REMOVED"]
 
 
+def test_a_number_that_is_the_patients_goes_too() -> None:
+    numbers = {key("PatientID"): one("LO", "4711471"), key("SeriesNumber"): one("IS", 4711471)}
+    out = cleaned(numbers | {key("InstanceNumber"): one("IS", 7), key("AccessionNumber"): one("SH", "7")})
+    assert "Value" not in out[key("SeriesNumber")]
+    assert values(out, "InstanceNumber") == [7]
+
+
 def test_a_report_keeps_its_shape_and_none_of_its_words() -> None:
     number = {
         key("ValueType"): one("CS", "NUM"),
