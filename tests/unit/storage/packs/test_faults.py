@@ -118,8 +118,15 @@ def test_a_power_cut_at_any_operation(tmp_path: Path, open_store: OnDisk, when: 
         check(open_store(home, disk), history.acknowledged)
 
 
-@pytest.mark.parametrize("when", When)
-@pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC])
+#: A full disk says so before it writes, or half-way; afterwards is the drill's.
+ERRORS = [
+    pytest.param(error, when, marks=pytest.mark.drill if (error, when) == (errno.ENOSPC, When.AFTER) else ())
+    for error in (errno.EIO, errno.ENOSPC)
+    for when in When
+]
+
+
+@pytest.mark.parametrize(("error", "when"), ERRORS)
 def test_a_disk_error_at_any_operation(tmp_path: Path, open_store: OnDisk, error: int, when: When) -> None:
     for step in count():
         disk, home = FaultyDisk(seed=step), tmp_path / str(step)
