@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _CONFIGURATION = Path(__file__).parents[1] / "deploy" / "nginx" / "nearframe.conf"
-_START_S = 20
+_PATIENCE_S = 20
 
 
 def nginx_binary() -> str | None:
@@ -29,38 +30,76 @@ def free_port() -> int:
         return number
 
 
+class Balancer:
+    """An nginx before the nodes that listen on some ports, which may become others while it runs."""
+
+    def __init__(self, binary: str, folder: Path, ports: Sequence[int]) -> None:
+        self._port = free_port()
+        self._folder = folder
+        self._configure(ports)
+        command = [binary, "-p", str(folder), "-c", str(self._configuration)]
+        self._process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def _configuration(self) -> Path:
+        return self._folder / "nginx.conf"
+
+    def wait_until_up(self) -> None:
+        _wait_until(self._listens, "nginx does not listen")
+
+    def send_to(self, ports: Sequence[int]) -> None:
+        """Ask these nodes from now on, as ``nginx -s reload`` does; returns when nothing asks the others any more."""
+        workers = self._workers()
+        self._configure(ports)
+        self._process.send_signal(signal.SIGHUP)
+        _wait_until(lambda: not workers & self._workers(), "nginx still has workers of before")
+
+    def close(self) -> None:
+        self._process.terminate()
+        self._process.wait()
+
+    def _configure(self, ports: Sequence[int]) -> None:
+        shipped = _CONFIGURATION.read_text(encoding="utf-8")
+        servers = "".join(f"    server 127.0.0.1:{number} max_fails=0;\n" for number in ports)
+        site = re.sub(r"(?m)(^    server .*\n)+", servers, shipped, count=1)
+        site = site.replace("listen 127.0.0.1:8080", f"listen 127.0.0.1:{self._port}")
+        assert site != shipped
+        folder, kinds = self._folder, ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        temporary = "".join(f"{kind}_temp_path {folder / kind};\n" for kind in kinds)
+        user = "user root;" if os.geteuid() == 0 else ""
+        self._configuration.write_text(
+            f"{user} worker_processes 1; daemon off; pid {folder / 'pid'}; error_log {folder / 'error.log'} warn;\n"
+            f"events {{ }}\nhttp {{\naccess_log off;\n{temporary}{site}}}\n"
+        )
+
+    def _workers(self) -> set[str]:
+        number = self._process.pid
+        return set(Path(f"/proc/{number}/task/{number}/children").read_text().split())
+
+    def _listens(self) -> bool:
+        with suppress(OSError):
+            socket.create_connection(("127.0.0.1", self._port), timeout=1).close()
+            return True
+        return False
+
+
 @contextmanager
-def balancing(binary: str, folder: Path, ports: Sequence[int]) -> Iterator[str]:
-    """Run nginx before the nodes that listen on these ports; the value is its URL."""
-    port = free_port()
-    shipped = _CONFIGURATION.read_text(encoding="utf-8")
-    servers = "".join(f"    server 127.0.0.1:{number} max_fails=0;\n" for number in ports)
-    site = re.sub(r"(?m)(^    server .*\n)+", servers, shipped, count=1)
-    site = site.replace("listen 127.0.0.1:8080", f"listen 127.0.0.1:{port}")
-    assert site != shipped
-    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    temporary = "".join(f"{kind}_temp_path {folder / kind};\n" for kind in kinds)
-    user = "user root;" if os.geteuid() == 0 else ""
-    configuration = folder / "nginx.conf"
-    configuration.write_text(
-        f"{user} worker_processes 1; daemon off; pid {folder / 'pid'}; error_log {folder / 'error.log'} warn;\n"
-        f"events {{ }}\nhttp {{\naccess_log off;\n{temporary}{site}}}\n"
-    )
-    process = subprocess.Popen([binary, "-p", str(folder), "-c", str(configuration)], stderr=subprocess.DEVNULL)
+def balancing(binary: str, folder: Path, ports: Sequence[int]) -> Iterator[Balancer]:
+    """Run nginx before the nodes that listen on these ports."""
+    balancer = Balancer(binary, folder, ports)
     try:
-        _wait_for(port)
-        yield f"http://127.0.0.1:{port}"
+        balancer.wait_until_up()
+        yield balancer
     finally:
-        process.terminate()
-        process.wait()
+        balancer.close()
 
 
-def _wait_for(port: int) -> None:
-    until = time.monotonic() + _START_S
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
-        except OSError:
-            assert time.monotonic() < until, "nginx does not listen"
-            time.sleep(0.02)
+def _wait_until(is_so: Callable[[], bool], otherwise: str) -> None:
+    until = time.monotonic() + _PATIENCE_S
+    while not is_so():
+        assert time.monotonic() < until, otherwise
+        time.sleep(0.02)

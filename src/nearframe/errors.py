@@ -324,6 +324,13 @@ class Busy(StorageError):
     failure_reason = 0xA700
 
 
+class ArchiveMoved(Busy):
+    """The archive was carried elsewhere: it is read here until everybody asks there, and takes nothing in."""
+
+    def __init__(self) -> None:
+        super().__init__("this archive is served from another place now, and is only read here; send it again")
+
+
 class LeaseLost(Busy):
     """Work that only one process of an archive does is another's now: nothing was written."""
 

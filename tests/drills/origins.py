@@ -35,10 +35,10 @@ class Origin:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._log = folder / f"origin-{number}.log"
-        home = folder / f"home-{number}"
-        (home / "keys").mkdir(parents=True, mode=0o700)
-        write_root_key(home / "keys" / "root.key", _ROOT_KEY)
-        own = ("--http", f"127.0.0.1:{self.port}", "--home", str(home), "--name", f"origin-{number}")
+        self.home = folder / f"home-{number}"
+        (self.home / "keys").mkdir(parents=True, mode=0o700)
+        write_root_key(self.home / "keys" / "root.key", _ROOT_KEY)
+        own = ("--http", f"127.0.0.1:{self.port}", "--home", str(self.home), "--name", f"origin-{number}")
         self._command = [sys.executable, "-m", "nearframe", "origin", *_SETTINGS, *own, *shared]
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -155,7 +155,7 @@ async def several(
     made = Several(folder, binaries, radosgw, rng)
     try:
         await made.start()
-        with balancing(nginx, folder, [origin.port for origin in made.origins]) as url:
-            yield made, Balanced(url)
+        with balancing(nginx, folder, [origin.port for origin in made.origins]) as balancer:
+            yield made, Balanced(balancer.url)
     finally:
         await made.stop()

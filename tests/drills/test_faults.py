@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-import secrets
 import time
 from collections import Counter
-from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -21,6 +19,7 @@ import pytest
 
 from nearframe import tasks
 from tests.drills.audit import Audit
+from tests.drills.conftest import Say
 from tests.drills.faults import FAULTS, NEEDS_DISKS, Fault, faults_of, strike
 from tests.drills.ledger import Ledger, instances
 from tests.drills.site import Site
@@ -34,7 +33,7 @@ _SUITE_FAULTS: Final = 8  # what does not make the suite slow
 class Drill:
     """Faults, traffic meanwhile, and the audit afterwards."""
 
-    def __init__(self, folder: Path, seed: int, faults: int, say: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, seed: int, faults: int, say: Say) -> None:
         self._seed = seed
         self._faults = faults
         self._say = say
@@ -109,7 +108,7 @@ class Drill:
         )
 
 
-async def drill(folder: Path, seed: int, faults: int, say: Callable[[str], None]) -> None:
+async def drill(folder: Path, seed: int, faults: int, say: Say) -> None:
     """Run one; an error says how to repeat it."""
     say(f"\nfaults of seed {seed}")
     one = Drill(folder, seed, faults, say)
@@ -124,13 +123,8 @@ async def drill(folder: Path, seed: int, faults: int, say: Callable[[str], None]
 
 
 @pytest.mark.drill
-async def test_faults(tmp_path: Path, pytestconfig: pytest.Config, capsys: pytest.CaptureFixture[str]) -> None:
-    def say(words: str) -> None:
-        with capsys.disabled():
-            print(words, flush=True)  # noqa: T201 - for who watches it
-
-    seed = pytestconfig.getoption("--seed")
-    await drill(tmp_path, secrets.randbelow(10**6) if seed is None else seed, pytestconfig.getoption("--faults"), say)
+async def test_faults(tmp_path: Path, pytestconfig: pytest.Config, seed: int, say: Say) -> None:
+    await drill(tmp_path, seed, pytestconfig.getoption("--faults"), say)
 
 
 async def test_some_faults(tmp_path: Path) -> None:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-import secrets
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +18,7 @@ import pytest
 from nearframe import tasks
 from tests.balancer import nginx_binary
 from tests.drills.audit import Audit
+from tests.drills.conftest import Say
 from tests.drills.ledger import Ledger, instances
 from tests.drills.origins import Balanced, several
 from tests.drills.traffic import Reader, Scanner
@@ -63,7 +62,7 @@ async def settled(site: Balanced) -> dict[str, Any]:
             await asyncio.sleep(0.2)
 
 
-async def drill(folder: Path, radosgw: Radosgw, seed: int, faults: int, say: Callable[[str], None]) -> None:
+async def drill(folder: Path, radosgw: Radosgw, seed: int, faults: int, say: Say) -> None:
     binaries, nginx = server_binaries(), nginx_binary()
     if binaries is None or nginx is None:
         pytest.skip("needs PostgreSQL and nginx: apt-get install postgresql nginx")
@@ -96,14 +95,8 @@ async def drill(folder: Path, radosgw: Radosgw, seed: int, faults: int, say: Cal
 @pytest.mark.drill
 @pytest.mark.postgresql
 async def test_several_origins(
-    tmp_path: Path, radosgw: Radosgw, pytestconfig: pytest.Config, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, radosgw: Radosgw, pytestconfig: pytest.Config, seed: int, say: Say
 ) -> None:
-    def say(words: str) -> None:
-        with capsys.disabled():
-            print(words, flush=True)  # noqa: T201 - for who watches it
-
-    seed = pytestconfig.getoption("--seed")
-    seed = secrets.randbelow(10**6) if seed is None else seed
     faults = min(pytestconfig.getoption("--faults"), 50)
     say(f"\nto repeat it: python -m pytest -m drill tests/drills/test_several.py --seed {seed} --faults {faults}")
     await drill(tmp_path, radosgw, seed, faults, say)

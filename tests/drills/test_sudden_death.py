@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -21,6 +20,7 @@ import pytest
 from nearframe.dimse.scu import Peer, User, associate
 from nearframe.dimse.status import Status
 from nearframe.errors import UpstreamError
+from tests.drills.conftest import Say
 from tests.drills.site import Node, free_port
 from tests.integration.dimse.hostile import uid_of
 from tests.integration.dimse.test_workflow import data_set_of
@@ -154,15 +154,8 @@ async def die_within(archive: Archive, series: Series, after: int, die: Callable
 
 
 @pytest.mark.drill
-async def test_sudden_death(tmp_path: Path, pytestconfig: pytest.Config, capsys: pytest.CaptureFixture[str]) -> None:
-    seed = pytestconfig.getoption("--seed")
-    seed = secrets.randbelow(10**6) if seed is None else seed
+async def test_sudden_death(tmp_path: Path, seed: int, say: Say) -> None:
     rng = random.Random(seed)
-
-    def say(words: str) -> None:
-        with capsys.disabled():
-            print(words, flush=True)  # noqa: T201 - for who watches it
-
     say(f"\ndeaths of seed {seed}: python -m pytest -m drill tests/drills/test_sudden_death.py --seed {seed}")
     async with running(tmp_path) as archive, httpx.AsyncClient(timeout=60, trust_env=False) as client:
         for number in range(_DEATHS):

@@ -107,12 +107,12 @@ class Reader:
             return
         self.answers[str(answer.status_code)] += 1
         if answer.status_code == 200:
-            right = digest(answer.content) in instance.sent if whole else _only_part(answer) == instance.pixels
+            right = digest(answer.content) in instance.sent if whole else only_part(answer) == instance.pixels
             if not right:
                 self.wrong.append(f"{'file' if whole else 'frame'} of {len(answer.content)} bytes from the {name}")
 
 
-def _only_part(answer: httpx.Response) -> bytes:
+def only_part(answer: httpx.Response) -> bytes:
     """Return the body of the one part of a multipart answer; empty if it is not well formed."""
     boundary = answer.headers["content-type"].partition('boundary="')[2].partition('"')[0]
     boundary = boundary or answer.headers["content-type"].partition("boundary=")[2].partition(";")[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 from contextlib import closing
 from dataclasses import asdict, replace
@@ -20,10 +19,11 @@ from nearframe.errors import ConfigurationError
 from nearframe.settingkinds import COUNT, DATABASE_URL
 from nearframe.storage.catalogue import CATALOGUE_FILE
 from nearframe.storage.catalogue.catalogue import open_database
-from nearframe.storage.catalogue.migrations import LATEST, migrate, take_back
+from nearframe.storage.catalogue.database import Database
+from nearframe.storage.catalogue.migrations import LATEST, go_on_here, migrate, take_back
 from nearframe.storage.packs.locks import is_owned
 from nearframe.units import counted, format_size
-from nearframe.upkeep.convert import MOVED_FILE, Contents, Watcher, bucket_beside, convert
+from nearframe.upkeep.convert import Contents, Converted, bucket_beside, convert
 from nearframe.upkeep.nodes import NodeCopies
 
 
@@ -34,8 +34,9 @@ def add_subparser(subparsers: Subparsers, what: str) -> None:
         what,
         "A node brings its catalogue forward when it starts; this does so before. With the number of a schema it goes "
         "back, so that an older release can be installed again: the node has to be stopped; take a backup first. With "
-        "the URL of an empty PostgreSQL database it carries the catalogue there while the node serves, says when to "
-        "stop the node, and ends a moment later. Interrupted, it goes on where it was.",
+        "the URL of an empty PostgreSQL database it carries the catalogue there while the node serves; run again, it "
+        "carries what came since. With --switch that becomes the archive: the node reads on, and takes nothing in, "
+        "until origins serve what was made and it is stopped.",
     )
     add_settings(parser, ("node", "object store"))
     parser.add_argument(
@@ -46,6 +47,12 @@ def add_subparser(subparsers: Subparsers, what: str) -> None:
         help=f"the schema to make (default: {LATEST}), or postgresql://user@host/database",
     )
     parser.add_argument("--discard", action="store_true", help="drop rows that the older release does not know")
+    parser.add_argument("--switch", action="store_true", help="with a database, make that the archive")
+    parser.add_argument(
+        "--take-back",
+        action="store_true",
+        help="serve again from the catalogue in the home, which was carried elsewhere",
+    )
     parser.add_argument(
         "--contents",
         metavar="s3://BUCKET/PREFIX",
@@ -63,6 +70,8 @@ def _place(text: str) -> int | str:
 
 def run(options: argparse.Namespace) -> int:
     settings = settings_from(options)
+    if options.take_back:
+        return _go_on_here(settings)
     return _convert(settings, options) if isinstance(options.to, str) else _migrate(settings, options)
 
 
@@ -76,32 +85,56 @@ def _convert(settings: Settings, options: argparse.Namespace) -> int:
         if options.contents:
             carried = replace(settings, s3_url=options.contents, database_url=options.to)
             contents = Contents(partial(bucket_beside, carried), NodeCopies(client, Path(tempfile.gettempdir())))
-        done = convert(settings.home, options.to, Watcher(progress, _tell_to_stop), contents)
+        done = convert(settings.home, options.to, progress, contents, switch=options.switch)
     if options.json:
         print_json(asdict(done))
-        return 0
-    if contents is not None:
-        print(f"{counted(done.contents, 'content')}, {format_size(done.content_bytes)}, carried into the bucket")
-    where = "--database-url and --s3-url" if contents else "--database-url"
-    print(
-        f"{counted(done.rows, 'row')} are in the database, each compared with the one it came from. Start the node "
-        f"with {where} from now on; {settings.home / MOVED_FILE} is what it used before."
-    )
+    else:
+        _tell(done, "--database-url and --s3-url" if contents else "--database-url")
     return 0
 
 
-def _tell_to_stop() -> None:
-    print("caught up: stop the node now; this ends a moment later", file=sys.stderr, flush=True)
+def _tell(done: Converted, where: str) -> None:
+    carried = done.carried
+    if carried.contents:
+        print(f"{counted(carried.contents, 'content')}, {format_size(carried.size_bytes)}, carried into the bucket")
+    if carried.not_locked:
+        print(
+            f"{counted(carried.not_locked, 'study')} on legal hold: the bucket has no object lock, so that only the "
+            "catalogue keeps them"
+        )
+    if not done.switched:
+        print(
+            f"{counted(done.rows, 'row')} are in the database. The node goes on as before: run this again with "
+            "--switch when the archive is to be there"
+        )
+        return
+    print(
+        f"{counted(done.rows, 'row')} are in the database, each compared with the one it came from. The node reads on "
+        f"and takes nothing in, for {done.refusing_s:.1f} s by now: start an origin with {where}, send clients there, "
+        "then stop the node"
+    )
 
 
-def _migrate(settings: Settings, options: argparse.Namespace) -> int:
+def _go_on_here(settings: Settings) -> int:
+    with closing(_stopped(settings)) as database:
+        go_on_here(database, datetime.now(UTC))
+    print("a node may be started from this catalogue again; see that none is left that serves the other one")
+    return 0
+
+
+def _stopped(settings: Settings) -> Database:
+    """Open the catalogue of a node that is stopped."""
     where = settings.database_url or settings.home / CATALOGUE_FILE
     if not settings.database_url and not (settings.home / CATALOGUE_FILE).is_file():
         raise ConfigurationError(f"--home {settings.home}: no catalogue is there")
     if is_owned(settings.home):
         raise ConfigurationError(f"the node of {settings.home} runs: stop it first")
+    return open_database(where)
+
+
+def _migrate(settings: Settings, options: argparse.Namespace) -> int:
     lost: dict[str, int] = {}
-    with closing(open_database(where)) as database:
+    with closing(_stopped(settings)) as database:
         if options.to == LATEST:
             migrate(database, datetime.now(UTC), may_create=False)
         else:

@@ -7,22 +7,24 @@ interrupted begins anew and soon is where it was.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
-from operator import attrgetter
 from typing import Final
 
-from nearframe.errors import BackendFailed
+from nearframe.errors import BackendFailed, NotFound, Refused
+from nearframe.ids import Digest
 from nearframe.storage.catalogue import SQLCatalogue
-from nearframe.storage.ports import ContentStore
+from nearframe.storage.catalogue.holds import Holds
+from nearframe.storage.ports import ContentStore, InstanceRecord, StudyRef
+from nearframe.storage.stores import Store
 from nearframe.storage.upkeep import LostContent
-from nearframe.upkeep.crosscheck import lost_of
+from nearframe.upkeep.crosscheck import contents_of
 from nearframe.upkeep.repair import Copies, Copy, is_right
 
-#: Between two syncs of the target: an object store gets their contents in few objects.
-_VERSIONS_AT_ONCE: Final = 64
+#: Between two syncs of the target: an object store gets their contents in few objects, and is asked once a study.
+_VERSIONS_AT_ONCE: Final = 256
 
 
 @dataclass(slots=True)
@@ -37,12 +39,15 @@ class Carried:
         That are complete there.
     contents, size_bytes
         That the target did not hold.
+    not_locked
+        Studies on legal hold that the target cannot keep by itself: its bucket has no object lock.
     """
 
     to: int = 0
     versions: int = 0
     contents: int = 0
     size_bytes: int = 0
+    not_locked: int = 0
 
 
 class Carrier:
@@ -50,6 +55,8 @@ class Carrier:
 
     Parameters
     ----------
+    copies
+        Where contents are now.
     progress
         Told after each sync of the target: ``"contents"``, the versions that are complete there, and
         about how many there are.
@@ -58,21 +65,18 @@ class Carrier:
     def __init__(
         self,
         catalogue: SQLCatalogue,
-        target: ContentStore,
+        target: Store,
+        copies: Copies,
         progress: Callable[[str, int, int], None] = lambda *_: None,
     ) -> None:
         self._catalogue = catalogue
         self._target = target
+        self._copies = copies
         self._progress = progress
         self.done = Carried()
 
-    def carry(self, copies: Copies) -> None:
+    def carry(self) -> None:
         """Carry what the versions refer to that came since the last time.
-
-        Parameters
-        ----------
-        copies
-            Where contents are now.
 
         Raises
         ------
@@ -81,22 +85,46 @@ class Carrier:
         """
         while page := self._catalogue.every_version(self.done.to, _VERSIONS_AT_ONCE):
             mark = self._target.mark()
-            lacking = [one for _, record in page for one in lost_of(record, self._target)]
-            self._fetch(copies, list(self._not_adopted(dict.fromkeys(lacking))))
+            under_way: set[tuple[str, Digest]] = set()
+            for study, records in _by_study(page):
+                self._fetch(self._lacking(study, records, under_way))
             self._target.sync(mark)
             self.done.to = page[-1][0]
             self.done.versions += len(page)
             self._progress("contents", self.done.versions, max(self.done.versions, self._catalogue.totals().instances))
+        self.done.not_locked = sum(not self._hold(study) for study in Holds(self._catalogue).kept())
 
-    def _not_adopted(self, lacking: Collection[LostContent]) -> Iterator[LostContent]:
-        """Have studies hold what another one brought; yield what none did."""
-        for study, contents in groupby(lacking, attrgetter("study")):
-            by_digest = {one.digest: one for one in contents}
-            yield from (by_digest[digest] for digest in self._target.adopt(study, list(by_digest)))
+    def _hold(self, study: StudyRef) -> bool:
+        """Have the target keep what a legal hold keeps; return whether it does."""
+        with suppress(NotFound):  # nothing is stored of it
+            try:
+                self._target.hold(study)
+            except Refused:
+                return False
+        return True
 
-    def _fetch(self, copies: Copies, wanted: list[LostContent]) -> None:
+    def _lacking(
+        self, study: StudyRef, records: Sequence[InstanceRecord], under_way: set[tuple[str, Digest]]
+    ) -> list[LostContent]:
+        """Return what the target has to be given of versions of a study; it holds by then what another one brought.
+
+        Parameters
+        ----------
+        under_way
+            Tenants' contents that no index knows yet; what is returned goes in.
+        """
+        kinds = {digest: kind for record in records for digest, kind in contents_of(record)}
+        lacking = self._target.missing(study, kinds)
+        if not lacking:
+            return []
+        absent = {digest for digest in self._target.unheld(study, lacking) if (study.tenant, digest) not in under_way}
+        absent.update(self._target.adopt(study, [digest for digest in lacking if digest not in absent]))
+        under_way.update((study.tenant, digest) for digest in absent)
+        return [LostContent(study, digest, kinds[digest]) for digest in lacking if digest in absent]
+
+    def _fetch(self, wanted: list[LostContent]) -> None:
         missing = dict.fromkeys(wanted)
-        for one, copy in copies.find(wanted):
+        for one, copy in self._copies.find(wanted):
             if one in missing and is_right(one.digest, copy):
                 del missing[one]
                 self._target.append(one.study, one.kind, one.digest, copy.length, copy.chunks())
@@ -107,6 +135,13 @@ class Carrier:
                 f"{len(missing)} contents cannot be read where they are now: nearframe scrub says more, and "
                 "--repair-from brings them back from a backup; then run this again"
             )
+
+
+def _by_study(page: Sequence[tuple[int, InstanceRecord]]) -> Iterator[tuple[StudyRef, list[InstanceRecord]]]:
+    found: dict[StudyRef, list[InstanceRecord]] = {}
+    for _, record in page:
+        found.setdefault(record.study, []).append(record)
+    yield from found.items()
 
 
 class StoreCopies:

@@ -1,8 +1,13 @@
 """An archive carried into PostgreSQL, and its contents into a bucket, while its node serves.
 
-The node is stopped by whoever runs this, once it says that it has caught up: it then owns the home,
-so that no node starts, carries what came last, and puts the catalogue it read aside, so that none
-starts from it by mistake either. From stop to end it takes as long as one comparison of the catalogue.
+::
+
+    carry    as often as one likes: what the node has goes along, and nothing changes for it
+    switch   once more, and this time the node's write transaction is held until the copy is proved. It reads on,
+             and answers who stores with *send again*; so it goes on until origins serve what was made, and clients
+             were sent there. Then it is stopped, with nobody asking it
+
+Without a node that runs both do the same: this then owns the home, so that none starts.
 """
 
 from __future__ import annotations
@@ -11,34 +16,29 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Final
 
 from nearframe.clock import SystemClock
 from nearframe.config import Settings
-from nearframe.errors import ConfigurationError, UpstreamUnavailable
+from nearframe.errors import ConfigurationError
 from nearframe.storage.catalogue import CATALOGUE_FILE, SQLCatalogue
 from nearframe.storage.catalogue.catalogue import open_database
 from nearframe.storage.catalogue.conversion import Conversion, Pass
-from nearframe.storage.catalogue.database import Database
-from nearframe.storage.durable import sync_folder
 from nearframe.storage.packs import PackSettings, PackStore
 from nearframe.storage.packs.keys import read_root_key, write_root_key
 from nearframe.storage.packs.locks import is_owned, own
-from nearframe.storage.ports import ContentStore
-from nearframe.storage.stores import open_store
+from nearframe.storage.stores import Store, open_store
 from nearframe.upkeep.carrying import Carried, Carrier, StoreCopies
 from nearframe.upkeep.repair import Copies
 
-#: What was carried over is kept under this name, for who wants to go back.
-MOVED_FILE: Final = "catalogue.moved.sqlite"
-#: While the node runs: between looks whether it stopped, and the share of the time that comparing may take.
-_LOOK_S: Final = 0.5
-_PAUSES: Final = 4
+#: Told what is looked at, how much of it is done, and how much there is.
+Progress = Callable[[str, int, int], None]
+#: Without a switch: what comes while the first goes on, which may take hours, comes with the second.
+_PASSES: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,36 +48,22 @@ class Converted:
     Attributes
     ----------
     rows
-        Of the catalogue: each was compared, and equal, in the last pass.
+        Of the catalogue, compared in the last pass; after a switch each was equal.
     passes
         Comparisons that it took.
-    contents, content_bytes
-        That were carried; none where contents stay.
-    switch_s
-        For how long no node could have served: from its stop to the end.
+    carried
+        Of the contents; nothing where they stay.
+    switched
+        The archive is what was made.
+    refusing_s
+        For how long the node had refused to store when this ended; it does until it is stopped.
     """
 
     rows: int
     passes: int
-    contents: int
-    content_bytes: int
-    switch_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Watcher:
-    """Who is told how it goes.
-
-    Attributes
-    ----------
-    progress
-        What is looked at, how much of it is done, and how much there is.
-    caught_up
-        The copy is as the archive was a moment ago: the node can be stopped.
-    """
-
-    progress: Callable[[str, int, int], None] = lambda *_: None
-    caught_up: Callable[[], None] = lambda: None
+    carried: Carried
+    switched: bool
+    refusing_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +78,24 @@ class Contents:
         The running node, as somebody to have them from.
     """
 
-    open_target: Callable[[], AbstractContextManager[ContentStore]]
+    open_target: Callable[[], AbstractContextManager[Store]]
     node: Copies
 
 
-def convert(home: Path, url: str, watcher: Watcher, contents: Contents | None = None) -> Converted:
-    """Carry an archive over; waits for its node to be stopped. Without `contents` they stay where they are.
+def convert(
+    home: Path,
+    url: str,
+    progress: Progress = lambda *_: None,
+    contents: Contents | None = None,
+    *,
+    switch: bool,
+) -> Converted:
+    """Carry an archive over. Without `contents` they stay where they are.
+
+    Parameters
+    ----------
+    switch
+        Make the copy the archive: from then on nothing is written where it was.
 
     Raises
     ------
@@ -105,6 +103,10 @@ def convert(home: Path, url: str, watcher: Watcher, contents: Contents | None = 
         If there is no catalogue, or no place for it.
     BackendFailed
         If a content cannot be read where it is.
+    UpstreamUnavailable
+        If the node stops meanwhile.
+    Busy
+        If the node does not let the switch begin.
     """
     path = home / CATALOGUE_FILE
     if not path.is_file():
@@ -112,29 +114,32 @@ def convert(home: Path, url: str, watcher: Watcher, contents: Contents | None = 
     with ExitStack() as stack:
         source = stack.enter_context(closing(open_database(path)))
         target = stack.enter_context(closing(open_database(url)))
-        conversion = Conversion(source, target, watcher.progress)
+        conversion = Conversion(source, target, progress)
         conversion.begin(datetime.now(UTC))
         carrier = None
         if contents is not None:
-            store = stack.enter_context(contents.open_target())
-            carrier = Carrier(SQLCatalogue(source, SystemClock()), store, watcher.progress)
-        passes = _follow(home, conversion, partial(_carry, carrier, contents), watcher)
-        stopped_s = time.monotonic()
-        if carrier is None:
+            copies = _copies(home, contents, stack)
+            target_store = stack.enter_context(contents.open_target())
+            carrier = Carrier(SQLCatalogue(source, SystemClock()), target_store, copies, progress)
+        elif not is_owned(home):
             stack.callback(os.close, own(home))
-        else:
-            carrier.carry(StoreCopies(stack.enter_context(PackStore(home))))  # which owns the home
-        last = _settle(conversion)
-        conversion.finish(datetime.now(UTC))
-        _put_aside(home, source)
+
+        def carry() -> Pass:
+            if carrier is not None:
+                carrier.carry()
+            return conversion.carry()
+
+        passes = [carry() for _ in range(1 if switch else _PASSES)]
+        refusing_since_s = time.monotonic()
+        if switch:
+            passes += conversion.move(carry, datetime.now(UTC))
+        refusing_s = time.monotonic() - refusing_since_s if switch else 0.0
         done = carrier.done if carrier is not None else Carried()
-        return Converted(
-            last[-1].rows, passes + len(last), done.contents, done.size_bytes, time.monotonic() - stopped_s
-        )
+        return Converted(passes[-1].rows, len(passes), done, switch, refusing_s)
 
 
 @contextmanager
-def bucket_beside(settings: Settings) -> Iterator[ContentStore]:
+def bucket_beside(settings: Settings) -> Iterator[Store]:
     """Open the bucket that an archive goes to, beside its node: as another origin, which has a home of its own."""
     keys = Path("keys", "root.key")
     with tempfile.TemporaryDirectory(dir=settings.home, prefix="carrying-") as folder:
@@ -143,39 +148,6 @@ def bucket_beside(settings: Settings) -> Iterator[ContentStore]:
             yield store
 
 
-def _carry(carrier: Carrier | None, contents: Contents | None) -> None:
-    if carrier is not None and contents is not None:
-        carrier.carry(contents.node)
-
-
-def _follow(home: Path, conversion: Conversion, carry_contents: Callable[[], object], watcher: Watcher) -> int:
-    """Carry and compare again and again while the node runs; return how often."""
-    passes = 0
-    is_told = False
-    while is_owned(home):
-        began_s = time.monotonic()
-        with suppress(UpstreamUnavailable):  # it was just stopped
-            carry_contents()
-        found = conversion.carry()
-        took_s = time.monotonic() - began_s
-        passes += 1
-        if not is_told and (passes > 1 or found.found_nothing):
-            watcher.caught_up()
-            is_told = True
-        until_s = time.monotonic() + _PAUSES * took_s
-        while is_told and is_owned(home) and time.monotonic() < until_s:
-            time.sleep(_LOOK_S)
-    return passes
-
-
-def _settle(conversion: Conversion) -> list[Pass]:
-    passes = [conversion.carry()]
-    while not passes[-1].found_nothing:
-        passes.append(conversion.carry())
-    return passes
-
-
-def _put_aside(home: Path, source: Database) -> None:
-    source.close()  # SQLite's own: the last connection takes the log into the file
-    (home / CATALOGUE_FILE).rename(home / MOVED_FILE)
-    sync_folder(home)
+def _copies(home: Path, contents: Contents, stack: ExitStack) -> Copies:
+    """Return who gives the contents: the node, or the home itself, in which none starts until the end."""
+    return contents.node if is_owned(home) else StoreCopies(stack.enter_context(PackStore(home)))

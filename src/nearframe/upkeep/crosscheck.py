@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from nearframe.ids import Digest
 from nearframe.storage.catalogue import SQLCatalogue
 from nearframe.storage.ports import ContentKind, ContentStore, InstanceRecord
 from nearframe.storage.stores import Store
@@ -59,8 +60,12 @@ def _versions(catalogue: SQLCatalogue) -> Iterator[InstanceRecord]:
 
 def lost_of(record: InstanceRecord, store: ContentStore) -> list[LostContent]:
     """Return what a version refers to and a store cannot give."""
-    contents = [(record.hdr, ContentKind.HEADER)]
-    contents += ((enc, ContentKind.FRAME) for enc, _ in record.frames)
-    contents += ((entry.digest, entry.kind) for entry in record.bulk)
-    kinds = dict(contents)
+    kinds = dict(contents_of(record))
     return [LostContent(record.study, digest, kinds[digest]) for digest in store.missing(record.study, kinds)]
+
+
+def contents_of(record: InstanceRecord) -> Iterator[tuple[Digest, ContentKind]]:
+    """Yield what a version refers to."""
+    yield record.hdr, ContentKind.HEADER
+    yield from ((enc, ContentKind.FRAME) for enc, _ in record.frames)
+    yield from ((entry.digest, entry.kind) for entry in record.bulk)

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
 import httpx
 
-from nearframe.errors import UpstreamError, UpstreamUnavailable
-from nearframe.ids import parse_digest
+from nearframe.errors import MalformedRequest, UpstreamError, UpstreamUnavailable
+from nearframe.ids import Digest, parse_digest
 from nearframe.storage.ports import ContentKind, StudyRef
 from nearframe.storage.scratch import EncryptedFile
 from nearframe.storage.upkeep import LostContent
-from nearframe.units import MIB
+from nearframe.units import GIB, MIB
 from nearframe.upkeep.http import DAMAGED_PATH
 from nearframe.upkeep.repair import Copy
-from nearframe.wire.contentstream import MEDIA_TYPE, ending, opening
+from nearframe.wire.contentstream import MEDIA_TYPE, ContentStreamReader, Data, ending, opening
 
 _TENANT: Final = "nearframe-tenant"
 _BLOCK_BYTES: Final = MIB
+#: A content that is longer goes to the disk until it is proved.
+_MEMORY_BYTES: Final = 4 * MIB
+#: Of one request: a hundred slices with their headers.
+_AT_ONCE: Final = 200
+#: Longer than DICOM lets any value be, undefined lengths apart.
+_MAX_LENGTH: Final = 1024 * GIB
 
 
 class NodeCopies:
@@ -31,7 +36,7 @@ class NodeCopies:
     Parameters
     ----------
     folder
-        For what comes, encrypted, until it is proved.
+        For large ones, encrypted, until they are proved.
     """
 
     def __init__(self, client: httpx.Client, folder: Path) -> None:
@@ -46,22 +51,90 @@ class NodeCopies:
         UpstreamUnavailable
             If it does not answer.
         """
+        by_study: dict[StudyRef, dict[Digest, LostContent]] = {}
         for lost in wanted:
-            with closing(EncryptedFile(self._folder)) as file:
-                length = self._fetch(lost, file)
-                if length is not None:
-                    yield lost, Copy(length, partial(_blocks, file, length))
+            by_study.setdefault(lost.study, {})[lost.digest] = lost
+        for study, by_digest in by_study.items():
+            digests = list(by_digest)
+            while digests:
+                answered = yield from self._found(study, by_digest, digests[:_AT_ONCE])
+                digests = digests[answered:]
 
-    def _fetch(self, lost: LostContent, file: EncryptedFile) -> int | None:
-        path = f"{_contents_of(lost.study)}/{lost.digest.hex()}"
-        length = 0
-        with _answers(self._client), self._client.stream("GET", path, headers={_TENANT: lost.study.tenant}) as answer:
+    def _found(
+        self, study: StudyRef, by_digest: Mapping[Digest, LostContent], digests: Sequence[Digest]
+    ) -> Generator[tuple[LostContent, Copy], None, int]:
+        """Yield what one answer brings; return how many of `digests` it has dealt with.
+
+        It ends within a content that the node cannot read to its end; those behind it have to be asked for again.
+        """
+        reader = ContentStreamReader(digests, max_length=_MAX_LENGTH)
+        body, headers = {"digests": [digest.hex() for digest in digests]}, {_TENANT: study.tenant}
+        seen = 0
+        with (
+            _answers(self._client),
+            closing(_Received(self._folder)) as content,
+            self._client.stream("POST", _contents_of(study), json=body, headers=headers) as answer,
+        ):
             if answer.status_code != httpx.codes.OK:
-                return None
-            for chunk in answer.iter_bytes():
-                file.write(chunk)
-                length += len(chunk)
-        return length
+                return len(digests)
+            try:
+                for event in (event for chunk in answer.iter_bytes() for event in reader.feed(chunk)):
+                    if not isinstance(event, Data):
+                        seen += 1
+                        content.empty()
+                        continue
+                    content.write(event.data)
+                    if event.last:
+                        yield by_digest[digests[seen - 1]], content.copy()
+                reader.close()
+            except (httpx.RemoteProtocolError, httpx.ReadError):
+                if not seen:
+                    raise
+                return seen
+            except MalformedRequest as error:
+                raise UpstreamError(f"{self._client.base_url} sends contents that cannot be read ({error})") from error
+        return len(digests)
+
+
+class _Received:
+    """A content as it comes: in memory while it is small, then in a file that nobody else can read."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._memory = bytearray()
+        self._file: EncryptedFile | None = None
+        self._length = 0
+
+    def empty(self) -> None:
+        """Begin another one."""
+        self.close()
+        self._memory = bytearray()
+        self._length = 0
+
+    def write(self, data: bytes) -> None:
+        self._length += len(data)
+        if self._file is None and self._length > _MEMORY_BYTES:
+            self._file = EncryptedFile(self._folder)
+            self._file.write(self._memory)
+        if self._file is None:
+            self._memory += data
+        else:
+            self._file.write(data)
+
+    def copy(self) -> Copy:
+        return Copy(self._length, self._chunks)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _chunks(self) -> Iterator[bytes]:
+        if self._file is None:
+            yield bytes(self._memory)
+            return
+        for at in range(0, self._length, _BLOCK_BYTES):
+            yield self._file.read(at, min(_BLOCK_BYTES, self._length - at))
 
 
 class RunningNode:
@@ -109,8 +182,3 @@ def _answers(client: httpx.Client) -> Iterator[None]:
 
 def _contents_of(study: StudyRef) -> str:
     return f"/api/studies/{quote(study.study_instance_uid, safe='')}/contents"
-
-
-def _blocks(file: EncryptedFile, length: int) -> Iterator[bytes]:
-    for at in range(0, length, _BLOCK_BYTES):
-        yield file.read(at, min(_BLOCK_BYTES, length - at))

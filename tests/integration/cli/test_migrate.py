@@ -1,9 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +15,7 @@ from tests.integration.cli.conftest import Running
 from tests.multiparts import store_body
 from tests.postgres import create_schema
 from tests.radosgw import REGION, Radosgw
-from tests.syncing import STUDY_UID, ct_series, edited, instance_uid, rename
+from tests.syncing import STUDY_UID, Shelves, ct_series, edited, instance_uid, rename
 
 
 def test_back_for_an_older_release_and_forward_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -40,32 +37,37 @@ def test_a_running_node_is_stopped_first(origin: Running, capsys: pytest.Capture
 
 @pytest.mark.postgresql
 def test_a_catalogue_goes_to_postgresql_while_its_node_serves(
-    start: Callable[..., Running], root: Path, tmp_path: Path, postgres_server: str, capsys: pytest.CaptureFixture[str]
+    start: Callable[..., Running], tmp_path: Path, postgres_server: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Told to stop the node once it has caught up, with objects stored and read all the while; nothing is lost."""
+    """Read all the while; what comes meanwhile goes along, and after the switch nothing more is taken in."""
     url = create_schema(postgres_server, "converted")
+    to = ["migrate", "--home", str(tmp_path), "--to", url]
     files = ct_series(24)
     node = start("origin", tmp_path)
-    client = httpx.Client(base_url=node.url, trust_env=False, timeout=30)
-    store(client, files[:12])
-    command = [sys.executable, "-m", "nearframe", "migrate", "--home", str(tmp_path), "--to", url, "--json"]
-    with converting_by(command, root) as converting:
-        assert converting.stderr is not None
-        for file in files[12:]:
-            store(client, [file])
-            assert client.get(f"/dicomweb/studies/{STUDY_UID}/metadata").status_code == 200
-        assert "stop the node now" in converting.stderr.readline()
+    with httpx.Client(base_url=node.url, trust_env=False, timeout=30) as client:
+        store(client, files[:12])
+        assert main(to) == 0
+        assert "The node goes on as before" in capsys.readouterr().out
+        store(client, files[12:])
         store(client, [edited(files[0], rename("Late^Change"))])
+        assert main([*to, "--switch", "--json"]) == 0
+        done = json.loads(capsys.readouterr().out)
+        assert done["switched"]
+        assert done["rows"] > len(files)
         head = client.get("/api/status").json()["feed"]["head"]
-        client.close()
-        node.process.terminate()
-        node.process.wait()
-        out, err = converting.communicate(timeout=60)
-        assert converting.returncode == 0, err
-    done = json.loads(out)
-    assert done["rows"] > len(files)
+        refused = sent(client, ct_series(1, series=2))
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
+        assert len(client.get(f"/dicomweb/studies/{STUDY_UID}/metadata").json()) == len(files)
+    assert main([*to, "--switch"]) == 2
+    assert "a catalogue in that database already" in capsys.readouterr().err
+    assert main(["backup", "--home", str(tmp_path), "--into", str(tmp_path / "vault")]) == 2
+    assert "its own tools back up" in capsys.readouterr().err
+    assert main(["migrate", "--home", str(tmp_path), "--take-back"]) == 2
+    assert "stop it first" in capsys.readouterr().err
+    node.process.terminate()
+    node.process.wait()
     assert main(["origin", "--home", str(tmp_path), "--insecure", "--http", "127.0.0.1:0"]) == 2  # not from the old one
-    assert "correct database_url" in capsys.readouterr().err
+    assert "set database_url to that" in capsys.readouterr().err
     again = start("origin", tmp_path, "--database-url", url)
     with httpx.Client(base_url=again.url, trust_env=False, timeout=30) as client:
         assert client.get("/api/status").json()["feed"]["head"] == head  # who follows goes on
@@ -74,38 +76,44 @@ def test_a_catalogue_goes_to_postgresql_while_its_node_serves(
         assert "Late^Change" in {row["00100010"]["Value"][0]["Alphabetic"] for row in shown}
 
 
-def converting_by(command: list[str], root: Path) -> subprocess.Popen[str]:
-    environment = {**os.environ, "PYTHONPATH": str(root / "src")}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+@pytest.mark.postgresql
+def test_without_a_node_and_back_again(
+    tmp_path: Path, postgres_server: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = create_schema(postgres_server, "back")
+    open_catalogue(tmp_path / CATALOGUE_FILE).close()
+    assert main(["migrate", "--home", str(tmp_path), "--to", url, "--switch"]) == 0
+    assert "start an origin with --database-url" in capsys.readouterr().out
+    assert main(["migrate", "--home", str(tmp_path), "--take-back"]) == 0
+    assert "may be started from this catalogue again" in capsys.readouterr().out
+    open_catalogue(tmp_path / CATALOGUE_FILE).close()
+
+
+def sent(client: httpx.Client, files: list[bytes]) -> httpx.Response:
+    content_type, body = store_body(files)
+    return client.post("/dicomweb/studies", content=body, headers={"Content-Type": content_type})
 
 
 def store(client: httpx.Client, files: list[bytes]) -> None:
-    content_type, body = store_body(files)
-    answer = client.post("/dicomweb/studies", content=body, headers={"Content-Type": content_type})
+    answer = sent(client, files)
     assert answer.status_code == 200, answer.text
 
 
 @pytest.mark.postgresql
-def test_contents_go_to_a_bucket_with_it(
-    start: Callable[..., Running], root: Path, tmp_path: Path, postgres_server: str, radosgw: Radosgw
+def test_contents_go_to_a_bucket_from_a_home_without_a_node(
+    start: Callable[..., Running], tmp_path: Path, postgres_server: str, radosgw: Radosgw
 ) -> None:
+    """How it goes while a node serves is `tests/drills/test_conversion.py`."""
     url, bucket, files = create_schema(postgres_server, "contents"), radosgw.new_bucket(), ct_series(8, rows=64)
-    node = start("origin", tmp_path / "old")
-    with httpx.Client(base_url=node.url, trust_env=False, timeout=30) as client:
-        store(client, files)
+    old = tmp_path / "old"
+    shelves = Shelves.open(old)
+    shelves.put(files)
+    shelves.close()
     at_radosgw = ("--s3-endpoint", radosgw.options.endpoint, "--s3-region", REGION, "--s3-path-style")
-    where = ("--to", url, "--contents", str(bucket), "--url", node.url, "--json")
-    command = [sys.executable, "-m", "nearframe", "migrate", "--home", str(node.home), *where, *at_radosgw]
-    with converting_by(command, root) as converting:
-        assert converting.stderr is not None
-        assert "stop the node now" in converting.stderr.readline()
-        node.process.terminate()
-        node.process.wait()
-        out, err = converting.communicate(timeout=60)
-        assert converting.returncode == 0, err
-    assert json.loads(out)["contents"] == 2 * len(files)  # a header and a frame each
+    where = ("--to", url, "--contents", str(bucket), "--switch")
+    assert main(["migrate", "--home", str(old), *where, *at_radosgw]) == 0
     new = tmp_path / "new"  # another machine: nothing but the key
-    write_root_key(new / "keys" / "root.key", read_root_key(node.home / "keys" / "root.key"))
+    write_root_key(new / "keys" / "root.key", read_root_key(old / "keys" / "root.key"))
     again = start("origin", new, "--database-url", url, "--s3-url", str(bucket), *at_radosgw)
     with httpx.Client(base_url=again.url, trust_env=False, timeout=30) as client:
         for file in files:

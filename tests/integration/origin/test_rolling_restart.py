@@ -114,8 +114,8 @@ async def test_a_rolling_restart_fails_no_request(postgres_server: str, tmp_path
     origins = [Origin(archive, name) for name in _NAMES]
     for origin in origins:
         await origin.start()
-    with balancing(binary, tmp_path, [origin.port for origin in origins]) as url:
-        clients = Clients(url)
+    with balancing(binary, tmp_path, [origin.port for origin in origins]) as balancer:
+        clients = Clients(balancer.url)
         async with clients.at_work():
             await clients.until(50)
             for origin in (*origins, *origins):
@@ -124,7 +124,7 @@ async def test_a_rolling_restart_fails_no_request(postgres_server: str, tmp_path
                 await origin.start()
                 await clients.until(50)
         assert clients.answers.keys() == {"store: 200", "search: 200", "metadata: 200", "frame: 200"}
-        async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=balancer.url, trust_env=False) as client:
             shown = (await client.get(f"/dicomweb/studies/{STUDY_UID}/metadata")).json()
         assert len(shown) == clients.acknowledged
     for origin in origins:

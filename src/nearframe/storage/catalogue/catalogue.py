@@ -7,7 +7,7 @@ returns after the database has synced its log (SQLite: `sqlite.py`; PostgreSQL: 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from nearframe.storage.catalogue import (
 )
 from nearframe.storage.catalogue.changes import Changes
 from nearframe.storage.catalogue.database import Database
-from nearframe.storage.catalogue.migrations import migrate, new_epoch
+from nearframe.storage.catalogue.migrations import migrate, new_epoch, refuse_if_moved
 from nearframe.storage.catalogue.postgres import open_postgres
 from nearframe.storage.catalogue.replicating import Replication
 from nearframe.storage.catalogue.searching import Result, Search
@@ -85,7 +85,8 @@ def open_catalogue(
     except BaseException:
         database.close()
         raise
-    return SQLCatalogue(database, clock, honours_notes)
+    # Several processes never have it carried away below them: only an embedded one is (`conversion`).
+    return SQLCatalogue(database if database.is_shared else database.guarded(refuse_if_moved), clock, honours_notes)
 
 
 def open_database(where: Path | str) -> Database:
@@ -143,6 +144,7 @@ class SQLCatalogue:
         batch: Sequence[tuple[NewVersion, int, bool]],
         dropped: Sequence[tuple[StudyRef, str]],
         settled: Mapping[str, Settled] | None = None,
+        kept: Mapping[tuple[str, str], Collection[Digest]] | None = None,
     ) -> int:
         drafts = [(recording.Draft(new), number, is_current) for new, number, is_current in batch]
         with self.changing() as changes:
@@ -151,6 +153,9 @@ class SQLCatalogue:
             for tenant, numbers in (settled or {}).items():
                 changes.load(tenant, {uid for uid, _ in numbers}, [])
                 replication.settle(tenant, numbers)
+            for (tenant, sop_instance_uid), files in (kept or {}).items():
+                changes.load(tenant, [sop_instance_uid], [])
+                replication.keep(tenant, sop_instance_uid, files)
             for study, sop_instance_uid in dropped:
                 changes.load(study.tenant, [sop_instance_uid], [])
                 replication.drop(study, sop_instance_uid)
@@ -232,6 +237,10 @@ class SQLCatalogue:
     def list_versions(self, tenant: str, sop_instance_uid: str) -> list[InstanceRecord]:
         with self.database.read() as connection:
             return reading.list_versions(connection, tenant, sop_instance_uid)
+
+    def was_removed(self, tenant: str, sop_instance_uid: str) -> bool:
+        with self.database.read() as connection:
+            return reading.was_removed(connection, tenant, sop_instance_uid)
 
     def replica(self, study: StudyRef) -> list[tuple[InstanceRecord, bytes]] | None:
         with self.database.read() as connection:

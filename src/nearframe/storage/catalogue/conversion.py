@@ -6,8 +6,10 @@
     carry    table by table, in the order of the primary keys and a block at a time: rows of one state of
              the source beside those of the target; what differs is written, what is too much removed
     again    as often as there is something new; a pass that finds nothing to write has compared every row
-    finish   after such a pass, with nobody writing to the source: the target gets its schema number
+    move     until such a pass, with the source's write transaction held, so that its node reads on and writes
+             nothing; then the source gets a number that is not written to, `MOVED`, and the target its own
 
+A crash between the two numbers leaves an archive that is read and takes nothing in, until the move is made again.
 Each block is a transaction of the target, so a run that was interrupted goes on where it differs. The epoch
 of the feed comes along: whoever follows it goes on from the same cursor.
 """
@@ -17,7 +19,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from functools import cache
+from typing import Any, Final, TypeAlias
 
 import sqlalchemy as sa
 
@@ -36,8 +39,8 @@ _CARRIED: Final = (
     schema.head,
 )
 
-Row = dict[str, Any]
-Key = tuple[Any, ...]
+Row: TypeAlias = tuple[Any, ...]
+Key: TypeAlias = tuple[Any, ...]
 
 
 @dataclass(slots=True)
@@ -89,7 +92,7 @@ class Conversion:
         with self._source.read() as connection:
             found = migrations.version_of(connection)
             epoch = connection.execute(sa.select(schema.head.c.epoch)).scalar_one()
-        if found != migrations.LATEST:
+        if found not in (migrations.LATEST, migrations.MOVED):
             raise ConfigurationError(
                 f"the catalogue has schema {found}, this release knows {migrations.LATEST}: "
                 "start its node once with this release, or nearframe migrate, before it goes elsewhere"
@@ -114,10 +117,27 @@ class Conversion:
                 self._carry_table(source, table, found)
         return found
 
-    def finish(self, now: datetime) -> None:
-        """Let nodes open the target."""
-        with self._target.write() as connection:
-            migrations.set_version(connection, migrations.LATEST, now)
+    def move(self, carry: Callable[[], Pass], now: datetime) -> list[Pass]:
+        """Make the target the archive's catalogue; return the passes that took.
+
+        Parameters
+        ----------
+        carry
+            Calls `carry` of this, and carries whatever else has to be there before.
+
+        Raises
+        ------
+        Busy
+            If the source's node does not let go of its write transaction in time.
+        """
+        with self._source.write() as source:
+            passes = [carry()]
+            while not passes[-1].found_nothing:
+                passes.append(carry())
+            migrations.set_version(source, migrations.MOVED, now)
+        with self._target.write() as target:
+            migrations.set_version(target, migrations.LATEST, now)
+        return passes
 
     def _carry_table(self, source: sa.Connection, table: sa.Table, found: Pass) -> None:
         total = int(source.execute(sa.select(sa.func.count()).select_from(table)).scalar_one())
@@ -142,7 +162,11 @@ class Conversion:
         found: Pass,
     ) -> None:
         """Make what the target has between two keys what the source has there."""
-        there = {_key(table, row): row for row in _rows(target, table, after, until)}
+        there_rows = _rows(target, table, after, until)
+        found.rows += len(rows)
+        if there_rows == rows:
+            return
+        there = {_key(table, row): row for row in there_rows}
         wanted = {_key(table, row): row for row in rows}
         other = [key for key, row in wanted.items() if key in there and there[key] != row]
         gone = [key for key in there if key not in wanted]
@@ -153,8 +177,8 @@ class Conversion:
             )
         new = [row for key, row in wanted.items() if key not in there]
         if put := new + [wanted[key] for key in other]:
-            target.execute(sa.insert(table), put)
-        found.rows += len(rows)
+            names = table.columns.keys()
+            target.execute(sa.insert(table), [dict(zip(names, row, strict=True)) for row in put])
         found.written += len(put)
         found.removed += len(gone)
 
@@ -176,7 +200,7 @@ def _rows(
         statement = statement.where(sa.tuple_(*key) > _literal(table, after))
     if until is not None:
         statement = statement.where(sa.tuple_(*key) <= _literal(table, until))
-    return [dict(row) for row in connection.execute(statement).mappings()]
+    return [tuple(row) for row in connection.execute(statement)]
 
 
 def _comparable(column: sa.Column[Any], dialect: str) -> sa.ColumnElement[Any]:
@@ -190,4 +214,10 @@ def _literal(table: sa.Table, key: Key) -> sa.Tuple:
 
 
 def _key(table: sa.Table, row: Row) -> Key:
-    return tuple(row[column.name] for column in table.primary_key)
+    return tuple(row[place] for place in _key_places(table))
+
+
+@cache
+def _key_places(table: sa.Table) -> tuple[int, ...]:
+    names = table.columns.keys()
+    return tuple(names.index(column.name) for column in table.primary_key)

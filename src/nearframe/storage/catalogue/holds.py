@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from nearframe.errors import Conflict, NotFound
 from nearframe.storage.catalogue import schema
 from nearframe.storage.catalogue.catalogue import SQLCatalogue
-from nearframe.storage.catalogue.holding import patient_of
+from nearframe.storage.catalogue.holding import KEPT, patient_of
 from nearframe.storage.catalogue.values import microseconds, moment, unpack_metadata
 from nearframe.storage.ports import Held, HoldRecord, NewHold, Release, StudyRef
 
@@ -104,6 +104,12 @@ class Holds:
             statement = statement.where(_hold.id.in_(of_study))
         with self._catalogue.database.read() as connection:
             return [_record(row) for row in connection.execute(statement)]
+
+    def kept(self) -> list[StudyRef]:
+        """Return every study, of all tenants, that a hold keeps now."""
+        statement = sa.select(_study.tenant, _study.study_instance_uid).where(_study.id.in_(KEPT)).order_by(_study.id)
+        with self._catalogue.database.read() as connection:
+            return [StudyRef(row.tenant, row.study_instance_uid) for row in connection.execute(statement)]
 
     def studies(self, tenant: str, hold_id: int) -> list[StudyRef]:
         """Return the studies that a hold keeps, ordered by UID; raises `NotFound`."""

@@ -16,14 +16,18 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from nearframe.errors import ConfigurationError
+from nearframe.errors import ArchiveMoved, ConfigurationError
 from nearframe.storage.catalogue import schema
 from nearframe.storage.catalogue.database import Database
+from nearframe.storage.catalogue.prepared import Prepared
 from nearframe.storage.catalogue.values import microseconds
 
 LATEST: Final = 7
 #: Instead of a version, while another catalogue is carried into the database (`conversion`).
 UNFINISHED: Final = -1
+#: Instead of a version, once all of it was carried elsewhere: who has it open reads on, and nobody writes.
+MOVED: Final = -2
+_VERSION: Final = Prepared(sa.select(schema.schema_version.c.version))
 
 #: ``{version: tables}``: what a step added, so that it can be taken back for an older release.
 ADDED: Final[Mapping[int, Sequence[sa.Table]]] = {
@@ -56,6 +60,11 @@ def migrate(database: Database, now: datetime, *, may_create: bool = True) -> No
         if found == UNFINISHED:
             raise ConfigurationError(
                 "another catalogue is being carried into that database: run that nearframe migrate to its end first"
+            )
+        if found == MOVED:
+            raise ConfigurationError(
+                "this catalogue was carried into another database: set database_url to that; to go on with this one, "
+                "without what was stored since, nearframe migrate --take-back"
             )
         if found > LATEST:
             raise ConfigurationError(
@@ -103,6 +112,34 @@ def take_back(database: Database, to: int, now: datetime, *, discard: bool) -> d
         schema.metadata.drop_all(connection, tables=leaving, checkfirst=False)
         set_version(connection, to, now)
     return lost
+
+
+def refuse_if_moved(connection: sa.Connection) -> None:
+    """Begin a write transaction only where the catalogue still is; see `Database.guarded`.
+
+    Raises
+    ------
+    ArchiveMoved
+        If it was carried elsewhere since it was opened.
+    """
+    if _VERSION.first(connection) == (MOVED,):
+        raise ArchiveMoved
+
+
+def go_on_here(database: Database, now: datetime) -> None:
+    """Let nodes open a catalogue again that was carried elsewhere; its feed begins a new epoch.
+
+    Raises
+    ------
+    ConfigurationError
+        If it was not.
+    """
+    with database.write() as connection:
+        if version_of(connection) != MOVED:
+            raise ConfigurationError("this catalogue was not carried elsewhere: there is nothing to take back")
+        # Who followed the other one may be beyond the end of this.
+        connection.execute(sa.update(schema.head).values(epoch=new_epoch()))
+        set_version(connection, LATEST, now)
 
 
 def new_epoch() -> str:

@@ -26,6 +26,7 @@ from nearframe import __version__
 from nearframe.clock import Clock
 from nearframe.errors import ConfigurationError
 from nearframe.storage.catalogue import CATALOGUE_FILE
+from nearframe.storage.catalogue.migrations import MOVED
 from nearframe.storage.catalogue.snapshot import Snapshot, take_snapshot
 from nearframe.storage.packs.files import disk_errors
 from nearframe.storage.packs.keys import read_root_key
@@ -124,6 +125,10 @@ class _Taking:
         # A node empties this folder when it starts: what a killed backup leaves there goes too.
         with disk_errors(), tempfile.NamedTemporaryFile(dir=scratch, prefix="backup-") as copy:
             holds = take_snapshot(source, Path(copy.name))
+            if holds.schema == MOVED:
+                raise ConfigurationError(
+                    "the archive was carried into a database since, which its own tools back up; this is what it was"
+                )
             self._total_bytes = os.fstat(copy.fileno()).st_size
             return holds, tuple(self._take_page(page) for page in iter(partial(copy.read, PAGE_BYTES), b""))
 

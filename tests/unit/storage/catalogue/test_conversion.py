@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import sqlalchemy as sa
 
 from nearframe.context import Urgency
-from nearframe.errors import ConfigurationError
+from nearframe.errors import ArchiveMoved, ConfigurationError
 from nearframe.ids import sha256
 from nearframe.storage.catalogue import SQLCatalogue, conversion, open_catalogue, schema
-from nearframe.storage.catalogue.conversion import Conversion
+from nearframe.storage.catalogue.catalogue import open_database
+from nearframe.storage.catalogue.conversion import Conversion, Pass
 from nearframe.storage.catalogue.database import Database
 from nearframe.storage.catalogue.postgres import open_postgres
 from nearframe.storage.ports import GivenUrgency
@@ -78,7 +81,7 @@ def test_everything_comes_along(source: SQLCatalogue, target: Database, postgres
     one.begin(NOW)
     assert carried(one) == 2
     assert rows(target) == rows(source.database)
-    one.finish(NOW)
+    assert [found.found_nothing for found in one.move(one.carry, NOW)] == [True]
     opened = open_catalogue(postgres_url)
     assert opened.head() == source.head()
     assert opened.feed(None, 10) == source.feed(None, 10)
@@ -145,6 +148,54 @@ def test_only_an_empty_database_is_taken(
             Conversion(other.database, target).begin(NOW)
         finally:
             other.close()
-    Conversion(source.database, target).finish(NOW)
+    one = Conversion(source.database, target)
+    one.move(one.carry, NOW)
     with pytest.raises(ConfigurationError, match="a catalogue in that database already"):
         Conversion(source.database, target).begin(NOW)
+
+
+def test_what_was_carried_away_is_read_and_not_written(
+    source: SQLCatalogue, target: Database, postgres_url: str, tmp_path: Path
+) -> None:
+    fill(source)
+    head = source.head()
+    with closing(open_database(tmp_path / "catalogue.sqlite")) as beside:  # as another process does
+        one = Conversion(beside, target)
+        one.begin(NOW)
+        one.move(one.carry, NOW)
+    with pytest.raises(ArchiveMoved):
+        source.record([version(identity(5))])
+    assert (source.head(), len(source.list_instances(FIRST))) == (head, 20)
+    with pytest.raises(ConfigurationError, match="--take-back"):
+        open_catalogue(tmp_path / "catalogue.sqlite")
+    opened = open_catalogue(postgres_url)
+    opened.record([version(identity(5))])
+    opened.close()
+
+
+def test_a_move_that_was_interrupted_is_made_again(
+    source: SQLCatalogue, target: Database, postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt() -> NoReturn:
+        raise KeyboardInterrupt
+
+    fill(source)
+    with closing(open_database(tmp_path / "catalogue.sqlite")) as beside:
+        one = Conversion(beside, target)
+        one.begin(NOW)
+        with pytest.raises(KeyboardInterrupt):
+            one.move(interrupt, NOW)
+        source.record([version(identity(5))])  # nothing is moved: it goes on
+        assert carried(one) == 2
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(target, "write", interrupt)  # between the two numbers
+            one.move(Pass, NOW)
+        with pytest.raises(ArchiveMoved):
+            source.record([version(identity(6))])
+        with pytest.raises(ConfigurationError, match="to its end"):
+            open_catalogue(postgres_url)
+        again = Conversion(beside, target)
+        again.begin(NOW)
+        again.move(again.carry, NOW)
+    with closing(open_catalogue(postgres_url)) as opened:
+        assert len(opened.list_instances(study_ref(5))) == 1

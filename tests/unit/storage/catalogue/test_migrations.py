@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 
 import pytest
@@ -11,7 +12,9 @@ import sqlalchemy as sa
 from nearframe.context import Urgency
 from nearframe.errors import ConfigurationError
 from nearframe.storage.catalogue import SQLCatalogue, migrations, schema
+from nearframe.storage.catalogue.catalogue import open_database
 from nearframe.storage.ports import GivenUrgency
+from tests.unit.storage.catalogue.conftest import Where
 from tests.unit.storage.catalogue.objects import study_ref, version
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -78,6 +81,23 @@ def test_what_a_release_added_is_taken_back_and_added_again(catalogue: SQLCatalo
     again = open_again()
     assert found_version(again) == migrations.LATEST
     assert again.given_urgency(study_ref()) is None
+    assert len(again.list_instances(study_ref())) == 1
+
+
+def test_an_archive_that_was_carried_elsewhere_goes_on_where_it_was(
+    catalogue: SQLCatalogue, open_again: Open, where: Where
+) -> None:
+    catalogue.record([version()])
+    epoch = catalogue.head().epoch
+    with pytest.raises(ConfigurationError, match="nothing to take back"):
+        migrations.go_on_here(catalogue.database, NOW)
+    set_version(catalogue, migrations.MOVED)
+    with pytest.raises(ConfigurationError, match="set database_url"):
+        open_again()
+    with closing(open_database(where)) as database:
+        migrations.go_on_here(database, NOW)
+    again = open_again()
+    assert again.head().epoch != epoch
     assert len(again.list_instances(study_ref())) == 1
 
 
