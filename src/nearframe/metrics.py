@@ -132,7 +132,7 @@ UPSTREAM_SWITCHES = _counter(
     "upstream_switches", "switches", "Times another upstream came into use: one was away, or a better one back.", "why"
 )
 EDGE_PULLS = _counter(
-    "edge_pulls", "studies", "Studies brought up to date: unchanged, by delta, by manifest, or removed.", "how"
+    "edge_pulls", "studies", "Studies brought up to date: unchanged, by delta, by manifest, removed, or kept.", "how"
 )
 PACS_COMPARED = _counter(
     "pacs_compared", "studies", "Comparisons of a study with an archive that has no feed: same or changed.", "result"

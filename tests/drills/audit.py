@@ -71,14 +71,14 @@ class Audit:
 
     async def _mend(self, client: httpx.AsyncClient, instance: Instance) -> None:
         """Send an instance to the origin again of which a flipped bit has spoiled a version there."""
-        unreadable = (await self._versions(client, instance)).count(None)
+        unreadable = (await self.versions(client, instance)).count(None)
         if unreadable:
             self.spoiled += unreadable
             await self._send_again(client, self._site.origin, instance)
 
     async def _check(self, client: httpx.AsyncClient, instance: Instance) -> None:
         """Check that what was acknowledged of an instance is upstream once, and nothing that nobody sent."""
-        held = await self._versions(client, instance)
+        held = await self.versions(client, instance)
         assert None not in held, "a version cannot be read"
         assert len(held) == len(set(held)), "a file is upstream twice"
         assert set(instance.acknowledged) <= set(held), "an acknowledged file is not upstream"
@@ -98,7 +98,7 @@ class Audit:
             assert len(uids) == len(set(uids)), "an instance is listed twice"
             assert acknowledged <= set(uids) <= sent, "an instance is not listed, or one that nobody sent"
 
-    async def _versions(self, client: httpx.AsyncClient, instance: Instance) -> list[bytes | None]:
+    async def versions(self, client: httpx.AsyncClient, instance: Instance) -> list[bytes | None]:
         """Return the digest of every version of an instance that the origin holds; None for one it cannot read."""
         origin = self._site.origin.url
         answer = await client.get(f"{origin}/api/instances/{instance.uid}/versions")

@@ -33,15 +33,19 @@ class Place:
         As the upstream writes it; None before its first page.
     to_compare
         Studies taken over from another upstream since: how they stand here is not what this one showed.
+    is_anew
+        Its feed began a new epoch, and not everything here was compared with it since.
     """
 
     cursor: str | None = None
     to_compare: frozenset[str] = frozenset()
+    is_anew: bool = False
 
     def but_for(self, study_instance_uid: str) -> Place:
         """Return this place after a study was taken over from another upstream."""
         studies = self.to_compare | {study_instance_uid}
-        return Place() if len(studies) > MAX_TO_COMPARE else Place(self.cursor, studies)
+        cursor = None if len(studies) > MAX_TO_COMPARE else self.cursor
+        return Place(cursor, frozenset() if cursor is None else studies, self.is_anew)
 
 
 class CursorFile:
@@ -71,7 +75,8 @@ class CursorFile:
             If the file cannot be written; what was kept stays.
         """
         upstreams = {
-            url: {"cursor": place.cursor, "compare": sorted(place.to_compare)} for url, place in places.items()
+            url: {"cursor": place.cursor, "compare": sorted(place.to_compare), "anew": place.is_anew}
+            for url, place in places.items()
         }
         document = {"local_epoch": local_epoch, "upstreams": upstreams}
         try:
@@ -83,7 +88,8 @@ class CursorFile:
 
 def _place(written: Mapping[str, Any]) -> Place:
     """Read a place; one that no upstream would take is none."""
+    is_anew = written.get("anew") is True
     try:
-        return Place(str(FeedCursor.parse(written["cursor"])), frozenset(map(str, written["compare"])))
+        return Place(str(FeedCursor.parse(written["cursor"])), frozenset(map(str, written["compare"])), is_anew)
     except (ValueError, KeyError, TypeError, AttributeError):
-        return Place()
+        return Place(is_anew=is_anew)

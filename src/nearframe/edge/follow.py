@@ -10,6 +10,9 @@ Pages of the feed mark studies as changed; a few are pulled at a time.
 The cursor that survives a restart is the place before the oldest change not yet pulled.
 One that keeps failing holds it back and is tried again and again; the others go on.
 
+An archive that was restored from a backup begins its feed anew, and lacks what it had acknowledged since.
+Everything here is then compared with it, and what it lacks is forwarded to it, as far as it is held here.
+
 Each upstream has a feed and a cursor of its own. When another one comes into use its feed is
 read from where it was left, and what was taken over elsewhere meanwhile is compared with it: by
 roots, so that what is equal moves nothing.
@@ -20,12 +23,13 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 
 from nearframe import log, tasks
 from nearframe.cache.sizedlru import SizedLRU
 from nearframe.clock import Clock
 from nearframe.edge.cursor import CursorFile, Place
+from nearframe.edge.pace import Pace
 from nearframe.edge.pull import Pulled, StudyPuller
 from nearframe.edge.upstream import FeedAnswer, FeedEntry, Upstream, Upstreams
 from nearframe.errors import Gone, NearframeError, NotFound, UpstreamError, UpstreamTimeout, UpstreamUnavailable
@@ -35,43 +39,12 @@ from nearframe.storage.ports import FeedCursor, GivenUrgency, StudyRef
 _STUDIES_KEPT = 10_000  # of those that are not known to be corrected, the first correction is pulled at once
 _NOT_OF_THE_FEED = 0  # in place of the sequence of an entry
 _UNKNOWN = -1  # how many instances a study has
+_PATIENT = 4  # failures in a row that the pause is for where there is no hurry
 _LEADS_BACK = (
     "the upstream follows this node in turn, so neither hears of anything but what is stored at the two: "
     "correct the upstream of one of them"
 )
 _log = log.logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How eagerly to follow.
-
-    Attributes
-    ----------
-    at_once
-        Studies pulled at the same time.
-    pending
-        Changed studies known at a time; then the feed waits.
-    quiet_s
-        Least time between two pulls of a study, and `share` times what a pull took.
-    settle_s
-        The pause after which a correction is taken for complete, and the longest wait for one.
-    poll_s
-        Least time between two pages of the feed.
-    wait_s
-        How long the upstream may hold a request for the feed.
-    retry_s
-        First and longest pause before something that failed is tried again.
-    """
-
-    at_once: int = 4
-    pending: int = 1000
-    quiet_s: float = 0.25
-    share: float = 4.0
-    settle_s: tuple[float, float] = (0.5, 15.0)
-    poll_s: float = 0.2
-    wait_s: int = 20
-    retry_s: tuple[float, float] = (0.25, 30.0)
 
 
 class Follower:
@@ -120,6 +93,9 @@ class Follower:
         self._url = upstreams.current.url
         self._read: str | None = None
         self._to_compare: frozenset[str] = frozenset()
+        #: Whether it began anew, and the studies that it has named since.
+        self._is_anew = False
+        self._named: set[str] = set()
         #: Where the others were left.
         self._places: dict[str, Place] = {}
         self._saved: dict[str, Place] = {}
@@ -185,6 +161,8 @@ class Follower:
     def _take_up(self, upstream: Upstream) -> None:
         place = self._places.get(upstream.url, Place())
         self._url, self._read, self._to_compare = upstream.url, place.cursor, frozenset()
+        self._is_anew = place.is_anew
+        self._named.clear()
         self.problem = ""
         # Their sequences are of the other feed. What was being pulled goes on, from where it can be.
         self._pending.clear()
@@ -201,17 +179,11 @@ class Follower:
         failures = 0
         while True:
             try:
-                page = await upstream.feed(self._tenant, self._read, self._pace.wait_s)
+                page = await upstream.feed(self._tenant, self._read, 0 if self._is_anew else self._pace.wait_s)
                 failures = 0
                 self._note_loop(page)
             except Gone:
-                # A restored upstream: read its feed from the beginning. Roots tell what is
-                # held, so nothing that is held moves; what only this edge has stays.
-                self.resyncs += 1
-                self._read = None
-                self._pending.clear()  # their sequences are of the other epoch; the new feed names them again
-                self._to_compare = frozenset()
-                _log.warning("feed_began_anew")
+                await self._begin_anew(upstream)
                 continue
             except NearframeError as error:
                 failures += 1
@@ -228,8 +200,38 @@ class Follower:
             self._read = page.next
             self._save_wanted.set()
             await self._until_there_is_room()
-            if page.entries:
+            if self._is_anew and not page.entries and not self._pending:
+                await self._end_anew(upstream)
+            if page.entries or self._is_anew:
                 await asyncio.sleep(self._pace.poll_s)
+
+    async def _begin_anew(self, upstream: Upstream) -> None:
+        """Read the feed of a restored upstream from the beginning. Roots tell what is held: nothing of that moves."""
+        try:
+            await self._puller.doubt(upstream)
+        except NearframeError as error:
+            _log.warning("feed_not_begun_anew", error=error)
+            await asyncio.sleep(self._backoff_s(_PATIENT))
+            return
+        _log.warning("feed_began_anew")
+        self.resyncs += 1
+        self._read, self._is_anew = None, True
+        self._pending.clear()  # their sequences are of the other epoch; the new feed names them again
+        self._to_compare = frozenset()
+        self._named.clear()
+
+    async def _end_anew(self, upstream: Upstream) -> None:
+        """Compare what the new feed did not name: the upstream may have lost it."""
+        if _is_archive(upstream):
+            try:
+                for study in await self._puller.keep_unknown(self._tenant, self._named, upstream):
+                    self._changed(study)
+            except NearframeError as error:
+                _log.debug("comparing_put_off", error=error)
+                await asyncio.sleep(max(upstream.breaker.pause_s, self._backoff_s(_PATIENT)))
+                return
+        self._is_anew = False
+        self._save_wanted.set()
 
     def _note_loop(self, page: FeedAnswer) -> None:
         """Take note of an upstream that follows this node. It is followed on: another one may be in use there soon."""
@@ -249,6 +251,8 @@ class Follower:
 
     def _want(self, entry: FeedEntry) -> None:
         uid = entry.study_instance_uid
+        if self._is_anew:
+            self._named.add(uid)
         self._pending[uid] = entry
         if uid not in self._pulling:
             self._pulling[uid] = tasks.spawn(self._keep_pulling(uid), name="pull study")
@@ -292,7 +296,8 @@ class Follower:
     async def _pull(self, entry: FeedEntry) -> bool:
         study = StudyRef(self._tenant, entry.study_instance_uid)
         upstream = self._upstreams.current
-        pull = self._puller.pull if entry.instances else self._puller.remove
+        keeps = self._is_anew and _is_archive(upstream)
+        pull = partial(self._puller.pull, keeps=keeps) if entry.instances else self._puller.remove
         try:
             pulled = await pull(study, upstream)
         except NotFound:
@@ -329,7 +334,7 @@ class Follower:
         return str(FeedCursor(self._read.rpartition(":")[0], min(sequences) - 1))
 
     def _place(self) -> Place:
-        return Place(self._complete_to(), self._to_compare)
+        return Place(self._complete_to(), self._to_compare, self._is_anew)
 
     async def _keep_saving(self) -> None:
         while True:
@@ -347,3 +352,8 @@ class Follower:
             self._saved = places
         except NearframeError as error:  # the next change tries again; a crash until then repeats a little
             _log.warning("cursor_not_saved", error=error)
+
+
+def _is_archive(upstream: Upstream) -> bool:
+    """Return whether an upstream is the archive: an edge that began anew is one that does not hold everything yet."""
+    return len(upstream.came_through) <= 1

@@ -21,6 +21,10 @@ class Handover(Protocol):
         """Say that what is shown here is what the upstream shows, as far as these are concerned."""
         ...
 
+    def doubt(self, upstream: str) -> None:
+        """Say that an upstream was restored from a backup: what it had recorded it may have lost."""
+        ...
+
 
 class NothingTakenIn:
     """The `Handover` of a node that takes nothing in."""
@@ -29,4 +33,7 @@ class NothingTakenIn:
         return {}
 
     def handed_over(self, study: StudyRef, settled: Settled) -> None:
+        pass
+
+    def doubt(self, upstream: str) -> None:
         pass

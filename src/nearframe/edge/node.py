@@ -23,7 +23,7 @@ from nearframe.edge.announce import Announcer
 from nearframe.edge.cursor import CursorFile
 from nearframe.edge.exportahead import ExportAhead
 from nearframe.edge.fetch import Fetcher
-from nearframe.edge.follow import Follower, Pace
+from nearframe.edge.follow import Follower
 from nearframe.edge.forward import Forwarder, ForwardPace
 from nearframe.edge.front import EdgeFront, HeldFirst, RemembersVia
 from nearframe.edge.keptstore import AdmittedContents, KeptStore
@@ -31,6 +31,7 @@ from nearframe.edge.likenesses import Likenesses
 from nearframe.edge.line import Line
 from nearframe.edge.making import FrameMaker
 from nearframe.edge.outbox import Outbox
+from nearframe.edge.pace import Pace
 from nearframe.edge.packing import Packer
 from nearframe.edge.passthrough import PassStoresOn
 from nearframe.edge.pull import StudyPuller
@@ -296,6 +297,7 @@ class Edge:
         if self.tiering.keeper.table.looks_at_index:
             self._likenesses.changed(study)
         self.tiering.changed(study)
+        self.forwarder.wake()  # it may have become this node's to forward
         if self.tiering.keeper.is_wanted(study):
             tasks.spawn(self.renew(study), name="renew metadata")
         self._nudge()

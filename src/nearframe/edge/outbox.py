@@ -299,6 +299,12 @@ class Outbox:
             self._waiting.discard(study)
         self._waiting &= self._studies() | {one for one in self._waiting if one != study}
 
+    def doubt(self, upstream: str) -> None:
+        """See `handover.Handover`."""
+        statement = sa.update(_ITEM).where(_item.state == State.VERIFIED.value, _item.verified_by == upstream)
+        with self._database.write() as connection:
+            connection.execute(statement.values(state=State.SPOOLED.value, version=None, verified_by="", reason=""))
+
     # -- for people ------------------------------------------------------------------------
 
     def counts(self) -> dict[State, int]:

@@ -12,7 +12,7 @@ from nearframe.edge.studyindex import Content
 from nearframe.errors import IntegrityError, NotFound
 from nearframe.ids import Digest
 from nearframe.query.stored_file import piece_digest
-from nearframe.storage.ports import Catalogue, ContentKind, ContentStore, InstanceRecord, StudyRef
+from nearframe.storage.ports import AGAIN, Catalogue, ContentKind, ContentStore, InstanceRecord, StudyRef
 from nearframe.wire.header import HeaderBlob
 from nearframe.wire.offer import NOT_IN_FILE, OfferedInstance
 
@@ -65,7 +65,7 @@ class Packer:
         pictures: dict[Digest, Picture] = {}
         if record.pixel is not None:
             pictures = dict.fromkeys((enc for enc, _ in record.frames), (record.transfer_syntax_uid, record.pixel))
-        instance = OfferedInstance(item.sop_instance_uid, record.hdr, record.file, offered)
+        instance = OfferedInstance(item.sop_instance_uid, record.hdr, record.file, offered, record.source == AGAIN)
         return Packed(item, instance, contents, pictures)
 
     def is_sound(self, study: StudyRef, content: Content) -> bool:

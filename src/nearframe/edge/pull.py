@@ -17,12 +17,25 @@ shown but that of what the upstream showed when it was last followed (`Catalogue
 
 from __future__ import annotations
 
+from collections.abc import Container
 from contextlib import suppress
 from enum import Enum
+from functools import partial
 
 from nearframe import log
 from nearframe.cache.keyedlock import KeyedLock
-from nearframe.edge.replica import Replica, commit, follow, held_root, last_shown, let_go, remove, root_of
+from nearframe.edge.replica import (
+    Replica,
+    commit,
+    follow,
+    held_root,
+    in_view,
+    keep_all,
+    last_shown,
+    let_go,
+    remove,
+    root_of,
+)
 from nearframe.edge.upstream import Upstream
 from nearframe.errors import IntegrityError, NotFound, RequestError, UpstreamError
 from nearframe.ids import sha256
@@ -45,6 +58,7 @@ class Pulled(Enum):
     DELTA = "delta"
     MANIFEST = "manifest"
     REMOVED = "removed"
+    KEPT = "kept"
 
 
 class StudyPuller:
@@ -61,8 +75,14 @@ class StudyPuller:
         self._deltas = deltas
         self._pulling: KeyedLock[StudyRef] = KeyedLock()
 
-    async def pull(self, study: StudyRef, upstream: Upstream) -> Pulled:
+    async def pull(self, study: StudyRef, upstream: Upstream, *, keeps: bool = False) -> Pulled:
         """Bring a study to an upstream's current state.
+
+        Parameters
+        ----------
+        keeps
+            The upstream was restored from a backup: what it no longer has is not taken out of view here
+            but forwarded to it, as far as all of it is held.
 
         Raises
         ------
@@ -77,16 +97,40 @@ class StudyPuller:
             run = self._replica.workers.run
             settled = await run(self._replica.handover.settled, study, upstream.url)
             try:
-                pulled = await self._by_delta(study, upstream, settled)
-                pulled = pulled or await self._by_manifest(study, upstream, settled)
+                pulled = await self._by_delta(study, upstream, settled, keeps=keeps)
+                pulled = pulled or await self._by_manifest(study, upstream, settled, keeps=keeps)
             except NotFound:
-                if not settled:
+                if keeps and await run(keep_all, self._replica, study):
+                    pulled = Pulled.KEPT
+                elif settled:
+                    pulled = await self._withdraw(study, settled)
+                else:
                     raise
-                pulled = await self._withdraw(study, settled)
             if settled:
                 await run(self._replica.handover.handed_over, study, settled)
             self._replica.metrics.add(EDGE_PULLS, how=pulled.value)
             return pulled
+
+    async def doubt(self, upstream: Upstream) -> None:
+        """Believe no more that an upstream has what it once recorded: it was restored from a backup."""
+        await self._replica.workers.run(self._replica.handover.doubt, upstream.url)
+
+    async def keep_unknown(self, tenant: str, named: Container[str], upstream: Upstream) -> list[StudyRef]:
+        """Have what is held of studies forwarded that an upstream lost; return those of which anything is.
+
+        Parameters
+        ----------
+        named
+            Studies that its feed named since it began anew.
+        """
+        kept = []
+        for study in await self._replica.workers.run(in_view, self._replica.catalogue, tenant):
+            if study.study_instance_uid in named:
+                continue
+            with suppress(NotFound):
+                await self.pull(study, upstream, keeps=True)
+                kept.append(study)
+        return kept
 
     async def remove(self, study: StudyRef, upstream: Upstream) -> Pulled:
         """Remove a study from view, as an upstream did.
@@ -116,7 +160,7 @@ class StudyPuller:
         await self._replica.workers.run(commit, self._replica, study, old, nothing, settled, self._replica.store.mark())
         return Pulled.REMOVED
 
-    async def _by_delta(self, study: StudyRef, upstream: Upstream, settled: Settled) -> Pulled | None:
+    async def _by_delta(self, study: StudyRef, upstream: Upstream, settled: Settled, *, keeps: bool) -> Pulled | None:
         """Follow a delta from what is held; None if there is none to follow."""
         if not self._deltas:
             return None
@@ -130,7 +174,7 @@ class StudyPuller:
             if delta is None and not settled:
                 return Pulled.UNCHANGED
             old = mixed or (await self._replica.manifests.current(study)).manifest
-            state = await run(follow, self._replica, study, old, delta, settled)
+            state = await run(partial(follow, keeps=keeps), self._replica, study, old, delta, settled)
         except NotFound:
             return None
         except (IntegrityError, RequestError) as error:
@@ -145,7 +189,7 @@ class StudyPuller:
         if state is not None:
             self._replica.manifests.remember(study, state)
 
-    async def _by_manifest(self, study: StudyRef, upstream: Upstream, settled: Settled) -> Pulled:
+    async def _by_manifest(self, study: StudyRef, upstream: Upstream, settled: Settled, *, keeps: bool) -> Pulled:
         run = self._replica.workers.run
         for _ in range(_ATTEMPTS):
             encoded = await upstream.manifest(study)
@@ -160,7 +204,9 @@ class StudyPuller:
             except NotFound:
                 continue
             old = await self._held_manifest(study)
-            self._remember(study, await run(commit, self._replica, study, old, new, settled, mark))
+            self._remember(
+                study, await run(partial(commit, keeps=keeps), self._replica, study, old, new, settled, mark)
+            )
             return Pulled.MANIFEST
         raise UpstreamError("the study changed each time its headers were asked for")
 

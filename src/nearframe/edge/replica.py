@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from nearframe.clock import Clock
 from nearframe.dicom.attributes import attributes_of
@@ -21,6 +22,8 @@ from nearframe.storage.ports import (
     Catalogue,
     ContentKind,
     ContentStore,
+    FeedCursor,
+    InstanceRecord,
     NewVersion,
     Settled,
     StudyRef,
@@ -28,6 +31,8 @@ from nearframe.storage.ports import (
 from nearframe.wire.delta import decode_delta
 from nearframe.wire.header import HeaderBlob, file_digest
 from nearframe.wire.manifest import InstanceEntry, Manifest, split_digests
+
+_STUDIES_AT_ONCE: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +80,9 @@ def root_of(manifest: Manifest) -> Digest | None:
 
 
 def follow(
-    replica: Replica, study: StudyRef, old: Manifest, encoded: bytes | None, settled: Settled
+    replica: Replica, study: StudyRef, old: Manifest, encoded: bytes | None, settled: Settled, *, keeps: bool = False
 ) -> StudyState | None:
-    """Apply a delta, if there is one, and take over what it leads to."""
+    """Apply a delta, if there is one, and take over what it leads to; see `commit`."""
     mark = replica.store.mark()
     if encoded is None:
         return commit(replica, study, old, old, settled, mark)
@@ -92,13 +97,18 @@ def follow(
     except (IntegrityError, RequestError):
         _let_go(replica, study, [hdr for hdr in made if hdr not in {entry.hdr for entry in old.entries}])
         raise
-    return commit(replica, study, old, new, settled, mark)
+    return commit(replica, study, old, new, settled, mark, keeps=keeps)
 
 
 def commit(
-    replica: Replica, study: StudyRef, old: Manifest, new: Manifest, settled: Settled, mark: int
+    replica: Replica, study: StudyRef, old: Manifest, new: Manifest, settled: Settled, mark: int, *, keeps: bool = False
 ) -> StudyState | None:
     """Make everything durable, then show it: the last step is one transaction.
+
+    Parameters
+    ----------
+    keeps
+        The upstream was restored from a backup: what it no longer has and this edge holds is forwarded to it.
 
     Returns the study's state, None where it is not the upstream's since something local is in it.
     """
@@ -112,12 +122,14 @@ def commit(
         for entry in new.entries
         if entry.identity.sop_instance_uid in decided or before.get(entry.place) != _without_pix(entry)
     ]
-    kept = {entry.identity.sop_instance_uid for entry in new.entries}
-    gone = {entry.identity.sop_instance_uid for entry in old.entries} | decided
+    shown = {entry.identity.sop_instance_uid for entry in new.entries}
+    gone = {entry.identity.sop_instance_uid for entry in old.entries} - shown
+    kept = _lost_upstream(replica, study, new) if keeps else {}
     replica.catalogue.replicate(
         [(_version(replica, study, entry), entry.version, True) for entry in changed],
-        [(study, uid) for uid in sorted(gone - kept)],
+        [(study, uid) for uid in sorted((gone | decided) - shown) if (study.tenant, uid) not in kept],
         {study.tenant: settled},
+        kept,
     )
     if not new.entries:
         return None
@@ -127,6 +139,47 @@ def commit(
         return None
     replica.catalogue.save_root(study, seq, new.root)
     return StudyState(seq, new)
+
+
+def in_view(catalogue: Catalogue, tenant: str) -> list[StudyRef]:
+    """Return the studies of a tenant that are shown."""
+    found: list[StudyRef] = []
+    epoch, after = catalogue.head().epoch, None
+    while page := catalogue.feed(after, _STUDIES_AT_ONCE):
+        found += (StudyRef(tenant, one.study_instance_uid) for one in page if one.tenant == tenant and one.instances)
+        after = FeedCursor(epoch, page[-1].seq)
+    return found
+
+
+def keep_all(replica: Replica, study: StudyRef) -> bool:
+    """Have what is held of a study forwarded that a restored upstream does not know; return whether there is any.
+
+    What is not held with all its contents stays in view as it was.
+    """
+    kept = _lost_upstream(replica, study, Manifest(study.study_instance_uid, {}, ()))
+    if kept:
+        replica.catalogue.replicate([], [], {}, kept)
+    return bool(kept)
+
+
+def _lost_upstream(replica: Replica, study: StudyRef, shown: Manifest) -> dict[tuple[str, str], set[Digest]]:
+    """Return the files of versions that a restored upstream has no more, as far as every content is held.
+
+    By tenant and SOP Instance UID. What a version shares with what the upstream shows need not be held here.
+    """
+    numbers = {entry.identity.sop_instance_uid: entry.version for entry in shown.entries}
+    upstream = {digest for entry in shown.entries for digest in _pieces(entry)}
+    lost: dict[tuple[str, str], set[Digest]] = {}
+    for current in replica.catalogue.list_instances(study):
+        uid = current.identity.sop_instance_uid
+        if current.version <= numbers.get(uid, 0):
+            continue
+        for record in replica.catalogue.list_versions(study.tenant, uid):
+            # Numbers only grow: what came before the one that is shown is there.
+            is_lost = record.study == study and record.version > numbers.get(uid, 0)
+            if is_lost and upstream.issuperset(replica.store.missing(study, list(_contents_of(record)))):
+                lost.setdefault((study.tenant, uid), set()).add(record.file)
+    return lost
 
 
 def remove(replica: Replica, study: StudyRef) -> None:
@@ -154,6 +207,12 @@ def _let_go(replica: Replica, study: StudyRef, digests: list[Digest]) -> None:
     with suppress(Busy), replica.in_use.alone(study):
         if not replica.catalogue.holds_local(study):
             replica.store.release(study, digests)
+
+
+def _contents_of(record: InstanceRecord) -> Iterator[Digest]:
+    yield record.hdr
+    yield from (enc for enc, _ in record.frames)
+    yield from (bulk.digest for bulk in record.bulk)
 
 
 def _version(replica: Replica, study: StudyRef, entry: InstanceEntry) -> NewVersion:

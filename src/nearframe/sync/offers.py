@@ -69,6 +69,11 @@ from nearframe.wire.zstdstream import ZstdStream
 #: Instances of an offer recorded at the same time: they share a group commit.
 _AT_ONCE: Final = 8
 
+_REMOVED: Final = (
+    "the archive had removed it before the backup that it was restored from: send it again from where it was made if "
+    "it is to come back"
+)
+
 _KINDS: Final = {
     kind.name.lower(): kind for kind in (ContentKind.FRAME, ContentKind.BULK, ContentKind.OPAQUE, ContentKind.HEADER)
 }
@@ -198,6 +203,8 @@ class _Desk:
         return self.context.scope.studies is None
 
     async def _record(self, one: OfferedInstance) -> Answered:
+        if one.is_again and await self._was_removed(one):
+            return Answered(Stand.REFUSED, reason=_REMOVED)
         try:
             file = await self.services.workers.run(self._open, one)
         except NearframeError as error:
@@ -205,6 +212,10 @@ class _Desk:
         expected = Expected(self.study.study_instance_uid, one.sop_instance_uid, one.file)
         taken = await self.takes.ingest.take(self.context, file, expected, "offer")
         return _not_recorded(taken.error) if isinstance(taken, NotTaken) else _recorded(taken)
+
+    async def _was_removed(self, one: OfferedInstance) -> bool:
+        catalogue = self.services.catalogue
+        return await self.services.workers.run(catalogue.was_removed, self.context.tenant, one.sop_instance_uid)
 
     def _open(self, one: OfferedInstance) -> HeldFile:
         return HeldFile(

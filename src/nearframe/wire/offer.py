@@ -48,12 +48,16 @@ class OfferedInstance:
         Digest that identifies the whole file (`wire.header.file_digest`).
     pieces
         Digest of each piece, in the order of the file, or `NOT_IN_FILE`.
+    is_again
+        The upstream had it once, and was restored from a backup that has not: what it knows to have
+        removed before is not to come back by that.
     """
 
     sop_instance_uid: str
     hdr: Digest
     file: Digest
     pieces: tuple[Digest, ...]
+    is_again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +110,7 @@ def encode_offer(offer: Offer) -> bytes:
     """Return an offer as JSON."""
     instances = [
         {"instance": one.sop_instance_uid, "hdr": one.hdr.hex(), "file": one.file.hex(), "pieces": _joined(one.pieces)}
+        | ({"again": True} if one.is_again else {})
         for one in offer.instances
     ]
     return dump_json({"study": offer.study_instance_uid, "instances": instances})
@@ -166,7 +171,11 @@ def read_answer(document: Mapping[str, Any]) -> OfferAnswer:
 
 def _offered(one: Mapping[str, Any]) -> OfferedInstance:
     return OfferedInstance(
-        _uid(one["instance"]), parse_digest(one["hdr"]), parse_digest(one["file"]), _parted(one["pieces"])
+        _uid(one["instance"]),
+        parse_digest(one["hdr"]),
+        parse_digest(one["file"]),
+        _parted(one["pieces"]),
+        one.get("again") is True,
     )
 
 

@@ -71,6 +71,13 @@ def wait_until_followed(http: httpx.Client, edge: str, origin: str) -> None:
         time.sleep(0.05)
 
 
+def wait_until_holds(http: httpx.Client, url: str, instances: int) -> None:
+    deadline = time.monotonic() + _PATIENCE_S
+    while instances_at(http, url) != instances:
+        assert time.monotonic() < deadline, f"it holds {instances_at(http, url)} instances, not {instances}"
+        time.sleep(0.05)
+
+
 def instances_at(http: httpx.Client, url: str) -> int:
     return int(http.get(f"{url}/api/status").json()["counts"]["instances"])
 
@@ -111,8 +118,11 @@ def test_a_lost_archive_comes_back_and_its_edge_follows_it(
     assert 40 + len(safe) <= second["instances"] <= 40 + len(acknowledged)
     assert second["written_bytes"] < second["bytes"]
     wait_until_followed(http, edge.url, origin.url)
-    for file in (*before, *safe):  # so that the edge holds the frames too
-        file_at(http, edge.url, file, 1 if file in before else 2)
+    # So that the edge holds the frames too, of what came after the backup as well.
+    for number, file in enumerate(acknowledged):
+        file_at(http, edge.url, file, 2 + number // 5)
+    for file in before:
+        file_at(http, edge.url, file, 1)
 
     origin.process.terminate()
     assert origin.process.wait(20) == 0
@@ -121,18 +131,22 @@ def test_a_lost_archive_comes_back_and_its_edge_follows_it(
     assert (back["check"]["incomplete"], back["scrub"]["damaged"]) == (0, 0)
     port = origin.url.rpartition(":")[2]
     origin = start("origin", home, *small, "--http", f"127.0.0.1:{port}")
-    assert instances_at(http, origin.url) == second["instances"]
     for file in before:
         assert file_at(http, origin.url, file, 1) == file
     for number, file in enumerate(safe):
         assert file_at(http, origin.url, file, 2 + number // 5) == file
 
+    # What came after the backup comes back from the edge.
+    everything = len(before) + len(acknowledged)
+    wait_until_holds(http, origin.url, everything)
+    for number, file in enumerate(acknowledged):
+        assert file_at(http, origin.url, file, 2 + number // 5) == file
+    wait_until_holds(http, edge.url, everything)
     wait_until_followed(http, edge.url, origin.url)
-    assert instances_at(http, edge.url) == second["instances"]
     assert sent_frames(http, origin.url) == 0  # roots say what is held
     store(http, origin.url, ct_series(1, rows=64, series=99, seed=99))
     wait_until_followed(http, edge.url, origin.url)
-    assert instances_at(http, edge.url) == second["instances"] + 1
+    assert instances_at(http, edge.url) == everything + 1
 
 
 def test_what_a_person_may_get_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from nearframe.edge.cursor import MAX_TO_COMPARE, CursorFile, Place
 from nearframe.errors import BackendFailed
 
 ORIGIN, OTHER = "http://origin", "http://other"
-PLACES = {ORIGIN: Place("abc:17", frozenset({"1.2", "1.3"})), OTHER: Place("def:3")}
+PLACES = {ORIGIN: Place("abc:17", frozenset({"1.2", "1.3"})), OTHER: Place("def:3", is_anew=True)}
 
 
 def test_it_comes_back(tmp_path: Path) -> None:

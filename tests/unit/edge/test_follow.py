@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Container
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,8 +13,9 @@ import pytest
 from nearframe.clock import SystemClock
 from nearframe.edge.breaker import FAILURES_TO_OPEN, Breaker
 from nearframe.edge.cursor import CursorFile, Place
-from nearframe.edge.follow import Follower, Pace
+from nearframe.edge.follow import Follower
 from nearframe.edge.line import Line
+from nearframe.edge.pace import Pace
 from nearframe.edge.pull import Pulled, StudyPuller
 from nearframe.edge.upstream import FeedAnswer, FeedEntry, Upstream, Upstreams
 from nearframe.errors import Gone, IntegrityError, NotFound, UpstreamError, UpstreamUnavailable
@@ -39,6 +40,13 @@ class Feed(FakeUpstream):
         self.asked_after: list[str | None] = []
         self.breaker: Any = Breaker(SystemClock(), random.Random(1))
         self.leads_back = False
+        self.empty_pages = 0
+        self.came_through = ["origin"]
+
+    def rest(self) -> None:
+        """Say that there is nothing new, once."""
+        self.empty_pages = 1
+        self.more.set()
 
     def write(self, *studies: tuple[str, int]) -> None:
         for uid, instances in studies:
@@ -55,6 +63,9 @@ class Feed(FakeUpstream):
         if epoch != self.epoch:
             raise Gone("another epoch")
         while not (found := [entry for entry in self.entries if entry.seq > int(seq)]):
+            if self.empty_pages:
+                self.empty_pages -= 1
+                return FeedAnswer((), f"{self.epoch}:{self.last}")
             self.more.clear()
             await self.more.wait()
         return FeedAnswer(tuple(found), f"{self.epoch}:{found[-1].seq}", self.leads_back)
@@ -66,13 +77,27 @@ class Puller:
     def __init__(self) -> None:
         self.pulled: list[str] = []
         self.asked: list[tuple[str, str]] = []
+        self.kept_from: list[str] = []
+        self.doubted: list[str] = []
+        self.unknown: list[set[str]] = []
         self.errors: dict[str, Exception] = {}
         self.result = Pulled.DELTA
         self.at_once = self.most_at_once = 0
         self.go = asyncio.Event()
         self.go.set()
 
-    async def pull(self, study: StudyRef, upstream: Upstream) -> Pulled:
+    async def doubt(self, upstream: Upstream) -> None:
+        self.doubted.append(upstream.url)
+
+    async def keep_unknown(self, tenant: str, named: Container[str], upstream: Upstream) -> list[StudyRef]:
+        self.unknown.append({uid for uid in ("1.1", "1.2", "1.3") if uid not in named})
+        if "unknown" in self.errors:
+            raise self.errors.pop("unknown")
+        return [StudyRef(tenant, uid) for uid in sorted(self.unknown[-1])]
+
+    async def pull(self, study: StudyRef, upstream: Upstream, *, keeps: bool = False) -> Pulled:
+        if keeps:
+            self.kept_from.append(study.study_instance_uid)
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         self.pulled.append(study.study_instance_uid)
@@ -121,6 +146,14 @@ class Setup:
 
     def place(self, url: str) -> Place:
         return CursorFile(self.home).load("local").get(url, Place())
+
+    async def restore(self, *studies: tuple[str, int]) -> None:
+        """Have the upstream be another one, while this edge is stopped."""
+        await self.follower.stop()
+        self.feed.epoch, self.feed.entries, self.feed.last = "f", [], 0
+        self.feed.write(*studies)
+        self.follower = self.make(QUICK)
+        self.follower.start()
 
     def fail_over(self) -> None:
         for _ in range(FAILURES_TO_OPEN):
@@ -375,3 +408,39 @@ async def test_a_correction_pulled_for_the_outbox_is_compared_by_the_one_in_use(
     await until(lambda: setup.puller.asked == [("1.1", ORIGIN)] * 2)
     await until(lambda: setup.follower.lag == 0)
     assert setup.follower.cursor == "e:1"
+
+
+async def test_what_a_restored_archive_lost_is_kept_for_it(setup: Setup) -> None:
+    setup.feed.write(("1.1", 3), ("1.2", 3))
+    setup.follower.start()
+    await until(lambda: setup.saved() == "e:2")
+    setup.puller.errors["unknown"] = UpstreamUnavailable("away")
+    await setup.restore(("1.1", 2))
+    await until(lambda: setup.puller.kept_from == ["1.1"])
+    assert setup.puller.doubted == [ORIGIN]
+    await until(lambda: setup.place(ORIGIN) == Place("f:1", is_anew=True))
+    await setup.follower.stop()  # it goes on after a restart
+    setup.follower = setup.make(QUICK)
+    setup.follower.start()
+    setup.feed.rest()
+    await until(lambda: len(setup.puller.unknown) == 1)
+    setup.feed.rest()
+    await until(lambda: len(setup.puller.unknown) == 2)
+    assert setup.puller.unknown[-1] == {"1.1", "1.2", "1.3"}
+    await until(lambda: setup.place(ORIGIN) == Place("f:1"))
+    assert setup.changed[-3:] == ["1.1", "1.2", "1.3"]
+    setup.feed.write(("1.1", 1))
+    await until(lambda: setup.saved() == "f:2")
+    assert setup.puller.kept_from == ["1.1"]
+
+
+async def test_for_an_edge_that_began_anew_nothing_is_kept(setup: Setup) -> None:
+    setup.feed.came_through = ["origin", "edge-2"]
+    setup.feed.write(("1.1", 3))
+    setup.follower.start()
+    await until(lambda: setup.saved() == "e:1")
+    await setup.restore(("1.1", 2))
+    await until(lambda: setup.saved() == "f:1")
+    setup.feed.rest()
+    await until(lambda: setup.place(ORIGIN) == Place("f:1"))
+    assert (setup.puller.kept_from, setup.puller.unknown) == ([], [])

@@ -66,6 +66,18 @@ def test_what_was_taken_over_from_the_upstream_is_not(edge: Shelves, outbox: Out
     assert not edge.catalogue.holds_local(STUDY), UPSTREAM
 
 
+def test_what_an_upstream_had_before_it_was_restored_is_offered_again(edge: Shelves, outbox: Outbox) -> None:
+    edge.put(ct_series(2))
+    outbox.absorb()
+    here, there = outbox.batch(STUDY, 2, ORIGIN)
+    outbox.verified(here, 1, "", "http://elsewhere")
+    outbox.verified(there, 1, "", ORIGIN)
+    outbox.doubt(ORIGIN)
+    assert outbox.settled(STUDY, ORIGIN) == {}
+    assert there in outbox.batch(STUDY, 2, ORIGIN)
+    assert outbox.counts()[State.VERIFIED] == 1
+
+
 def test_without_room_to_say_what_waits_all_that_is_local_does(
     edge: Shelves, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,7 +21,7 @@ from nearframe.query.deltas import Deltas
 from nearframe.query.headeredits import Part10Edits
 from nearframe.query.manifests import Manifests, build_manifest
 from nearframe.query.workers import Workers
-from nearframe.storage.ports import StudyRef
+from nearframe.storage.ports import AGAIN, UPSTREAM, ContentKind, StudyRef
 from nearframe.wire.delta import Runs, decode_delta, encode_delta, indices_of
 from nearframe.wire.manifest import Manifest
 from nearframe.wire.manifestjson import encode_manifest
@@ -98,6 +98,11 @@ class Setup:
         self.puller = StudyPuller(self.replica)
         self.upstream = cast("Upstream", self.archive)
 
+    def restored_to(self, origin: Shelves) -> None:
+        """Have the upstream be as these shelves are."""
+        self.archive = Archive(origin, self.workers)
+        self.upstream, self.origin = cast("Upstream", self.archive), origin
+
     async def pull(self) -> Pulled:
         self.archive.asked.clear()
         return await self.puller.pull(STUDY, self.upstream)
@@ -171,6 +176,77 @@ async def test_instances_that_are_gone(setup: Setup) -> None:
     setup.origin.put(files)
     assert await setup.pull() is Pulled.DELTA
     setup.check_same()
+
+
+async def test_what_a_restored_archive_lost_becomes_local(setup: Setup, late: Shelves) -> None:
+    files = ct_series(4)
+    setup.origin.put(files)
+    late.put(files[:1])  # as the backup has it
+    await setup.pull()
+    hold(setup, files[:3])
+    setup.restored_to(late)
+    assert await setup.puller.pull(STUDY, setup.upstream, keeps=True) is Pulled.MANIFEST
+    shown = {record.identity.sop_instance_uid: record.source for record in setup.edge.catalogue.list_instances(STUDY)}
+    first, second, third, fourth = map(instance_uid, files)
+    assert shown == {first: UPSTREAM, second: AGAIN, third: AGAIN}, fourth  # of which the pixels were not here
+    assert {one.identity.sop_instance_uid for one in setup.edge.catalogue.taken_in(0, 10)} == {second, third}
+    spooled = [event for event in setup.edge.catalogue.outbox("forward", 100) if event.detail.get("source") == AGAIN]
+    assert len(spooled) == 2
+    assert await setup.puller.pull(STUDY, setup.upstream, keeps=True) is Pulled.UNCHANGED
+    late.put(files[1:3])  # forwarded by then
+    settled = {(one.identity.sop_instance_uid, one.file): 1 for one in setup.edge.catalogue.taken_in(0, 10)}
+    setup.edge.catalogue.replicate([], [], {"main": settled})
+    await setup.pull()
+    setup.check_same()
+
+
+async def test_a_study_that_a_restored_archive_does_not_know(setup: Setup, late: Shelves) -> None:
+    files = ct_series(3)
+    setup.origin.put(files)
+    await setup.pull()
+    hold(setup, files[:2])
+    setup.restored_to(late)
+    assert await setup.puller.keep_unknown("main", {STUDY_UID}, setup.upstream) == []
+    assert setup.edge.catalogue.taken_in(0, 10) == []
+    assert await setup.puller.keep_unknown("main", set(), setup.upstream) == [STUDY]
+    assert len(setup.edge.catalogue.taken_in(0, 10)) == 2
+    assert len(setup.edge.catalogue.list_instances(STUDY)) == 3  # what is not here as a whole stays as it was
+
+
+async def test_a_correction_that_a_restored_archive_lost_stays_and_is_forwarded(setup: Setup, late: Shelves) -> None:
+    files = ct_series(2)
+    corrected = [edited(file, rename("Doe^Janet")) for file in files]
+    setup.origin.put(files)
+    late.put(files)  # as the backup has it
+    setup.origin.put(corrected)
+    await setup.pull()
+    setup.restored_to(late)
+    await setup.puller.pull(STUDY, setup.upstream, keeps=True)
+    shown = setup.edge.catalogue.list_instances(STUDY)
+    assert {record.source for record in shown} == {AGAIN}, "their pixels are not here, and need not be"
+    late.put(corrected)
+    assert {record.file for record in shown} == {record.file for record in late.catalogue.list_instances(STUDY)}
+
+
+async def test_all_versions_that_a_restored_archive_lost_are_forwarded_in_order(setup: Setup, late: Shelves) -> None:
+    [file] = ct_series(1)
+    for name in ("Doe^Jane", "Doe^Janet", "Roe^Janet"):
+        setup.origin.put([edited(file, rename(name))])
+        await setup.pull()
+    hold(setup, [file])
+    setup.restored_to(late)
+    await setup.puller.keep_unknown("main", set(), setup.upstream)
+    events = setup.edge.catalogue.outbox("forward", 100)
+    assert [event.version for event in events if event.detail["source"] == AGAIN] == [1, 2, 3]
+
+
+def hold(setup: Setup, files: list[bytes]) -> None:
+    """Have the edge hold the pixels of some files, too."""
+    for file in files:
+        record = setup.origin.catalogue.find_instance("main", instance_uid(file))
+        for enc, length in record.frames:
+            data = setup.origin.store.read(STUDY, enc)
+            setup.edge.store.append(STUDY, ContentKind.FRAME, enc, length, [data])
 
 
 async def test_what_is_removed_stays_until_it_is_let_go(setup: Setup) -> None:

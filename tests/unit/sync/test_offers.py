@@ -31,7 +31,7 @@ from nearframe.sync.app import sync_routes
 from nearframe.sync.services import SyncServices, TakesIn
 from nearframe.wire import contentstream
 from nearframe.wire.offer import Answered, Offer, OfferAnswer, OfferedInstance, Stand, encode_offer, read_answer
-from tests.syncing import STUDY_UID, Shelves, ct_series, edited, rename, shelves
+from tests.syncing import STUDY_UID, Shelves, ct_series, edited, instance_uid, rename, shelves
 
 STUDY = StudyRef("main", STUDY_UID)
 
@@ -134,6 +134,22 @@ async def test_offered_sent_and_offered_again(desk: Desk) -> None:
     assert {desk.origin.file(one.sop_instance_uid) for one in offer.instances} == set(files)
     again = await desk.offer(offer)
     assert {one.outcome for one in again.instances} == {"repeated"}
+
+
+async def test_what_was_removed_does_not_come_back_from_an_edge_by_itself(desk: Desk) -> None:
+    files = ct_series(2)
+    desk.origin.put(files)
+    desk.origin.catalogue.delete(STUDY, None, instance_uid(files[0]))
+    offered = {one.sop_instance_uid: replace(one, is_again=True) for one in desk.pack(ct_series(3)).instances}
+    offer = Offer(STUDY_UID, tuple(offered.values()))
+    await desk.send(offer, (await desk.offer(offer)).lacks)
+    stands = dict(zip(offered, (await desk.offer(offer)).instances, strict=True))
+    assert stands[instance_uid(files[0])].stand is Stand.REFUSED
+    assert "had removed it" in stands[instance_uid(files[0])].reason
+    assert [one.stand for one in stands.values()].count(Stand.RECORDED) == 2
+    sent_by_somebody = replace(offered[instance_uid(files[0])], is_again=False)
+    [answered] = (await desk.offer(Offer(STUDY_UID, (sent_by_somebody,)))).instances
+    assert answered.stand is Stand.RECORDED
 
 
 async def test_what_is_held_is_not_asked_for(desk: Desk) -> None:

@@ -30,7 +30,7 @@ OFFER = Offer(
     "1.2",
     (
         OfferedInstance("1.2.1", sha256(b"h"), sha256(b"f"), (sha256(b"p"), NOT_IN_FILE)),
-        OfferedInstance("1.2.2", sha256(b"h2"), sha256(b"f2"), ()),
+        OfferedInstance("1.2.2", sha256(b"h2"), sha256(b"f2"), (), is_again=True),
     ),
 )
 ANSWER = OfferAnswer(

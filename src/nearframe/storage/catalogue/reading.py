@@ -40,6 +40,7 @@ RECORD_COLUMNS = (
     _version.file,
     _version.file_bytes,
     _version.received_at,
+    _version.source,
     _version.notes,
     _version.pixel,
     _version.pieces,
@@ -107,6 +108,9 @@ _TAKEN_IN = (
     .order_by(_version.id)
     .limit(sa.bindparam("limit"))
 )
+_CURRENT_OF = sa.select(_instance.current_id).where(
+    _instance.tenant == sa.bindparam("tenant"), _instance.sop_instance_uid == sa.bindparam("sop_instance_uid")
+)
 _EVERY_VERSION = (
     sa.select(*RECORD_COLUMNS, _version.id.label("version_id"))
     .select_from(_PLACED)
@@ -120,7 +124,9 @@ def to_record(row: Any) -> InstanceRecord:
     """Return a row of `RECORD_COLUMNS` as a value."""
     # Unpacked at once: a study has thousands, and a look-up by name costs as much as reading a column.
     tenant, study_instance_uid, series_instance_uid, sop_instance_uid, sop_class_uid, number, _, *rest = row
-    is_current, transfer_syntax_uid, hdr, file, file_bytes, received_at, notes, pixel, pieces, bulk, table = rest
+    is_current, transfer_syntax_uid, hdr, file, file_bytes, received_at, source, notes, pixel, pieces, bulk, table = (
+        rest
+    )
     frames = FrameTable.decode(table)
     return InstanceRecord(
         study=StudyRef(tenant, study_instance_uid),
@@ -137,6 +143,7 @@ def to_record(row: Any) -> InstanceRecord:
         pixel=unpack_pixel(pixel),
         received_at=moment(received_at),
         notes=tuple(notes.split()),
+        source=source,
     )
 
 
@@ -182,6 +189,12 @@ def list_versions(connection: sa.Connection, tenant: str, sop_instance_uid: str)
     """Return every version of an instance that was not removed, oldest first."""
     rows = connection.execute(_LIST_VERSIONS, {"tenant": tenant, "sop_instance_uid": sop_instance_uid})
     return [to_record(row) for row in rows]
+
+
+def was_removed(connection: sa.Connection, tenant: str, sop_instance_uid: str) -> bool:
+    """Return whether an instance was here once and is in view no more."""
+    found = connection.execute(_CURRENT_OF, {"tenant": tenant, "sop_instance_uid": sop_instance_uid}).first()
+    return found is not None and found.current_id is None
 
 
 def holds_local(connection: sa.Connection, study: StudyRef) -> bool:

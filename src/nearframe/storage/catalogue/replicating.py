@@ -7,18 +7,19 @@ has decided. From then on what it shows is shown here.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import sqlalchemy as sa
 
-from nearframe.ids import Digest
+from nearframe.ids import Digest, Identity
 from nearframe.storage.catalogue import schema
 from nearframe.storage.catalogue.changes import Changes
 from nearframe.storage.catalogue.outcome import Pixels, compare_pixels
 from nearframe.storage.catalogue.prepared import Prepared
 from nearframe.storage.catalogue.recording import Draft, remove
 from nearframe.storage.catalogue.states import InstanceState, VersionState
-from nearframe.storage.ports import UPSTREAM, Settled, StudyRef
+from nearframe.storage.ports import AGAIN, UPSTREAM, Settled, StudyRef
 
 _SAVE_PLACE = Prepared(
     sa.update(schema.version)
@@ -65,6 +66,15 @@ class Replication:
         elif instance.current is not here and not self._stays_behind(instance, here, shown, same):
             changes.make_current(instance, here, new.attributes)
 
+    def keep(self, tenant: str, sop_instance_uid: str, files: Collection[Digest]) -> None:
+        """Make versions local that an upstream lost when it was restored: they stay, and are forwarded in order."""
+        instance = self._changes.instances.get((tenant, sop_instance_uid))
+        if instance is None:
+            return
+        for version in list(instance.versions.values()):
+            if version.file in files and not version.is_removed and not _is_local(version):
+                self._keep(instance, version)
+
     def drop(self, study: StudyRef, sop_instance_uid: str) -> None:
         """Take an instance out of a study that its upstream no longer has there; elsewhere it stays."""
         instance = self._changes.instances.get((study.tenant, sop_instance_uid))
@@ -81,6 +91,13 @@ class Replication:
             if not _is_local(version):
                 version.change(removed=True)
         instance.is_changed = True
+
+    def _keep(self, instance: InstanceState, version: VersionState) -> None:
+        self._place(instance, version, version.number, AGAIN)
+        series = version.series
+        identity = Identity(version.sop_class_uid, instance.uid, series.uid, series.study.uid)
+        detail = {"outcome": "kept", "source": AGAIN, "file": version.file.hex()}
+        self._changes.event("durable", instance.tenant, identity, version.number, detail)
 
     def _file(self, instance: InstanceState, draft: Draft, number: int, same: VersionState | None) -> VersionState:
         """Return the version with a number, which now is what the upstream says."""

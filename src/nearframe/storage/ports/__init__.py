@@ -19,6 +19,7 @@ from nearframe.storage.ports.corrections import (
 )
 from nearframe.storage.ports.holds import Held, HoldRecord, NewHold, Release
 from nearframe.storage.ports.records import (
+    AGAIN,
     UPSTREAM,
     BulkEntry,
     ConflictRecord,
@@ -71,6 +72,7 @@ __all__ = [
     "StudyRef",
     "TakenIn",
     "Totals",
+    "AGAIN",
     "UPSTREAM",
     "Undecided",
     "nothing",

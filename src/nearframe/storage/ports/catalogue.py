@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from nearframe.context import LOCAL_ADMIN
@@ -67,6 +67,7 @@ class Catalogue(Protocol):
         batch: Sequence[tuple[NewVersion, int, bool]],
         dropped: Sequence[tuple[StudyRef, str]],
         settled: Mapping[str, Settled] | None = None,
+        kept: Mapping[tuple[str, str], Collection[Digest]] | None = None,
     ) -> int:
         """Take over what an upstream decided; returns the local feed sequence.
 
@@ -83,6 +84,9 @@ class Catalogue(Protocol):
         settled
             By tenant: local versions that the upstream has recorded. They take its numbers, and from
             now on they are the upstream's.
+        kept
+            By tenant and SOP Instance UID: files of versions that the upstream no longer has since it was
+            restored from a backup. They become local, as if they had been taken in here.
         """
         ...
 
@@ -166,6 +170,10 @@ class Catalogue(Protocol):
 
         In the order of `list_instances`. None if nothing local is in the study: then it is what is in view.
         """
+        ...
+
+    def was_removed(self, tenant: str, sop_instance_uid: str) -> bool:
+        """Return whether an instance was here once and is in view no more."""
         ...
 
     def holds_local(self, study: StudyRef) -> bool:

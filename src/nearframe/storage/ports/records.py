@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
 from typing import Final, TypeAlias
@@ -41,6 +41,8 @@ class BulkEntry:
 
 #: The source of a version that was taken over from an upstream. Any other was taken in here: it is *local*.
 UPSTREAM: Final = "upstream"
+#: The source of one that was the upstream's until that was restored without it: it is local, and offered again.
+AGAIN: Final = "again"
 
 #: By SOP Instance UID and digest of the file: the number that the upstream gave a version it was sent.
 Settled: TypeAlias = Mapping[tuple[str, Digest], int]
@@ -120,6 +122,7 @@ class InstanceRecord:
     pixel: PixelDescription | None
     received_at: datetime
     notes: tuple[str, ...] = ()
+    source: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
