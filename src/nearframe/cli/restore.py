@@ -17,6 +17,7 @@ from nearframe.units import counted, format_size
 from nearframe.upkeep.backup.point import PointKeys
 from nearframe.upkeep.backup.points import Points
 from nearframe.upkeep.backup.restore import Restored, prove_point, restore, restore_catalogue
+from nearframe.upkeep.backup.since import Since
 
 EXIT_DAMAGED: Final = 1
 
@@ -39,6 +40,11 @@ def add_subparser(subparsers: Subparsers, what: str) -> None:
         "--only-catalogue", action="store_true", help="bring back the catalogue alone, beside packs that are whole"
     )
     instead.add_argument("--check", action="store_true", help="read and prove the backup, and do nothing else")
+    parser.add_argument(
+        "--hide-purged",
+        action="store_true",
+        help="with --at, take what the archive had purged since out of view again",
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     add_json_option(parser)
     parser.set_defaults(run=run)
@@ -82,10 +88,11 @@ def _restore(points: Points, root_key: bytes, options: argparse.Namespace) -> in
     home = settings_from(options).home
     with bytes_bar(hidden=options.quiet or options.json) as show:
         bring_back = restore_catalogue if options.only_catalogue else restore
-        restored = bring_back(points, points.at(options.at), root_key, home, show)
+        point = points.at(options.at)
+        restored = bring_back(points, point, root_key, home, show, hides_purged=options.hide_purged)
     if options.json:
         proved = {"scrub": asdict(restored.scrubbed), "check": asdict(restored.checked)}
-        print_json(point_json(restored.point) | proved)
+        print_json(point_json(restored.point) | proved | {"since": _since_json(restored.since)})
     else:
         _tell(restored)
     return 0 if restored.is_whole else EXIT_DAMAGED
@@ -103,3 +110,34 @@ def _tell(restored: Restored) -> None:
             f"{counted(restored.checked.incomplete, 'version')} lost "
             f"{counted(restored.checked.contents, 'content')}: store those objects again, or restore another backup"
         )
+    if restored.since is None:
+        print(f"what was deleted, purged or put on hold after {point.taken_at:%Y-%m-%d %H:%M} UTC is in no backup")
+    else:
+        _tell_since(restored.since)
+
+
+def _tell_since(since: Since) -> None:
+    until = f"between this backup and the last one, of {since.until:%Y-%m-%d %H:%M} UTC"
+    if since.corrections:
+        print(f"{counted(since.corrections, 'correction')} were made {until}: they are not in it")
+    if since.purged:
+        print(f"of {counted(len(since.purged), 'study')} something was purged {until}, and came back with it:")
+        for study in since.purged:
+            print(f"  {study.study_instance_uid}")
+        if since.hidden:
+            print(f"{counted(since.hidden, 'instance')} of them are out of view again: nearframe correct purge ends it")
+        else:
+            print("nearframe correct delete takes it out of view, and so does a restore with --hide-purged")
+    if since.holds_placed:
+        print(f"{counted(since.holds_placed, 'legal hold')} placed {until} stand again")
+    if since.holds_lost:
+        print(f"{counted(since.holds_lost, 'legal hold')} placed {until} are on what this backup does not have")
+    if since.holds_standing:
+        print(f"{counted(since.holds_standing, 'legal hold')} released {until} stand again: release them")
+
+
+def _since_json(since: Since | None) -> dict[str, object] | None:
+    if since is None:
+        return None
+    purged = [{"tenant": study.tenant, "study": study.study_instance_uid} for study in since.purged]
+    return asdict(since) | {"until": since.until.isoformat(), "purged": purged}

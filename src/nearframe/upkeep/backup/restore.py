@@ -16,11 +16,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 from nearframe import log
 from nearframe.errors import BackendFailed, ConfigurationError, IntegrityError
-from nearframe.storage.catalogue import CATALOGUE_FILE, open_catalogue
+from nearframe.storage.catalogue import CATALOGUE_FILE, SQLCatalogue, open_catalogue
 from nearframe.storage.catalogue.migrations import LATEST
 from nearframe.storage.durable import sync_folder
 from nearframe.storage.packs import PackSettings, PackStore
@@ -33,6 +34,7 @@ from nearframe.storage.scratch import check_space
 from nearframe.storage.upkeep import ScrubReport
 from nearframe.upkeep.backup.point import Part, Point, PointKeys
 from nearframe.upkeep.backup.points import Points
+from nearframe.upkeep.backup.since import Since, catch_up
 from nearframe.upkeep.backup.take import Progress
 from nearframe.upkeep.crosscheck import CrossCheck, cross_check
 
@@ -44,13 +46,18 @@ _INDEX_SHARE: Final = 0.02
 _log = log.logger(__name__)
 
 
+def _unheard(_what: str, _done: int, _total: int) -> None:
+    """Tell nobody."""
+
+
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """An archive that was brought back, and what was proved of it."""
+    """An archive that was brought back, what was proved of it, and what it did since; None if no later backup tells."""
 
     point: Point
     scrubbed: ScrubReport
     checked: CrossCheck
+    since: Since | None
 
     @property
     def is_whole(self) -> bool:
@@ -71,10 +78,17 @@ def prove_point(points: Points, point: Point, progress: Progress) -> int:
     return damaged
 
 
-def restore(points: Points, point: Point, root_key: bytes, home: Path, progress: Progress) -> Restored:
+def restore(
+    points: Points, point: Point, root_key: bytes, home: Path, progress: Progress, *, hides_purged: bool = False
+) -> Restored:
     """Bring a point back into an empty home.
 
     A damaged blob of a pack costs the contents that stand in it: the report says how many.
+
+    Parameters
+    ----------
+    hides_purged
+        See `since.catch_up`.
 
     Raises
     ------
@@ -88,12 +102,16 @@ def restore(points: Points, point: Point, root_key: bytes, home: Path, progress:
     _begin(home, point)
     with disk_errors():
         _Restoring(points, point, root_key, home, progress).write()
-    restored = Restored(point, *_prove(home, progress))
+    proved = _prove(home, progress)
+    with closing(open_catalogue(home / CATALOGUE_FILE, may_create=False)) as catalogue:
+        since = _catch_up(catalogue, points, point, root_key, home, hides_purged=hides_purged)
     set_role(home, "origin")
-    return restored
+    return Restored(point, *proved, since)
 
 
-def restore_catalogue(points: Points, point: Point, root_key: bytes, home: Path, progress: Progress) -> Restored:
+def restore_catalogue(
+    points: Points, point: Point, root_key: bytes, home: Path, progress: Progress, *, hides_purged: bool = False
+) -> Restored:
     """Bring back the catalogue alone, beside packs that are whole.
 
     Of what came after the point the packs hold contents that no version refers to: the same objects
@@ -118,9 +136,22 @@ def restore_catalogue(points: Points, point: Point, root_key: bytes, home: Path,
         with closing(open_catalogue(new, may_create=False)) as catalogue:
             catalogue.start_epoch()
             checked = cross_check(catalogue, packs)
+            since = _catch_up(catalogue, points, point, root_key, home, hides_purged=hides_purged)
         new.replace(place)
         sync_folder(home)
-    return Restored(point, ScrubReport(), checked)
+    return Restored(point, ScrubReport(), checked, since)
+
+
+def _catch_up(
+    restored: SQLCatalogue, points: Points, point: Point, root_key: bytes, home: Path, *, hides_purged: bool
+) -> Since | None:
+    last = points.latest()
+    if last is None or last.taken_at <= point.taken_at:
+        return None
+    with TemporaryDirectory(dir=home, prefix="last-") as folder:
+        _Restoring(points, last, root_key, Path(folder), _unheard).write_catalogue(CATALOGUE_FILE)
+        with closing(open_catalogue(Path(folder) / CATALOGUE_FILE, may_create=False)) as catalogue:
+            return catch_up(restored, catalogue, point.taken_at, last.taken_at, hides_purged=hides_purged)
 
 
 def _begin(home: Path, point: Point) -> None:

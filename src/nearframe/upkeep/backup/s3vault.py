@@ -11,6 +11,7 @@ from typing import Final, Self
 from nearframe.clock import Clock
 from nearframe.errors import Busy, Conflict, NotFound
 from nearframe.storage.s3 import Bucket
+from nearframe.upkeep.backup.itself import has_ended, own_name
 
 #: A writer that has said nothing for so long is dead: longer than any blob takes, shorter than a night.
 LEASE: Final = timedelta(hours=1)
@@ -21,8 +22,9 @@ class S3Vault:
     """A vault in a bucket, for the time of a block.
 
     A writer leaves an object that says since when it writes, and says so again from time to time;
-    one that finds another's gives way. In a bucket with versions what is removed stays as an older
-    version, for as long as the bucket's own rules say.
+    one that finds another's gives way, unless that one's process ran on this machine and is gone.
+    In a bucket with versions what is removed stays as an older version, for as long as the bucket's
+    own rules say.
 
     Parameters
     ----------
@@ -92,7 +94,7 @@ class S3Vault:
         """Say that we write, now."""
         before, now = self._lock, self._clock.now()
         name = f"{_LOCKS}{secrets.token_hex(8)}"
-        self._bucket.put(name, now.isoformat().encode())
+        self._bucket.put(name, f"{now.isoformat()} {own_name()}".encode())
         self._lock, self._said_at = name, now
         if before:
             self._bucket.remove(before)
@@ -102,12 +104,13 @@ class S3Vault:
         for other in list(self._bucket.list(_LOCKS)):
             if other.name == self._lock:
                 continue
-            if self._clock.now() - self._since(other.name) < LEASE:
+            if self._is_alive(other.name):
                 raise Busy("another backup into this bucket is under way; try again when it has ended")
             self._bucket.remove(other.name)  # its writer died
 
-    def _since(self, name: str) -> datetime:
+    def _is_alive(self, name: str) -> bool:
         try:
-            return datetime.fromisoformat(self._bucket.get(name).decode())
+            said_at, _, writer = self._bucket.get(name).decode().partition(" ")
+            return self._clock.now() - datetime.fromisoformat(said_at) < LEASE and not has_ended(writer)
         except (NotFound, ValueError):
-            return self._clock.now() - LEASE
+            return False

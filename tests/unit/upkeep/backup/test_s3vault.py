@@ -6,6 +6,8 @@ import pytest
 
 from nearframe.clock import ManualClock
 from nearframe.errors import Busy, NotFound
+from nearframe.upkeep.backup import s3vault
+from nearframe.upkeep.backup.itself import own_name
 from nearframe.upkeep.backup.s3vault import LEASE, S3Vault
 from tests.buckets import MemoryBucket, failing
 
@@ -60,6 +62,14 @@ def test_a_writer_that_died_is_forgotten(bucket: MemoryBucket, clock: ManualCloc
     with S3Vault(bucket, clock, writes=True) as vault:
         assert vault.put("blobs/ab12", b"one")
     assert sorted(bucket.objects) == ["blobs/ab12"]
+
+
+def test_a_writer_of_this_machine_that_died_holds_nobody_up(
+    bucket: MemoryBucket, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    S3Vault(bucket, clock, writes=True)
+    monkeypatch.setattr(s3vault, "has_ended", lambda name: name == own_name())
+    S3Vault(bucket, clock, writes=True).close()
 
 
 def test_what_was_not_kept_is_told(bucket: MemoryBucket, clock: ManualClock) -> None:
