@@ -12,7 +12,7 @@ from nearframe.query.health import WELL, Finding, State
 from nearframe.storage.catalogue import CATALOGUE_FILE, open_catalogue
 from nearframe.storage.catalogue.catalogue import open_database
 from nearframe.storage.catalogue.leases import Leases
-from nearframe.storage.catalogue.migrations import LATEST
+from nearframe.storage.catalogue.migrations import LATEST, MOVED, UNFINISHED, version_of
 from nearframe.storage.catalogue.snapshot import examine
 from nearframe.storage.packs import PackSettings
 from nearframe.storage.packs.files import LocalFiles
@@ -52,8 +52,8 @@ def look_at_keys(patient: Patient) -> Finding:
 def look_at_catalogue(patient: Patient) -> Finding:
     """Look whether the catalogue is there, whole, and of a schema that this release knows."""
     if patient.settings.database_url:
-        open_catalogue(patient.settings.database_url, may_create=False).close()
-        return WELL
+        with closing(open_database(patient.settings.database_url)) as database, database.read() as connection:
+            return _look_at_schema(version_of(connection))
     path = patient.home / CATALOGUE_FILE
     if not path.exists():
         return _without_catalogue(patient)
@@ -62,6 +62,23 @@ def look_at_catalogue(patient: Patient) -> Finding:
             schema = examine(connection).schema
         except sqlite3.DatabaseError as error:
             return Finding(State.FAILING, f"{path} is no catalogue, or is damaged ({error}): {RESTORE}")
+    return _look_at_schema(schema)
+
+
+def _look_at_schema(schema: int) -> Finding:
+    if schema == 0:
+        return unseen("there are no tables yet: a node makes them when it starts")
+    if schema == UNFINISHED:
+        return Finding(
+            State.FAILING,
+            "another catalogue is being carried into that database: run that nearframe migrate to its end",
+        )
+    if schema == MOVED:
+        return Finding(
+            State.FAILING,
+            "the archive was carried into another database: set database_url to that (nearframe migrate --take-back "
+            "goes on with this one, without what was stored since)",
+        )
     if schema > LATEST:
         return Finding(
             State.FAILING,
@@ -79,8 +96,16 @@ def look_at_duties(patient: Patient) -> Finding:
     if not patient.settings.database_url:
         return unseen("one process does everything")
     with closing(open_database(patient.settings.database_url)) as database:
+        with database.read() as connection:
+            if version_of(connection) != LATEST:
+                return unseen("the look at the catalogue says why")
         standing = Leases(database).standing()
-    words = [f"{one.name}: {one.holder if one.expires_in_s > 0 else 'nobody'}" for one in standing]
+    if idle := [one.name for one in standing if one.expires_in_s <= 0]:
+        return Finding(
+            State.DEGRADED,
+            f"nobody does {', '.join(idle)}: start an origin; if one runs, its log says why it does not take it up",
+        )
+    words = [f"{one.name}: {one.holder}" for one in standing]
     return Finding(State.OK, "; ".join(words)) if words else unseen("no process has begun yet")
 
 

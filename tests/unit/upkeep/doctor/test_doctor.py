@@ -8,13 +8,16 @@ import re
 import resource
 import shutil
 import socket
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from nearframe.config import Settings
 from nearframe.errors import UpstreamUnavailable
@@ -22,7 +25,7 @@ from nearframe.listener.devtls import ensure
 from nearframe.query import health
 from nearframe.query.health import Finding, State
 from nearframe.settingkinds import Address
-from nearframe.storage.catalogue import migrations
+from nearframe.storage.catalogue import migrations, open_catalogue, schema
 from nearframe.storage.catalogue.holds import Holds
 from nearframe.storage.packs.locks import is_owned
 from nearframe.storage.ports import Held, NewHold
@@ -31,6 +34,7 @@ from nearframe.upkeep.doctor import stores
 from nearframe.upkeep.doctor.examine import CHECKS, examine, worst
 from nearframe.upkeep.doctor.patient import Answer, Patient
 from tests.packs import lose_index
+from tests.postgres import create_schema
 from tests.syncing import Shelves, ct_series
 
 
@@ -167,6 +171,40 @@ def test_a_catalogue_of_another_release(home: Path, monkeypatch: pytest.MonkeyPa
     assert "when it starts" in findings(patient_of(home))["catalogue"].reason
     monkeypatch.setattr(stores, "LATEST", migrations.LATEST - 1)
     assert "a newer release" in findings(patient_of(home))["catalogue"].reason
+
+
+def test_a_catalogue_that_was_carried_elsewhere(home: Path) -> None:
+    with closing(sqlite3.connect(home / "catalogue.sqlite")) as connection:
+        connection.execute("UPDATE schema_version SET version = ?", (migrations.MOVED,))
+        connection.commit()
+    found = findings(patient_of(home))["catalogue"]
+    assert found.state is State.FAILING
+    assert "set database_url" in found.reason
+
+
+@pytest.mark.postgresql
+def test_a_database_whose_work_nobody_does(home: Path, postgres_server: str) -> None:
+    url = create_schema(postgres_server, "doctor")
+    patient = patient_of(home, database_url=url)
+    assert findings(patient) == {}
+    assert "no tables yet" in reason_of(patient, "catalogue")
+    lease = {"name": "background", "holder": "origin-1", "token": 1, "taken_at": 0, "expires_at": 0}
+    with closing(open_catalogue(url)) as catalogue:
+        with catalogue.database.write() as connection:
+            connection.execute(sa.insert(schema.lease).values(**lease))
+        migrations.take_back(catalogue.database, migrations.LATEST - 1, now(), discard=False)
+    found = findings(patient)["catalogue"]
+    assert "when it starts" in found.reason, "it was not brought forward by being looked at"
+    with closing(open_catalogue(url)):
+        pass
+    found = findings(patient)["duties"]
+    assert (found.state, found.reason.partition(":")[0]) == (State.DEGRADED, "nobody does background")
+
+
+def test_a_database_that_is_away(home: Path, tmp_path: Path) -> None:
+    found = findings(patient_of(home, database_url=f"postgresql://nobody@/none?host={tmp_path}"))
+    assert found["catalogue"].state is State.FAILING
+    assert "database_url" in found["catalogue"].reason
 
 
 def test_a_pack_that_is_gone_or_cut(home: Path) -> None:
