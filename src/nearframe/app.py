@@ -60,6 +60,7 @@ from nearframe.query.health import (
     Check,
     bucket_check,
     catalogue_check,
+    contents_check,
     disk_check,
     examine,
     free_bytes,
@@ -354,8 +355,12 @@ def _room_above_mark(settings: Settings) -> int:
 
 def _own_checks(core: Core) -> dict[str, Check]:
     """Return the checks of an origin's own health: its bucket, if it has one, and the work it shares with others."""
-    store, duties = core.packs, {"duties": duties_check(core.duties, core.sql)}
-    return duties | ({"bucket": bucket_check(store.look, core.disk)} if isinstance(store, ObjectStore) else {})
+    store = core.packs
+    own = {
+        "duties": duties_check(core.duties, core.sql),
+        "contents": contents_check(core.upkeep.lost, core.disk),
+    }
+    return own | ({"bucket": bucket_check(store.look, core.disk)} if isinstance(store, ObjectStore) else {})
 
 
 def _making(core: Core) -> bool:

@@ -18,11 +18,13 @@ from nearframe.cli._client import add_node_options, client_of, node_of
 from nearframe.cli._copies import catalogue_in, copies_of
 from nearframe.cli._output import Subparsers, add_json_option, add_parser, print_json
 from nearframe.cli._settings import add_setting, settings_from
+from nearframe.clock import SystemClock
 from nearframe.errors import ConfigurationError
 from nearframe.storage.packs import PackSettings
 from nearframe.storage.scratch import ScratchFolder
 from nearframe.storage.stores import open_store
 from nearframe.units import format_size
+from nearframe.upkeep.lastscrub import LastScrub, remember
 from nearframe.upkeep.nodes import RunningNode
 from nearframe.upkeep.repair import OwnStore, Repaired, repair
 
@@ -112,8 +114,11 @@ def _offline(options: argparse.Namespace, show: Show) -> tuple[dict[str, Any], R
         copies_of(options, settings, root_key, ScratchFolder(settings.home / "scratch").path) as copies,
         catalogue_in(settings) as catalogue,
     ):
-        found = asdict(store.scrub(lambda report: show(asdict(report))))
-        return found, repair(OwnStore(store, catalogue), copies) if copies else None
+        report = store.scrub(lambda report: show(asdict(report)))
+        repaired = repair(OwnStore(store, catalogue), copies) if copies else None
+        lost = repaired.lost - repaired.mended if repaired else report.damaged + report.quarantined
+        remember(settings.home, LastScrub(SystemClock().now(), lost))
+        return asdict(report), repaired
 
 
 def _bar(console: Console, *, hidden: bool) -> Progress:

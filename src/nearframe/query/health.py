@@ -20,7 +20,7 @@ from nearframe.config import Settings
 from nearframe.errors import Busy, NearframeError
 from nearframe.query.workers import Workers
 from nearframe.storage.ports import Catalogue
-from nearframe.units import format_size
+from nearframe.units import counted, format_size
 
 #: A check that takes longer has failed: who asks for health has little patience.
 PATIENCE_S: Final = 2.0
@@ -146,6 +146,32 @@ def upkeep_check(failures: Callable[[], Mapping[str, str]]) -> Check:
         return Finding(State.DEGRADED, "; ".join(wrong)) if wrong else WELL
 
     return check
+
+
+def contents_check(lost: Callable[[], int], disk: Workers) -> Check:
+    """Check that everything an archive holds can be read, as far as anybody has tried.
+
+    Parameters
+    ----------
+    lost
+        Returns how many contents cannot.
+    """
+
+    async def check() -> Finding:
+        return look_for_loss(await disk.run(lost))
+
+    return check
+
+
+def look_for_loss(lost: int) -> Finding:
+    """Return what is to be said of contents that cannot be read."""
+    if not lost:
+        return WELL
+    return Finding(
+        State.DEGRADED,
+        f"{counted(lost, 'content')} cannot be read: look at the disk (smartctl); nearframe scrub --repair-from brings "
+        "them back from a backup or another node, and another scrub says whether any is left",
+    )
 
 
 def high_mark(settings: Settings) -> int:

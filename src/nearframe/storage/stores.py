@@ -17,7 +17,15 @@ from nearframe.storage.upkeep import Compacted, LostContent, PackStats, ScrubRep
 
 
 class Store(ContentStore, Protocol):
-    """Packs on the disk (`packs.PackStore`) or in a bucket (`objects.ObjectStore`)."""
+    """Packs on the disk (`packs.PackStore`) or in a bucket (`objects.ObjectStore`).
+
+    Attributes
+    ----------
+    integrity_failures
+        Contents that readers found damaged since the start.
+    """
+
+    integrity_failures: int
 
     def stats(self) -> PackStats:
         """Return what the store holds."""

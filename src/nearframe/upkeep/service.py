@@ -8,7 +8,6 @@ is added as rounds. All keep to a rate, so a reader hardly notices them.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import threading
 from collections.abc import Callable
@@ -31,10 +30,10 @@ from nearframe.metrics import (
     Metrics,
 )
 from nearframe.query.workers import Workers
-from nearframe.storage.durable import replace_durably
 from nearframe.storage.stores import Store
 from nearframe.storage.upkeep import LostContent, ScrubReport
 from nearframe.units import counted, format_size
+from nearframe.upkeep.lastscrub import LastScrub, remember, remembered
 from nearframe.upkeep.rounds import Round, RoundBook, Tell
 
 COMPACT_EVERY_S: Final = 3600.0
@@ -99,7 +98,7 @@ class Upkeep:
         is_mine: Callable[[], bool] = lambda: True,
     ) -> None:
         self._packs = packs
-        self._memory = home / "scrub.json"  # when the last one ended, or when this store was first looked after
+        self._home = home
         self._clock = clock
         self._scrub_every = scrub_every
         self._is_mine = is_mine
@@ -113,7 +112,8 @@ class Upkeep:
         self._asked = asyncio.Event()
         self._state = ScrubState()
         self._task: asyncio.Task[None] | None = None
-        self._last_scrub = clock.now()
+        self._last_scrub = LastScrub(clock.now())
+        self._failures_then = 0
         self._metrics = metrics
         stock = (STORE_CONTENTS, STORE_LIVE_BYTES, STORE_DEAD_BYTES, STORE_DAMAGED, STORE_SYNC_FAILURES)
         metrics.before_reading(self._measure, *stock)
@@ -147,7 +147,10 @@ class Upkeep:
 
     def start(self) -> None:
         """Begin to look after the packs."""
-        self._last_scrub = self._remembered() or self._remember(self._clock.now())
+        known = remembered(self._home)
+        self._last_scrub = known or LastScrub(self._clock.now())
+        if known is None:
+            remember(self._home, self._last_scrub)
         self.add(Round(COMPACTION, COMPACT_EVERY_S, self._compact), first_s=COMPACT_EVERY_S)
         self.book.know(SCRUB)
         self._task = tasks.spawn(self._run(), name="upkeep")
@@ -165,6 +168,10 @@ class Upkeep:
             self._state = ScrubState(running=True, started_at=self._clock.now())
             self._want(SCRUB)
         return self._state
+
+    def lost(self) -> int:
+        """Return how many contents the last scrub, and readers since, found that cannot be read."""
+        return self._last_scrub.lost + self._packs.integrity_failures - self._failures_then
 
     async def damaged(self, tenant: str, limit: int) -> list[LostContent]:
         """Return contents of a tenant that cannot be read; looks at everything that is held."""
@@ -196,7 +203,7 @@ class Upkeep:
     def _is_scrub_due(self) -> bool:
         if self._scrub_every is None or self._state.running or not self._is_mine():
             return False
-        return self._clock.now() - self._last_scrub >= self._scrub_every
+        return self._clock.now() - self._last_scrub.at >= self._scrub_every
 
     async def _guarded(self, work: str, run: Callable[[Tell], str]) -> None:
         """Run a piece of work; one that fails is told of, and the next may do better."""
@@ -219,8 +226,10 @@ class Upkeep:
             tell(_scrubbed(report))
 
         report = self._packs.scrub(progress, self.pace)
-        self._last_scrub = self._remember(self._clock.now())
-        self._state = replace(self._state, finished_at=self._last_scrub, report=report)
+        self._last_scrub = LastScrub(self._clock.now(), report.damaged + report.quarantined)
+        self._failures_then = self._packs.integrity_failures
+        remember(self._home, self._last_scrub)
+        self._state = replace(self._state, finished_at=self._last_scrub.at, report=report)
         _log.info("scrubbed", contents=report.contents, damaged=report.damaged, read_bytes=report.read_bytes)
         return _scrubbed(report)
 
@@ -228,16 +237,6 @@ class Upkeep:
         done = self._packs.compact(pace=self.pace)
         skipped = f", {counted(done.skipped, 'pack')} left alone: scrub" if done.skipped else ""
         return f"{counted(done.removed, 'pack')} rewritten, {format_size(done.freed_bytes)} freed{skipped}"
-
-    def _remembered(self) -> datetime | None:
-        try:
-            return datetime.fromisoformat(json.loads(self._memory.read_text(encoding="utf-8"))["last"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-
-    def _remember(self, moment: datetime) -> datetime:
-        replace_durably(self._memory, json.dumps({"last": moment.isoformat()}).encode())
-        return moment
 
     def _measure(self) -> None:
         stats = self._packs.stats()

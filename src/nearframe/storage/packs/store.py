@@ -92,7 +92,7 @@ class PackStore:
             undo.pop_all()
         self._intake = Intake(self._settings, self._segments, self._keys, self._ledger, self._writer)
         self._upkeep = OneAtATime()
-        self._integrity_failures = 0
+        self.integrity_failures = 0
         self._lately = Lately(self._look_up, lambda: self._ledger.generation, self._settings.memory_bytes)
 
     def __enter__(self) -> Self:
@@ -141,7 +141,7 @@ class PackStore:
             plain_bytes=sum(use.plain_bytes for use in uses),
             dedupe_hits=self._intake.dedupe_hits,
             reused_bytes=self._intake.reused_bytes,
-            integrity_failures=self._integrity_failures,
+            integrity_failures=self.integrity_failures,
             sync_failures=self._writer.sync_failures,
         )
 
@@ -272,7 +272,7 @@ class PackStore:
         with self._writer.lock:
             entry = held.entry
             if self._ledger.mark_damaged(held.form.content_id, entry.key_tag, entry.segment, entry.offset):
-                self._integrity_failures += 1
+                self.integrity_failures += 1
         _log.error("content_damaged", segment=held.entry.segment, offset=held.entry.offset)
 
     # -- upkeep ----------------------------------------------------------------------------

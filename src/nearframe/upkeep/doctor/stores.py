@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from typing import Final
 
-from nearframe.query.health import WELL, Finding, State
+from nearframe.query.health import WELL, Finding, State, look_for_loss
 from nearframe.storage.catalogue import CATALOGUE_FILE, open_catalogue
 from nearframe.storage.catalogue.catalogue import open_database
 from nearframe.storage.catalogue.leases import Leases
@@ -25,6 +24,7 @@ from nearframe.storage.stores import open_store
 from nearframe.units import counted
 from nearframe.upkeep.crosscheck import cross_check
 from nearframe.upkeep.doctor.patient import Patient, unseen
+from nearframe.upkeep.lastscrub import remembered
 
 RESTORE: Final = "nearframe restore brings a backup back"
 NOTHING_KEPT: Final = unseen("nothing is kept here yet")
@@ -177,11 +177,12 @@ def look_at_scrub(patient: Patient) -> Finding:
         return NOTHING_KEPT
     if not days:
         return unseen("scrub_days is 0")
-    try:
-        last = datetime.fromisoformat(json.loads((patient.home / "scrub.json").read_text(encoding="utf-8"))["last"])
-    except (OSError, ValueError, KeyError, TypeError):
+    last = remembered(patient.home)
+    if last is None:
         return unseen("it is remembered from the node's next start on")
-    age = patient.now - last.astimezone(UTC)
+    if last.lost and patient.role != "edge":  # which fetches what it lost
+        return look_for_loss(last.lost)
+    age = patient.now - last.at.astimezone(UTC)
     if age > timedelta(days=2 * days):
         return Finding(State.DEGRADED, f"nothing was scrubbed for {age.days} days: run nearframe scrub")
     return WELL

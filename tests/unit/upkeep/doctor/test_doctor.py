@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import resource
@@ -33,6 +32,7 @@ from nearframe.storage.role import UNFINISHED, role_of, set_role
 from nearframe.upkeep.doctor import stores
 from nearframe.upkeep.doctor.examine import CHECKS, examine, worst
 from nearframe.upkeep.doctor.patient import Answer, Patient
+from nearframe.upkeep.lastscrub import LastScrub, remember
 from tests.packs import lose_index
 from tests.postgres import create_schema
 from tests.syncing import Shelves, ct_series
@@ -71,7 +71,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shelves.close()
     set_role(folder, "origin")
     folder.chmod(0o700)
-    (folder / "scrub.json").write_text(json.dumps({"last": now().isoformat()}))
+    remember(folder, LastScrub(now()))
     return folder
 
 
@@ -234,6 +234,15 @@ def test_contents_that_are_gone(home: Path) -> None:
 def test_a_scrub_long_ago(home: Path) -> None:
     patient = replace(patient_of(home), now=now() + timedelta(days=90))
     assert "nothing was scrubbed for 9" in findings(patient)["scrub"].reason
+
+
+def test_contents_that_the_last_scrub_found_damaged(home: Path) -> None:
+    remember(home, LastScrub(now(), lost=2))
+    found = findings(patient_of(home))["scrub"]
+    assert found.state is State.DEGRADED
+    assert "2 contents cannot be read" in found.reason
+    set_role(home, "edge")
+    assert "scrub" not in findings(patient_of(home, upstream=("http://a",))), "an edge fetches what it lost"
 
 
 def test_certificates(home: Path, tmp_path: Path) -> None:
