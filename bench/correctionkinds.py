@@ -63,7 +63,7 @@ class Study:
         return {"study": self.uid, "instances": uids[len(uids) // 2 :]}
 
     def some(self) -> list[str]:
-        """Return three instances of the first series."""
+        """Return a few instances of the first series."""
         return next(iter(self.instances.values()))[:3]
 
     def as_hl7(self) -> tuple[str, ...]:
@@ -191,14 +191,14 @@ KINDS: Final[tuple[tuple[str, Callable[[Site], Awaitable[None]]], ...]] = (
                                 values={"PatientName": "Bench^Renamed"})),
     ("study: accession number", partial(_attributes, select=_whole, values={"AccessionNumber": "BENCH-1"})),
     ("series: description", partial(_attributes, select=_series, values={"SeriesDescription": "corrected"})),
-    ("three instances: comment", partial(_attributes, select=_some, values={"ImageComments": "corrected"})),
+    ("a few instances: comment", partial(_attributes, select=_some, values={"ImageComments": "corrected"})),
     ("patients merged", _merge),
     ("study split", _split),
     ("study moved into another", _move),
     ("study given to another patient", _give),
-    ("three instances deleted", partial(_delete, select=_some)),
+    ("a few instances deleted", partial(_delete, select=_some)),
     ("study deleted", partial(_delete, select=_whole)),
-    ("three instances rejected (KOS)", _reject),
+    ("a few instances rejected (KOS)", _reject),
     ("HL7 A08: patient renamed", _update),
     ("HL7 A40: patients merged", partial(_merged, event="A40")),
     ("HL7 A47: identifier changed", _renumbered),

@@ -21,6 +21,8 @@ def note(files: Sequence[bytes], code: str, uid: str, *, scheme: str = "DCM") ->
     ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID = KEY_OBJECT_SELECTION
     ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID = UID(uid)
+    if "SpecificCharacterSet" in first:
+        ds.SpecificCharacterSet = first.SpecificCharacterSet
     for keyword in ("StudyInstanceUID", "PatientID", "PatientName", "StudyDate", "AccessionNumber"):
         setattr(ds, keyword, getattr(first, keyword))
     ds.SeriesInstanceUID, ds.Modality, ds.InstanceNumber, ds.ValueType = f"{uid}.1", "KO", "1", "CONTAINER"
