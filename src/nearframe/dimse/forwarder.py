@@ -88,8 +88,8 @@ class DICOMForwarder:
         self._news = {title: asyncio.Event() for title in peers}
         #: When an instance that was refused may be tried again; after a restart, at once.
         self._due: dict[int, float] = {}
-        #: By peer: with which instance under way an association ended last.
-        self._suspects: dict[str, int] = {}
+        #: By peer: with which instances under way an association ended.
+        self._suspects: dict[str, set[int]] = {title: set() for title in peers}
         self._running: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -175,18 +175,26 @@ class DICOMForwarder:
         return record
 
     async def _send(self, title: str, found: Sequence[tuple[Waiting, InstanceRecord]]) -> None:
-        contexts = proposals([record for _, record in found])
-        async with associate(self._peers[title], contexts) as user:
+        """Send a batch; what the peer may have aborted over comes last.
+
+        Some abort over an instance that they cannot take, which would then be the first to be sent for
+        ever. It is put off where another went well before it on the same association, or where a whole
+        batch is under suspicion; else it is the peer that is not well.
+        """
+        suspects = self._suspects[title]
+        found = sorted(found, key=lambda pair: pair[0].id in suspects)
+        is_clear = len(found) == self._pace.batch and found[0][0].id in suspects
+        async with associate(self._peers[title], proposals([record for _, record in found])) as user:
             for one, record in found:
                 try:
                     refusal = await self._send_one(user.requests, local_admin(one.study.tenant), record)
                 except UpstreamError:
-                    # Some abort over what they cannot take: then it would be the first to be sent for ever.
-                    if self._suspects.get(title) != one.id:
-                        self._suspects[title] = one.id
-                        raise
-                    await self._put_off(one, "the association ends whenever it is sent")
-                    return
+                    if is_clear and one.id in suspects:
+                        await self._put_off(one, "the association ends whenever it is sent")
+                        return
+                    suspects.add(one.id)
+                    raise
+                is_clear = True
                 if refusal:
                     await self._put_off(one, refusal)
                 else:
@@ -209,12 +217,18 @@ class DICOMForwarder:
     async def _done(self, one: Waiting) -> None:
         await self._workers.run(self._box.done, one)
         self._due.pop(one.id, None)
+        self._clear(one)
 
     async def _put_off(self, one: Waiting, reason: str) -> None:
         _log.warning("instance_not_forwarded", reason=reason)
         await self._workers.run(self._box.refused, one, reason)
         self._due[one.id] = self._clock.monotonic() + _pause(self._pace.refused_s, one.refusals + 1)
         self._metrics.add(DICOM_FORWARDED, result="refused")
+        self._clear(one)
+
+    def _clear(self, one: Waiting) -> None:
+        for suspects in self._suspects.values():
+            suspects.discard(one.id)
 
 
 def forward_check(box: ForwardBox, workers: Workers, patience_s: float) -> Check:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -71,6 +72,7 @@ class Forwarding:
         self.metrics = Metrics()
         self.workers = Workers("test", 1)
         self.instances = Plain()
+        self.pace = HASTY
 
     @asynccontextmanager
     async def to(self, peer: Peer) -> AsyncIterator[DICOMForwarder]:
@@ -82,7 +84,7 @@ class Forwarding:
             workers=self.workers,
             metrics=self.metrics,
             clock=SystemClock(),
-            pace=HASTY,
+            pace=self.pace,
         )
         forwarder.start()
         try:
@@ -150,26 +152,49 @@ async def test_only_the_last_version_goes(archive: Shelves, forwarding: Forwardi
     assert forwarding.metrics.value(DICOM_FORWARDED, result="sent") == 1
 
 
-async def test_what_a_peer_aborts_over_does_not_hold_up_the_rest(archive: Shelves, forwarding: Forwarding) -> None:
-    archive.put(ct_series(5))
-    taken: list[str] = []
-    cursed = ""
+class Cursing:
+    """A peer that takes every object but some: over these it aborts. It begins with the first that it sees."""
 
-    async def abort_over_one(session: Session, message: Message) -> Rest:
-        nonlocal cursed
+    def __init__(self, cursed: int) -> None:
+        self.taken: list[str] = []
+        self.cursed: list[str] = []
+        self._most_cursed = cursed
+
+    async def store(self, session: Session, message: Message) -> Rest:
         uid = message.command.sop_instance_uid
-        cursed = cursed or uid  # the first of all
-        if uid == cursed:
+        if uid not in self.cursed and len(self.cursed) < self._most_cursed:
+            self.cursed.append(uid)
+        if uid in self.cursed:
             session.association.abort()
             raise AssociationLost
         await message.whole()
-        taken.append(uid)
+        self.taken.append(uid)
         return session.answer(message, Status.SUCCESS)
 
-    async with serving(CommandField.C_STORE_RQ, abort_over_one) as peer, forwarding.to(peer):
-        await forwarding.until(lambda: [stock.instances for stock in forwarding.box.stock()] == [1])
-        assert len(taken) == 4
-        assert forwarding.box.stock()[0].reason == "the association ends whenever it is sent"
+
+@pytest.mark.parametrize("batch", [1, 2, 42])
+async def test_what_a_peer_aborts_over_does_not_hold_up_the_rest(
+    archive: Shelves, forwarding: Forwarding, batch: int
+) -> None:
+    archive.put(ct_series(6))
+    forwarding.pace = replace(forwarding.pace, batch=batch, refused_s=(60, 60))
+    peer_of_theirs = Cursing(2)
+    async with serving(CommandField.C_STORE_RQ, peer_of_theirs.store) as peer, forwarding.to(peer):
+        await forwarding.until(lambda: len(peer_of_theirs.taken) == 4)
+        await forwarding.until(lambda: any(stock.refused for stock in forwarding.box.stock()))
+    assert forwarding.box.stock()[0].reason == "the association ends whenever it is sent"
+
+
+async def test_a_peer_that_aborts_over_everything_is_the_one_that_is_not_well(
+    archive: Shelves, forwarding: Forwarding
+) -> None:
+    archive.put(ct_series(3))
+    peer_of_theirs = Cursing(3)
+    async with serving(CommandField.C_STORE_RQ, peer_of_theirs.store) as peer, forwarding.to(peer):
+        await forwarding.until(lambda: len(peer_of_theirs.cursed) == 3)
+        peer_of_theirs.cursed = ["it is well again"] * 3
+        await forwarding.until(lambda: not forwarding.box.stock())
+    assert forwarding.metrics.value(DICOM_FORWARDED, result="refused") == 0
 
 
 async def test_what_cannot_be_sent_does_not_hold_up_the_rest(archive: Shelves, forwarding: Forwarding) -> None:
