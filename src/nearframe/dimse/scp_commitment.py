@@ -212,7 +212,8 @@ class Committer:
             Field.AFFECTED_SOP_INSTANCE_UID: COMMITMENT_INSTANCE,
             Field.EVENT_TYPE_ID: _SOME_FAILED if verdict.failed else _ALL_KEPT,
         }
-        data = write_identifier(document, context.transfer_syntax)
+        # In a thread: of 20 000 objects it takes as long as a thousand answers to others.
+        data = await self._workers.run(write_identifier, document, context.transfer_syntax)
         answer = await requests.ask(context, CommandField.N_EVENT_REPORT_RQ, fields, data)
         if answer.command.status != Status.SUCCESS:
             raise UpstreamError(f"the DICOM peer answers a commitment report with {answer.command.status:#06x}")
