@@ -80,10 +80,12 @@ class Finder:
 
     async def _found(self, context: Context, identifier: DICOMJSON, level: str) -> AsyncGenerator[Match, None]:
         seen: set[tuple[str, ...]] = set()
-        async for match in search(self._search, self._workers, context, _LEVELS[level], keys_of(identifier)):
-            if level == "PATIENT":
-                patient = tuple(text_of(match.row, tag) for tag in _PATIENT)
-                if patient in seen:
-                    continue
-                seen.add(patient)
-            yield match
+        found = search(self._search, self._workers, context, _LEVELS[level], keys_of(identifier))
+        async with aclosing(found) as matches:
+            async for match in matches:
+                if level == "PATIENT":
+                    patient = tuple(text_of(match.row, tag) for tag in _PATIENT)
+                    if patient in seen:
+                        continue
+                    seen.add(patient)
+                yield match
