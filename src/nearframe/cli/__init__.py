@@ -14,6 +14,7 @@ from keyword import iskeyword
 from typing import Any, Final
 
 from nearframe import __version__, log
+from nearframe.cli._parser import Parser
 from nearframe.errors import NearframeError
 
 #: What each command is for.
@@ -56,7 +57,7 @@ def build_parser(asked: str | None = None) -> argparse.ArgumentParser:
         The one command to describe in full, or "" for none: each brings what it stands on, and a
         node is to start without a demonstration's. None for all.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="nearframe",
         description="Edge-first medical imaging: an archive, and edges that move only the frames that changed.",
         epilog="Exit codes: 0 done, 1 something is not as it should be, 2 change the command, 3 try again later.",

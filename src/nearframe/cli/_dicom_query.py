@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
+from datetime import datetime
 from typing import Any, Final
 
 from nearframe.cli import _studies as studies
@@ -20,6 +22,7 @@ from nearframe.dimse.scu_query import Level, find, identifier_of
 from nearframe.errors import ConfigurationError
 
 _DEFAULT_LIMIT: Final = 200
+_DATES: Final = re.compile(r"\d{8}(-(\d{8})?)?|-\d{8}")
 _STEP: Final = "ScheduledProcedureStepSequence"
 
 #: Shown in this order, and asked for beside what is given; the last is copied.
@@ -75,7 +78,9 @@ def add_worklist(commands: Subparsers) -> None:
         f"Keys are written KEYWORD=VALUE; those of the planned step as {_STEP}.Modality=CT, or by the options.",
     )
     _add_common(parser)
-    parser.add_argument("--date", default="", metavar="DATE", help="of the step: 20240131, or 20240101-20240131")
+    parser.add_argument(
+        "--date", type=_date, default="", metavar="DATE", help="of the step: today, 20240131, or 20240101-20240131"
+    )
     parser.add_argument("--modality", default="", metavar="CODE", help="of the step")
     parser.add_argument("--station", default="", metavar="TITLE", help="AE title of the scanner")
     parser.set_defaults(run=run_worklist)
@@ -83,7 +88,7 @@ def add_worklist(commands: Subparsers) -> None:
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
     add_peer_options(parser)
-    parser.add_argument("keys", nargs="*", metavar="KEY=VALUE", help="what to search for")
+    parser.add_argument("keys", nargs="*", default=[], metavar="KEY=VALUE", help="what to search for")
     parser.add_argument("--limit", type=int, default=_DEFAULT_LIMIT, metavar="N", help="show at most N (200)")
 
 
@@ -111,6 +116,15 @@ def run_worklist(options: argparse.Namespace) -> int:
         for one in found
     ]
     return _show(options, found, (*_OF_STEP, *_OF_ORDER), rows)
+
+
+def _date(written: str) -> str:
+    """Read a date or a range of two, as a key of VR DA matches them (PS3.4 section C.2.2.2.5)."""
+    if written == "today":
+        return f"{datetime.now().astimezone():%Y%m%d}"
+    if written and not _DATES.fullmatch(written):
+        raise argparse.ArgumentTypeError(f"{written}: expected today, 20240131, or 20240101-20240131")
+    return written
 
 
 def keys_of(given: Sequence[str]) -> dict[str, str]:

@@ -67,7 +67,8 @@ def run_get(options: argparse.Namespace) -> int:
     except OSError as error:
         raise ConfigurationError(f"--into {options.into}: {error.strerror}") from error
     ended = asyncio.run(_follow(_get(options, folder)))
-    return _tell(options, ended, f"{counted(folder.files, 'file')} in {options.into}", {"files": folder.files})
+    what = f"{counted(folder.files, 'file')} in {options.into}"
+    return _tell(options, ended, folder.files, what, {"files": folder.files})
 
 
 def run_move(options: argparse.Namespace) -> int:
@@ -76,7 +77,8 @@ def run_move(options: argparse.Namespace) -> int:
     except ValueError as error:
         raise ConfigurationError(f"--to: {error}") from error
     ended = asyncio.run(_follow(_move(options, destination)))
-    return _tell(options, ended, f"{counted(ended.completed, 'instance')} sent to {destination}", {})
+    what = f"{counted(ended.completed, 'instance')} sent to {destination}"
+    return _tell(options, ended, ended.completed, what, {})
 
 
 async def _get(options: argparse.Namespace, folder: Folder) -> AsyncGenerator[Retrieved, None]:
@@ -145,8 +147,9 @@ async def _follow(steps: AsyncGenerator[Retrieved, None]) -> Retrieved:
     return last
 
 
-def _tell(options: argparse.Namespace, ended: Retrieved, done: str, more: dict[str, Any]) -> int:
-    is_well = ended.status == Status.SUCCESS and not ended.failed
+def _tell(options: argparse.Namespace, ended: Retrieved, done: int, what: str, more: dict[str, Any]) -> int:
+    is_nothing = ended.status == Status.SUCCESS and not (done or ended.failed or ended.warnings)
+    is_well = ended.status == Status.SUCCESS and not ended.failed and not is_nothing
     if options.json:
         counts = {"completed": ended.completed, "failed": ended.failed, "warnings": ended.warnings, **more}
         print_json({"status": ended.status, "meaning": ended.said, **counts, "failed_uids": list(ended.failed_uids)})
@@ -154,5 +157,6 @@ def _tell(options: argparse.Namespace, ended: Retrieved, done: str, more: dict[s
         for uid in ended.failed_uids:
             print(f"not sent: {uid}", file=sys.stderr)
         failed = f", {ended.failed} failed" if ended.failed else ""
-        print(f"{done}{failed}; {ended.said}")
+        said = "the peer has nothing of that, or nothing that we may see" if is_nothing else ended.said
+        print(f"{what}{failed}; {said}")
     return 0 if is_well else EXIT_FAILED

@@ -81,7 +81,10 @@ def print_table(title: str | None, columns: Sequence[str], rows: Iterable[Sequen
         table.add_row(*map(Text, row))
     # As wide as the table, which would be cut at the terminal's edge otherwise.
     whole = Console(highlight=False, width=sum(widths) + _GAP_CHARS * len(widths))
-    whole.print(table)
+    with whole.capture() as shown:
+        whole.print(table)
+    for line in shown.get().splitlines():
+        print(line.rstrip())  # whoever copies the last column, or compares two outputs, wants no blanks behind it
 
 
 def _fitted(widths: Sequence[int], available: int) -> list[int]:

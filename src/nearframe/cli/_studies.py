@@ -76,6 +76,11 @@ def find(node: Node, beginning: str) -> Found:
     return found[0]
 
 
+def uid_of(node: Node, beginning: str) -> str:
+    """Return the Study Instance UID that `find` finds."""
+    return text(find(node, beginning), "StudyInstanceUID")
+
+
 def series_of(node: Node, study: Found) -> list[Found]:
     """Return the series of a study, by number."""
     path = f"/dicomweb/studies/{text(study, 'StudyInstanceUID')}/series"
@@ -113,7 +118,8 @@ def plain(found: Found) -> dict[str, Any]:
     """
     named: dict[str, Any] = {}
     for tag, element in found.items():
-        values = [_plain_value(value) if isinstance(value, dict) else value for value in element.get("Value", ())]
+        of_one = plain if element.get("vr") == "SQ" else _plain_value
+        values = [of_one(value) if isinstance(value, dict) else value for value in element.get("Value", ())]
         single = len(values) <= 1 and _is_single(int(tag, 16))
         named[keyword_for_tag(int(tag, 16)) or tag] = next(iter(values), None) if single else values
     return named

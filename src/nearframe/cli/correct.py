@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -41,7 +42,11 @@ def add_subparser(subparsers: Subparsers, what: str) -> None:
     merge.add_argument("source", metavar="FROM", help=PATIENT)
     merge.add_argument("into", metavar="INTO", help="the patient that stays, likewise")
     merge.add_argument(
-        "attributes", nargs="*", metavar="NAME=VALUE", help="how that one is called, if no study here says so"
+        "attributes",
+        nargs="*",
+        default=[],
+        metavar="NAME=VALUE",
+        help="how that one is called, if no study here says so",
     )
     apart = _add(commands, "apart", "say that an identifier which was merged away is in use again", _apart)
     apart.add_argument("patient", metavar="PATIENT", help=PATIENT)
@@ -92,7 +97,9 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_attributes(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("attributes", nargs="*", metavar="NAME=VALUE", help="PatientName=Doe^Jane, by keyword or tag")
+    parser.add_argument(
+        "attributes", nargs="*", default=[], metavar="NAME=VALUE", help="PatientName=Doe^Jane, by keyword or tag"
+    )
     parser.add_argument("--remove", action="append", default=[], metavar="NAME", help="an attribute that is to go")
 
 
@@ -145,7 +152,7 @@ def _selected(options: argparse.Namespace, node: Node) -> dict[str, Any]:
 def _whole(node: Node, beginning: str) -> str:
     from nearframe.cli import _studies as studies  # with pydicom's dictionary
 
-    return studies.text(studies.find(node, beginning), "StudyInstanceUID")
+    return studies.uid_of(node, beginning)
 
 
 def _edit(options: argparse.Namespace) -> dict[str, Any]:
@@ -232,6 +239,10 @@ def _row(made: dict[str, Any]) -> tuple[object, ...]:
     )
 
 
+def _asked(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
+
+
 def run_show(options: argparse.Namespace) -> int:
     with node_of(options) as node:
         made = node.json(f"{_PATH}/{options.correction}")
@@ -239,6 +250,8 @@ def run_show(options: argparse.Namespace) -> int:
         print_json(made)
         return 0
     print_table(None, ("number>", "made", "action", "instances>", "state", "by", "why"), [_row(made)])
+    print()
+    print_table(None, ("asked for", ""), ((part, _asked(value)) for part, value in made["asked"].items() if value))
     print()
     rows = ((one["before"] or "", one["after"] or "", one["instance"]) for one in made["changed"])
     print_table(None, ("version before>", "after>", "SOP instance UID"), rows)

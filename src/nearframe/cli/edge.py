@@ -281,7 +281,7 @@ def run_purge(options: argparse.Namespace) -> int:
 def _uid(node: Node, beginning: str) -> str:
     from nearframe.cli import _studies as studies  # with pydicom's dictionary, which a running edge does without
 
-    return studies.text(studies.find(node, beginning), "StudyInstanceUID")
+    return studies.uid_of(node, beginning)
 
 
 def _path(node: Node, beginning: str) -> str:

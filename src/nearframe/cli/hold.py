@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from nearframe.cli._client import asks_node, node_of
 from nearframe.cli._output import Subparsers, add_parser, print_json, print_table
 from nearframe.cli._patients import PATIENT, patient_of, shown
 from nearframe.cli._values import at_least, brief, moment
+from nearframe.errors import NotFound
 from nearframe.units import counted
+
+if TYPE_CHECKING:
+    from nearframe.cli._asking import Node
 
 _PATH: Final = "/api/holds"
 
@@ -25,7 +29,7 @@ def add_subparser(subparsers: Subparsers, what: str) -> None:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add = add_parser(commands, "add", "keep a study, or every study of a patient, those still to come included")
     what_ = add.add_mutually_exclusive_group(required=True)
-    what_.add_argument("--study", metavar="UID", help="Study Instance UID")
+    what_.add_argument("--study", metavar="UID", help="Study Instance UID, or the beginning of one that is in view")
     what_.add_argument("--patient", metavar="PATIENT", help=PATIENT)
     _add_reason(add, run_add)
     release = add_parser(commands, "release", "end a hold; the record of it stays")
@@ -43,8 +47,8 @@ def _add_reason(parser: argparse.ArgumentParser, run: Any) -> None:
 
 
 def run_add(options: argparse.Namespace) -> int:
-    named = {"study": options.study} if options.study else {"patient": patient_of(options.patient)}
     with node_of(options) as node:
+        named = {"study": _whole(node, options.study)} if options.study else {"patient": patient_of(options.patient)}
         placed = node.post(_PATH, named | {"reason": options.reason})
     if options.json:
         print_json(placed)
@@ -52,6 +56,15 @@ def run_add(options: argparse.Namespace) -> int:
         print(f"Hold {placed['id']} keeps {counted(placed['studies'], 'study')}.")
         print(f"nearframe hold release {placed['id']} ends it.")
     return 0
+
+
+def _whole(node: Node, beginning: str) -> str:
+    from nearframe.cli import _studies as studies  # with pydicom's dictionary
+
+    try:
+        return studies.uid_of(node, beginning)
+    except NotFound:
+        return beginning  # what is deleted already can be held too: the node knows it
 
 
 def run_release(options: argparse.Namespace) -> int:

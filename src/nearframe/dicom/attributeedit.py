@@ -31,6 +31,14 @@ _SERIES: Final = "0020000E"
 _MAX_ATTRIBUTES: Final = 200  # a form has dozens; each is written into every header
 _MAX_NAME_CHARS: Final = 64
 _MAX_DEPTH: Final = 8
+#: How those are written that people get wrong (PS3.5 Table 6.2-1).
+_FORMS: Final = {
+    "AS": ": written like 042Y, 018M, 003W or 010D",
+    "CS": ": capitals, digits, spaces and underscores, 16 at most",
+    "DA": ": written YYYYMMDD",
+    "TM": ": written HHMMSS",
+    "UI": ": numbers joined by dots, 64 characters at most",
+}
 _PN_GROUPS: Final = ("Alphabetic", "Ideographic", "Phonetic")
 
 
@@ -176,7 +184,7 @@ def _value(key: str, vr: str, value: Any) -> Any:
     if vr == "PN" and isinstance(value, Mapping) and not value.keys() - set(_PN_GROUPS):
         value = "=".join(str(value.get(group, "")) for group in _PN_GROUPS).rstrip("=")
     if not isinstance(value, str) or not _is_fit(vr, value):
-        raise MalformedRequest(f"a value of {_name(key)} does not fit its VR {vr}")
+        raise MalformedRequest(f"a value of {_name(key)} does not fit its VR {vr}{_FORMS.get(vr, '')}")
     if vr == "PN":
         return {group: part for group, part in zip(_PN_GROUPS, value.split("="), strict=False) if part}
     return value

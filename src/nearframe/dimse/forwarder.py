@@ -132,7 +132,7 @@ class DICOMForwarder:
             except NearframeError as error:
                 failures += 1
                 pause_s = _pause(self._pace.away_s, failures)
-                _log.warning("forwarding_put_off", error=error)
+                _log.warning("forwarding_put_off", peer=title, error=error)
                 await asyncio.sleep(pause_s)  # no news makes a peer come back
                 continue
             await self._until_news(title, pause_s)

@@ -159,14 +159,16 @@ class DimseServer:
             association.channel.cut()
 
     async def _serve(self, association: Association, address: str) -> None:
+        who = {"address": address}
         try:
             request = await association.opened
             assert isinstance(request, AssociateRQ)  # noqa: S101 - an acceptor gets nothing else
+            who |= _titles(request)
             await self._decide(association, request, address)
         except AssociationLost as error:
             if association.channel.received_bytes:  # else it was a knock: a balancer's, or a scan of ports
                 self._metrics.add(DIMSE_LOST)
-                _log.warning("association_lost", reason=str(error), address=address)
+                _log.warning("association_lost", reason=str(error), **who)
 
     async def _decide(self, association: Association, request: AssociateRQ, address: str) -> None:
         admission = check_request(request) or self._doorkeeper(request, address, association.channel.tls)
@@ -174,7 +176,7 @@ class DimseServer:
             admission = AssociateRJ.of(Rejection.TEMPORARY_CONGESTION, RejectResult.TRANSIENT)
         if isinstance(admission, AssociateRJ):
             self._metrics.add(DIMSE_REJECTED, reason=str(admission))
-            _log.warning("association_rejected", reason=str(admission), address=address)
+            _log.warning("association_rejected", reason=str(admission), address=address, **_titles(request))
             association.reject(admission)
             return
         self._associations[association] = address
@@ -191,3 +193,8 @@ class DimseServer:
         return (
             len(self._associations) < self._limits.associations and of_address < self._limits.associations_per_address
         )
+
+
+def _titles(request: AssociateRQ) -> dict[str, str]:
+    """Return what whoever reads the log compares with the configuration on both sides."""
+    return {"calling": request.calling_ae_title, "called": request.called_ae_title}

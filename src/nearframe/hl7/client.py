@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Iterator
 from typing import Final
 
+from nearframe.dimse import words
 from nearframe.dimse.tls import cause_of
 from nearframe.errors import UpstreamError, UpstreamTimeout, UpstreamUnavailable
 from nearframe.hl7.acknowledgement import Header
@@ -62,7 +63,7 @@ async def send(
     except OSError as error:
         if isinstance(error, ssl.SSLError) or (tls and isinstance(error, ConnectionResetError)):
             raise UpstreamUnavailable(f"TLS with {address} does not come about ({cause_of(error)})") from error
-        raise UpstreamUnavailable(f"{address} does not answer ({error.strerror or type(error).__name__})") from error
+        raise UpstreamUnavailable(f"{address} cannot be reached: {words.unreachable(error)}") from error
 
 
 def _expected(header: Header) -> int:

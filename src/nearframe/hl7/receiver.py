@@ -115,7 +115,8 @@ class Receiver:
         event = "^".join(header.event[:2])
         self._metrics.add(HL7_MESSAGES, event=event if event in self._events else "other", code=outcome.code.value)
         tell = _log.info if outcome.code is Code.ACCEPTED else _log.warning
-        tell("hl7_message", type=event if _EVENT.fullmatch(event) else "", code=outcome.code.value, says=outcome.words)
+        kind = event.replace("^", "_") if _EVENT.fullmatch(event) else ""  # the log blanks carets, as those of names
+        tell("hl7_message", type=kind, code=outcome.code.value, says=outcome.words)
         return list(acknowledgements(header, outcome, self._clock.now()))
 
     def _take(self, frame: Frame, header: Header, address: str) -> Outcome:

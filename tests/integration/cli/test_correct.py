@@ -54,7 +54,8 @@ def test_a_patient_is_renamed_merged_and_put_back(
     deleted, _, renamed = printed()
     assert (deleted["action"], renamed["reason"]) == ("delete", "typed wrongly")
     assert correct("show", str(merged["id"])) == 0
-    assert str(ds.SOPInstanceUID) in capsys.readouterr().out
+    assert str(ds.SOPInstanceUID) in (shown := capsys.readouterr().out)
+    assert "Roe^Richard" in shown
     for made in (deleted, merged, renamed):
         assert correct("undo", str(made["id"]), "--reason", "it was right") == 0
     assert correct("list", "--study", str(ds.StudyInstanceUID)) == 0
@@ -72,6 +73,7 @@ def test_mistakes_are_told(
     for arguments, says in (
         (["set", study, "PatientName", *why], "expected NAME=VALUE"),
         (["set", study, "Rows=4", *why], "Rows cannot be corrected"),
+        (["set", study, *why, "PatientSex=female"], "does not fit its VR CS: capitals"),
         (["set", "1.9.9", "PatientID=4", *why], "no such study"),
         (["move", study, "--to-patient", "UNKNOWN", *why], "no such patient"),
         (["undo", "99999", *why], "no such correction"),

@@ -6,9 +6,11 @@ import json
 import re
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pydicom
 import pytest
 from pydicom.uid import UID
@@ -90,6 +92,14 @@ def test_get_brings_the_data_sets_as_they_were_sent(
         assert got.file_meta.TransferSyntaxUID == wanted[got.SOPInstanceUID].file_meta.TransferSyntaxUID
 
 
+def test_what_the_peer_does_not_have_is_told(
+    peer: str, sent: list[pydicom.Dataset], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["dicom", "get", peer, "1.2.3", "--into", str(tmp_path)]) == 1
+    assert "0 files" in (told := capsys.readouterr().out)
+    assert "the peer has nothing of that" in told
+
+
 def test_a_destination_that_the_peer_does_not_know(
     peer: str, sent: list[pydicom.Dataset], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -112,6 +122,23 @@ def test_commitment_to_what_is_held(
 
 def test_a_worklist_without_orders(peer: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert said(capsys, "worklist", peer, "--date", "20261122", "--modality", "CT") == []
+
+
+def test_a_step_of_the_worklist_is_whole_in_json(
+    start: Callable[..., Running], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node = start("origin", tmp_path, "--dicom", "127.0.0.1:0", "--ae-title", "ARCHIVE")
+    found = re.search(r"DICOM at (\S+) as ARCHIVE", node.line)
+    assert found
+    step = {"00400002": {"vr": "DA", "Value": [f"{datetime.now().astimezone():%Y%m%d}"]}}
+    step |= {"00080060": {"vr": "CS", "Value": ["CT"]}, "00400009": {"vr": "SH", "Value": ["SPS-7"]}}
+    step |= {"00400001": {"vr": "AE", "Value": ["CT1"]}, "00400003": {"vr": "TM", "Value": ["0900"]}}
+    order = {"00100020": {"vr": "LO", "Value": ["PID-7"]}, "00400100": {"vr": "SQ", "Value": [step]}}
+    httpx.post(f"{node.url}/api/worklist", json=[order]).raise_for_status()
+    (planned,) = said(capsys, "worklist", f"ARCHIVE@{found[1]}", "--date", "today")
+    assert planned["PatientID"] == "PID-7"
+    (planned_step,) = planned["ScheduledProcedureStepSequence"]
+    assert (planned_step["Modality"], planned_step["ScheduledStationAETitle"]) == ("CT", ["CT1"])
 
 
 def test_rules_forward_what_comes(

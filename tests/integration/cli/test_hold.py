@@ -55,6 +55,9 @@ def test_a_hold_stands_in_every_way_until_it_is_released(
     assert (refused.json()["code"], refused.json()["holds"]) == ("OnHold", [hold["id"]])
     assert main(["hold", "list", "--study", study, *url]) == 0
     assert "case 12" in capsys.readouterr().out
+    assert main(["hold", "add", "--study", study[:20], *WHY, *url, "--json"]) == 0
+    assert (of_study := printed())["study"] == study
+    assert main(["hold", "release", str(of_study["id"]), "--reason", "settled", *url]) == 0
     found = httpx.get(f"{archive.url}/api/holds/{hold['id']}").json()
     assert found["kept"] == [study]
     assert main(["hold", "release", str(hold["id"]), "--reason", "settled", *url]) == 0

@@ -117,7 +117,7 @@ async def test_who_does_not_answer(tmp_path: Path, capsys: pytest.CaptureFixture
             assert await sent("--timeout", "0.05" if behave is ignore else "20") == 3
         assert says in capsys.readouterr().err
     assert await sent() == 3
-    assert "does not answer" in capsys.readouterr().err
+    assert "cannot be reached: nobody listens there" in capsys.readouterr().err
 
 
 def test_messages_in_a_file() -> None:

@@ -118,6 +118,17 @@ async def site(
         await server.stop(grace_s=1)
 
 
+async def test_the_log_says_who_was_rejected(caplog: pytest.LogCaptureFixture) -> None:
+    async with site() as archive:
+        with pytest.raises(Refused):
+            async with associate(replace(archive.peer, ae_title="OTHER"), CONTEXTS):
+                pass
+    (rejected,) = (record for record in caplog.records if record.getMessage() == "association_rejected")
+    fields = vars(rejected)["nearframe_fields"]
+    assert fields["address"] == "127.0.0.1"
+    assert (fields["calling"], fields["called"]) == (archive.peer.our_ae_title, "OTHER")
+
+
 async def test_echo_and_store() -> None:
     async with site() as archive, associate(archive.peer, CONTEXTS) as user:
         assert await user.echo() == Status.SUCCESS
