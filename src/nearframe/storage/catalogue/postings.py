@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import isqrt
 from typing import Any, Final
 
@@ -19,15 +20,16 @@ import sqlalchemy as sa
 from nearframe.storage.catalogue import schema
 from nearframe.storage.catalogue.conditions import MODALITIES_IN_STUDY, SOP_CLASSES_IN_STUDY
 from nearframe.storage.catalogue.criteria import Criterion, Name, Pattern, Text, UIDs
+from nearframe.storage.catalogue.prepared import Prepared
 from nearframe.storage.catalogue.terms import NAME_FIELDS, TEXT_FIELDS, Field
 from nearframe.storage.catalogue.text import sound
 
 MAX_PROBE: Final = 2048
 _FIRST_PROBE: Final = 64
 _PROBE_GROWTH: Final = 8
-#: So few that looking for fewer costs more than it saves.
-_ENOUGH: Final = 32
-_MAX_GRAMS: Final = 6  # of a long pattern, for the same reason
+#: Lookups of one statement: SQLite takes 500 parts at most.
+_COUNTED_TOGETHER: Final = 32
+_MAX_GRAMS: Final = 6  # of a long pattern: counting more costs more than it saves
 _LAST: Final = "\U0010ffff"  # no character sorts after it
 
 _term = schema.term.c
@@ -42,23 +44,14 @@ class Lookup:
     is_prefix: bool = False
 
     @property
-    def parameters(self) -> dict[str, Any]:
-        end = self.value + _LAST if self.is_prefix else self.value
-        return {"field": int(self.field), "low": self.value, "high": end}
+    def end(self) -> str:
+        return self.value + _LAST if self.is_prefix else self.value
 
 
 #: Terms whose studies together hold every match of a criterion.
 Posting = tuple[Lookup, ...]
 
-_ENTRIES = sa.select(_term.study_id).where(
-    _term.tenant == sa.bindparam("tenant"),
-    _term.field == sa.bindparam("field"),
-    # One statement for both: a range of one value is served from the ordered index like a prefix.
-    _term.value >= sa.bindparam("low"),
-    _term.value <= sa.bindparam("high"),
-)
 _STUDIES = sa.select(schema.head.c.studies)
-_COUNT = sa.select(sa.func.count()).select_from(_ENTRIES.limit(sa.bindparam("limit")).subquery())
 
 
 def narrowest(
@@ -81,26 +74,52 @@ def narrowest(
     return parts[0] if len(parts) == 1 else sa.union_all(*parts)
 
 
-def _rarest(connection: sa.Connection, tenant: str, postings: Iterable[Posting], at_most: int) -> Posting | None:
-    best: Posting | None = None
-    for posting in postings:
-        count = 0
-        for lookup in posting:
-            parameters = lookup.parameters | {"tenant": tenant, "limit": at_most + 1}
-            count += connection.execute(_COUNT, parameters).scalar_one()
-            if count > at_most:
-                break
-        else:
-            best, at_most = posting, count
-        if at_most < _ENOUGH and best is not None:
-            break
-    return best
+def _rarest(connection: sa.Connection, tenant: str, postings: Sequence[Posting], at_most: int) -> Posting | None:
+    """Return the posting with the fewest entries, None if each has more than `at_most`."""
+    lookups = list(dict.fromkeys(lookup for posting in postings for lookup in posting))
+    counts = dict(zip(lookups, _counts(connection, tenant, lookups, at_most + 1), strict=True))
+    entries = [sum(counts[lookup] for lookup in posting) for posting in postings]
+    fewest = min(range(len(postings)), key=entries.__getitem__)
+    return postings[fewest] if entries[fewest] <= at_most else None
+
+
+def _counts(connection: sa.Connection, tenant: str, lookups: Sequence[Lookup], at_most: int) -> list[int]:
+    """Return how many entries there are for each of `lookups`, counted as far as `at_most`."""
+    counts: list[int] = []
+    for start in range(0, len(lookups), _COUNTED_TOGETHER):
+        chunk = lookups[start : start + _COUNTED_TOGETHER]
+        values: dict[str, Any] = {"tenant": tenant, "at_most": at_most}
+        for number, lookup in enumerate(chunk):
+            values |= {f"field{number}": int(lookup.field), f"low{number}": lookup.value, f"high{number}": lookup.end}
+        found = _counting(len(chunk)).rows(connection, **values)
+        counts += [row["entries"] for row in sorted(found, key=lambda row: int(row["number"]))]
+    return counts
+
+
+@cache
+def _counting(lookups: int) -> Prepared:
+    """Return the statement that counts for so many: one, since on the way to a server each costs more than counting."""
+    parts = [_counted(number) for number in range(lookups)]
+    return Prepared(parts[0] if len(parts) == 1 else sa.union_all(*parts))
+
+
+def _counted(number: int) -> sa.Select[int, int]:
+    # One form for both: a range of one value is served from the ordered index like a prefix.
+    low: sa.BindParameter[str] = sa.bindparam(f"low{number}")
+    high: sa.BindParameter[str] = sa.bindparam(f"high{number}")
+    of_field = _term.tenant == sa.bindparam("tenant"), _term.field == sa.bindparam(f"field{number}")
+    entries = sa.select(_term.study_id).where(*of_field, _term.value >= low, _term.value <= high)
+    counted = entries.limit(sa.bindparam("at_most")).subquery()
+    this = sa.literal_column(str(number), sa.Integer).label("number")
+    return sa.select(this, sa.func.count().label("entries")).select_from(counted)
 
 
 def _entries(tenant: str, lookup: Lookup) -> sa.Select[Any]:
-    low, high = lookup.parameters["low"], lookup.parameters["high"]
     return sa.select(_term.study_id).where(
-        _term.tenant == tenant, _term.field == int(lookup.field), _term.value >= low, _term.value <= high
+        _term.tenant == tenant,
+        _term.field == int(lookup.field),
+        _term.value >= lookup.value,
+        _term.value <= lookup.end,
     )
 
 

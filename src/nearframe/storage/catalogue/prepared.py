@@ -47,7 +47,7 @@ class Prepared:
     """
 
     def __init__(
-        self, statement: sa.Select[Any] | sa.Update | sa.Insert | sa.TextClause, columns: Sequence[str] | None = None
+        self, statement: sa.SelectBase | sa.Update | sa.Insert | sa.TextClause, columns: Sequence[str] | None = None
     ) -> None:
         self._statement = statement
         self._columns = columns

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import sqlalchemy as sa
 
 from nearframe.storage.catalogue import SQLCatalogue, postings, schema
 from nearframe.storage.catalogue.criteria import Criterion, Name, Pattern, Test, Text, UIDs
+from nearframe.storage.catalogue.prepared import Prepared
 from tests.unit.storage.catalogue.objects import CT_IMAGE, identity, version
 
 STUDIES = 12
@@ -125,3 +128,21 @@ def test_a_study_that_changes_changes_its_terms(filled: SQLCatalogue) -> None:
     with filled.database.read() as connection:
         left = connection.execute(sa.select(sa.func.count()).where(schema.term.c.value == "roe^jane")).scalar()
     assert left == 0
+
+
+def test_all_ways_to_begin_are_counted_by_one_statement(filled: SQLCatalogue, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    rows = Prepared.rows
+
+    def counted(self: Prepared, connection: sa.Connection, **values: Any) -> list[dict[str, Any]]:
+        asked.append(values)
+        return rows(self, connection, **values)
+
+    monkeypatch.setattr(Prepared, "rows", counted)
+    assert begins_with(filled, (NAME, name("*ithc^jo*"))) == {3}
+    assert len(asked) == 1
+
+
+def test_more_values_than_one_statement_counts(filled: SQLCatalogue) -> None:
+    values = [f"MRN-{number:03}" for number in range(1, 3 * postings._COUNTED_TOGETHER)]
+    assert begins_with(filled, ("00100020", text(*values)), limit=100) == set(range(1, STUDIES + 1))
