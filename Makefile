@@ -9,7 +9,7 @@ CACHE := .cache
 APT_BASE := python3-venv
 APT_VIEWER := npm
 APT_TEST := ceph-common ceph-mon ceph-osd chromium curl dcmtk dicom3tools e2fsprogs mount orthanc orthanc-dicomweb postgresql radosgw strace unzip
-APT_BENCH := iproute2 nghttp2-client nginx orthanc orthanc-dicomweb util-linux varnish wrk
+APT_BENCH := ceph-common ceph-mon ceph-osd iproute2 nghttp2-client nginx orthanc orthanc-dicomweb postgresql radosgw util-linux varnish wrk
 
 OHIF := @ohif/app@3.13.2
 OHIF_ARCHIVE := $(CACHE)/ohif-app-3.13.2.tgz

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import itertools
-import struct
 import subprocess
 import sys
 import tempfile
@@ -55,13 +54,8 @@ def put(server: peers.Server, series: corpus.Series) -> None:
 
 
 def bodies(series: corpus.Series, round_number: int, together: int = 1) -> list[bytes]:
-    """Return STOW bodies with UIDs and pixels that no earlier round used: pixels held already cost us nothing."""
-    label = b"%d" % (10**9 + round_number)
-    samples = struct.pack("<10H", *map(int, f"{round_number:010d}"))
-    made = []
-    for path in series.files:
-        file = path.read_bytes().replace(corpus.ROUND, label)
-        made.append(file[: -len(samples)] + samples)
+    """Return STOW bodies with UIDs and pixels that no earlier round used."""
+    made = corpus.anew(series, round_number)
     return [load.multipart(made[start : start + together]) for start in range(0, len(made), together)]
 
 

@@ -1,131 +1,216 @@
-"""Searches and feed reads at 10 000 and at a million instances: ``python -m bench.scale``.
+"""What an archive's size and its number of processes cost: ``python -m bench.scale [--quick] [--json] [--part PART]``.
 
-The queries are those viewers send. Both catalogues answer each query in turn, so that a
-machine whose speed drifts slows both; the ratio of the medians has to stay below the bar.
-What is compared is the CPU time of the asking thread, in which the database runs; both
-files are in the page cache.
+``operations``: searches, metadata, feed, deltas, look-alikes and storing at 10 000, 100 000 and a million
+instances, in SQLite and in PostgreSQL. The catalogues of all sizes do each operation in turn, so that a machine
+whose speed drifts slows all; the medians of the largest and the smallest have to stay within the bar. What is
+compared is CPU: of this process, all threads, and of the PostgreSQL processes behind its connections.
+
+``origins``: one to three origin processes over the largest of these catalogues (`bench.origins`).
+
+Making the catalogues takes minutes and some gigabytes; with ``--home`` they stay and are used again.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any, Final
 
-from bench.synthetic import ROOT, Shape, fill, study_attributes
-from nearframe.context import local_admin
-from nearframe.dicom.levels import Level
-from nearframe.query.search import SearchService
-from nearframe.storage.catalogue import SQLCatalogue, open_catalogue
-from nearframe.storage.ports import FeedCursor, StudyRef
+from bench import corpus, origins
+from bench.backends import Backends
+from bench.catalogues import Engine, Made, PostgreSQL, engines, prepare
+from bench.filling import trim
+from bench.operations import STORED, Operation, Sized
+from bench.synthetic import Shape
 
-BAR = 1.5
-ROUNDS = 61
-_STUDY_LIST = [("limit", "101"), ("offset", "0"), ("fuzzymatching", "true")]
-_FIELDS = ("includefield", "00081030,00080060,00080090,00100030")
+BAR: Final = 1.5
+SIZES: Final = (10_000, 100_000, 1_000_000)
+QUICK_SIZES: Final = (1_000, 5_000)
+_ROUNDS: Final = 61
+_WRITING_ROUNDS: Final = 25
+_QUICK_ROUNDS: Final = 3
+_ORIGIN_ROUNDS: Final = 3
+_ORIGIN_SECONDS: Final = 2
+#: Files of a study that is stored: small, so that the catalogue's part shows.
+_SLICE: Final = 64
 
-Read = Callable[[], object]
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What an operation costs, by size, in ms of CPU: of this process, and of the database's."""
+
+    engine: str
+    operation: str
+    own_ms: dict[int, float]
+    database_ms: dict[int, float]
+    rows: dict[int, int]
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        return tuple(sorted(self.own_ms))
+
+    def both_ms(self, size: int) -> float:
+        return self.own_ms[size] + self.database_ms[size]
+
+    @property
+    def ratio(self) -> float:
+        return self.both_ms(self.sizes[-1]) / self.both_ms(self.sizes[0])
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--small", type=int, default=10_000)
-    parser.add_argument("--large", type=int, default=1_000_000)
-    parser.add_argument("--home", type=Path, help="keep the catalogues here, and use them again")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="nearframe-bench-") as folder:
-        home = options.home or Path(folder)
-        small, large = (_catalogue(home, Shape(size)) for size in (options.small, options.large))
-        missed = _compare(dict(_reads(small, options.small)), dict(_reads(large, options.large)))
-        small.close()
-        large.close()
-    return 1 if missed else 0
+    options = _options()
+    sizes = options.sizes or (QUICK_SIZES if options.quick else SIZES)
+    shapes = [Shape(size) for size in sizes]
+    found = Found()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nearframe-bench-")))
+        folder.chmod(0o711)  # a server that runs by another account passes through
+        home = options.home or folder / "home"
+        home.mkdir(parents=True, exist_ok=True)
+        for engine in stack.enter_context(engines(home)):
+            made = found.made[engine.name] = {size: prepare(engine, home, Shape(size)) for size in sizes}
+            if not options.json:
+                show_made(engine.name, made)
+            if options.part != "origins":
+                costs = operations(engine, shapes, _QUICK_ROUNDS if options.quick else None)
+                found.costs += costs
+                if not options.json:
+                    show_costs(costs, judged=not options.quick)
+            if options.part != "operations" and isinstance(engine, PostgreSQL):
+                found.loads = _origins(engine, shapes[-1], folder, quick=options.quick)
+                if not options.json:
+                    origins.show(found.loads)
+    if options.json:
+        json.dump(found.as_json(), sys.stdout, indent=2)
+        print()
+    return 1 if not options.quick and any(cost.ratio > BAR for cost in found.costs) else 0
 
 
-def _catalogue(home: Path, shape: Shape) -> SQLCatalogue:
-    path = home / f"{shape.instances}.sqlite"
-    if not path.exists():
-        start = time.perf_counter()
-        fill(path, shape)
-        print(f"made {path.name} in {time.perf_counter() - start:.0f} s, {path.stat().st_size / 1e6:.0f} MB")
-    return open_catalogue(path)
+@dataclass(slots=True)
+class Found:
+    """What was measured, by engine and size where it depends on them."""
+
+    made: dict[str, dict[int, Made]] = field(default_factory=dict)
+    costs: list[Cost] = field(default_factory=list)
+    loads: list[origins.Load] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        made = {name: {size: asdict(one) for size, one in by_size.items()} for name, by_size in self.made.items()}
+        costs = [asdict(cost) | {"ratio": cost.ratio, "holds": cost.ratio <= BAR} for cost in self.costs]
+        return {"made": made, "operations": costs, "origins": [asdict(one) for one in self.loads]}
 
 
-def _reads(catalogue: SQLCatalogue, size: int) -> Iterator[tuple[str, Read]]:
-    """Yield the queries, asked about the study in the middle."""
-    service, ctx = SearchService(catalogue), local_admin()
-    number = Shape(size).studies // 2
-    attributes = study_attributes(number)
-    patient_id = attributes["00100020"]["Value"][0]
-    accession = attributes["00080050"]["Value"][0]
-    family = attributes["00100010"]["Value"][0]["Alphabetic"].partition("^")[0]
-    study, series = f"{ROOT}.{number}", f"{ROOT}.{number}.3"
+def _origins(engine: PostgreSQL, shape: Shape, folder: Path, *, quick: bool) -> list[origins.Load]:
+    lacking = origins.missing()
+    if lacking is not None:
+        print(f"origins are left out: {lacking}", file=sys.stderr)
+        return []
+    trim(engine.place(shape), shape)  # what else was stored is not in their bucket
+    rounds, seconds = (1, 1) if quick else (_ORIGIN_ROUNDS, _ORIGIN_SECONDS)
+    return origins.measure(engine.place(shape), engine.server_pid, shape, folder, rounds=rounds, seconds=seconds)
 
-    def find(level: Level, *params: tuple[str, str], study: str | None = None, series: str | None = None) -> Read:
-        def read() -> list[bytes]:
-            answer = service.search(ctx, level, params, study, series)
-            answer.render("https://edge.example/dicomweb")
-            return answer.rows
 
-        return read
+def operations(engine: Engine, shapes: Sequence[Shape], rounds: int | None = None) -> list[Cost]:
+    """Measure every operation on the catalogues of these sizes."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nearframe-bench-")))
+        series = corpus.ct_series(folder / "series", STORED, _SLICE, "1")
+        archives = [
+            stack.enter_context(closing(Sized(folder / str(shape.instances), engine.place(shape), shape, series)))
+            for shape in shapes
+        ]
+        backends = Backends(engine.server_pid)
+        every = zip(*(archive.operations() for archive in archives), strict=True)
+        return [_cost(engine, shapes, of_sizes, backends, rounds) for of_sizes in every]
 
-    def studies(*params: tuple[str, str], limit: str = "101") -> Read:
-        return find(Level.STUDY, ("limit", limit), *_STUDY_LIST[1:], _FIELDS, *params)
 
-    yield "study list, first page of 101", studies()
-    yield "study list, PatientName=*fragment*", studies(("PatientName", f"*{family[1:]}*"))
-    # Fuzzy: names that sound alike match too, and of a hundred times the studies a hundred times as many.
-    yield "study list, PatientName=prefix*, 3 of many", studies(("PatientName", f"{family}*"), limit="3")
-    yield "study list, 00100020=*fragment*", studies(("00100020", f"*{patient_id[3:]}*"))
-    yield "study list, AccessionNumber=*fragment*", studies(("AccessionNumber", f"*{accession[2:]}*"))
-    yield "study list, StudyDescription=*head*", studies(("StudyDescription", "*head*"), limit="5")
-    yield "study list, ModalitiesInStudy=CT,MR", studies(("ModalitiesInStudy", "CT,MR"), limit="10")
-    yield "study list, StudyDate=a-b", studies(("StudyDate", "20160101-20251231"), limit="25")
-    yield (
-        "study list, StudyDate=-b and modality",
-        studies(("StudyDate", "19700102-20241231"), ("ModalitiesInStudy", "US"), limit="5"),
+def _cost(
+    engine: Engine, shapes: Sequence[Shape], of_sizes: Sequence[Operation], backends: Backends, rounds: int | None
+) -> Cost:
+    """Do an operation in catalogues of several sizes, in turn."""
+    operation = of_sizes[0]
+    rounds = rounds or (_WRITING_ROUNDS if operation.writes else _ROUNDS)
+    own: list[list[float]] = [[] for _ in shapes]
+    database: list[list[float]] = [[] for _ in shapes]
+    rows = [0] * len(shapes)
+    # What is compared is CPU, not disks: what is read was read before. Statements are compiled by then, too.
+    for number in range(1 if operation.writes else rounds):
+        for of_size in of_sizes:
+            of_size.ready(number)()
+    for number in range(rounds):
+        for turn in range(len(shapes)):
+            side = (turn + number) % len(shapes)
+            work = of_sizes[side].ready(number + operation.writes)
+            database_s, own_s = backends.cpu_seconds(), time.process_time()
+            answer = work()
+            own_s, database_s = time.process_time() - own_s, backends.cpu_seconds() - database_s
+            own[side].append(own_s)
+            database[side].append(database_s)
+            rows[side] = len(answer) if isinstance(answer, list) else 1
+
+    def medians(taken: list[list[float]]) -> dict[int, float]:
+        parts = operation.parts
+        return {shape.instances: statistics.median(of) * 1e3 / parts for shape, of in zip(shapes, taken, strict=True)}
+
+    return Cost(
+        engine.name,
+        operation.name,
+        medians(own),
+        medians(database),
+        {shape.instances: count for shape, count in zip(shapes, rows, strict=True)},
     )
-    yield "study by UID", studies(("StudyInstanceUID", study))
-    yield "priors by Patient ID", find(Level.STUDY, ("00100020", patient_id), _FIELDS)
-    yield "nothing: PatientName=*nobody*", studies(("PatientName", "*nobody here*"))
-    yield "series of a study", find(Level.SERIES, ("includefield", "0008103E,00080021"), study=study)
-    yield "instances of a series", find(Level.INSTANCE, study=study, series=series)
-    yield "one instance of a study", find(Level.INSTANCE, ("limit", "1"), ("includefield", "00080018"), study=study)
-    yield "series of a modality, across studies", find(Level.SERIES, ("Modality", "MR"), ("limit", "10"))
-    yield "an instance by UID, across studies", find(Level.INSTANCE, ("SOPInstanceUID", f"{series}.7"))
-    end = catalogue.head()
-    yield "feed, 50 entries", lambda: catalogue.feed(FeedCursor(end.epoch, end.seq // 2), 50)
-    yield "feed, nothing new", lambda: catalogue.feed(end, 50)
-    yield "state of a study", lambda: catalogue.state(StudyRef("main", study))
-    yield "instances of a study, for its manifest", lambda: catalogue.list_instances(StudyRef("main", study))
-    yield "an instance, for a frame", lambda: catalogue.find_instance("main", f"{series}.7", study_instance_uid=study)
 
 
-def _compare(small: dict[str, Read], large: dict[str, Read]) -> list[str]:
-    missed = []
-    print(f"{'':44} {'rows':>9} {'small':>9} {'large':>9} {'ratio':>6}")
-    for name in small:
-        times: tuple[list[float], list[float]] = ([], [])
-        for number in range(ROUNDS):
-            order = (0, 1) if number % 2 else (1, 0)
-            for side in order:
-                read = (small, large)[side][name]
-                start = time.thread_time()
-                read()
-                times[side].append(time.thread_time() - start)
-        rows = "/".join(str(_rows(reads[name]())) for reads in (small, large))
-        before, after = (statistics.median(side) * 1e3 for side in times)
-        verdict = "" if after <= BAR * before else "   MISSED"
-        print(f"{name:44} {rows:>9} {before:6.2f} ms {after:6.2f} ms {after / before:6.2f}{verdict}")
-        missed += [name] if verdict else []
-    return missed
+def show_made(engine: str, made: dict[int, Made]) -> None:
+    """Print how large the catalogues are."""
+    print(f"\n{engine}: bytes an instance")
+    for size, one in made.items():
+        total = sum(table.all_bytes for table in one.tables)
+        print(
+            f"  {size:>9} instances: {total / 1e6:7.0f} MB, {total / size:5.0f} an instance, "
+            f"filled in {one.seconds:.0f} s ({one.cpu_seconds:.0f} s CPU here)"
+        )
+    size = max(made)
+    print(f"  {'of ' + str(size):14} {'rows':>10} {'a row':>8} {'indexes':>8} {'an instance':>12}")
+    for table in made[size].tables:
+        print(
+            f"  {table.table:14} {table.rows:10} {table.row_bytes / table.rows:8.0f} "
+            f"{table.index_bytes / table.rows:8.0f} {table.all_bytes / size:12.0f}"
+        )
 
 
-def _rows(answer: object) -> int:
-    return len(answer) if isinstance(answer, list) else 1
+def show_costs(costs: Sequence[Cost], *, judged: bool) -> None:
+    """Print what operations cost; of PostgreSQL the part of its processes in brackets."""
+    sizes = costs[0].sizes
+    print(f"\n{costs[0].engine + ', ms of CPU':48}" + "".join(f"{size:>16}" for size in sizes) + f"{'ratio':>8}")
+    for cost in costs:
+        columns = "".join(
+            f"{cost.both_ms(size):8.2f} ({cost.database_ms[size]:5.2f})"
+            if any(cost.database_ms.values())
+            else f"{cost.both_ms(size):16.2f}"
+            for size in sizes
+        )
+        verdict = "   MISSED" if judged and cost.ratio > BAR else ""
+        rows = "/".join(str(cost.rows[size]) for size in sizes) if len(set(cost.rows.values())) > 1 else ""
+        print(f"{cost.operation:48}{columns}{cost.ratio:8.2f}{verdict}   {rows}")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="small catalogues: see that it runs, no figures to quote")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--part", choices=("operations", "origins"), help="one of them alone")
+    parser.add_argument("--home", type=Path, help="keep the catalogues here, and use them again")
+    parser.add_argument("--sizes", type=int, nargs="+", help="instances in each catalogue")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -1,28 +1,18 @@
-"""Synthetic versions and whole synthetic catalogues, for measuring the database alone."""
+"""Synthetic studies: attributes, and versions as ingest hands them over. The same numbers give the same ones."""
 
 from __future__ import annotations
 
 import itertools
 import random
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
-from pathlib import Path
 from typing import Any, Final
-
-import sqlalchemy as sa
 
 from nearframe.dicom.attributes import attributes_of
 from nearframe.dicom.model import DICOMJSON, PixelDescription
 from nearframe.ids import Identity, sha256
-from nearframe.storage.catalogue import open_catalogue, schema
-from nearframe.storage.catalogue.answers import instance_answer
-from nearframe.storage.catalogue.columns import series_columns, study_columns, version_columns
-from nearframe.storage.catalogue.states import SeriesState, StudyState
-from nearframe.storage.catalogue.terms import study_terms
-from nearframe.storage.catalogue.values import pack_metadata
 from nearframe.storage.ports import NewVersion
 from nearframe.wire.frametable import FrameTable
 
@@ -30,34 +20,40 @@ CT_IMAGE: Final = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT_LE: Final = "1.2.840.10008.1.2.1"
 ROOT: Final = "1.2.826.0.1.3680043.10.1.20261122"
 RECEIVED: Final = datetime(2026, 11, 22, tzinfo=UTC)
+STUDIES_PER_PATIENT: Final = 3
 PIXEL: Final = PixelDescription(512, 512, 1, 16, 12, 11, 0, "MONOCHROME2")
 
 _FAMILY = ("Abel", "Berg", "Costa", "Dumont", "Evans", "Fischer", "Garcia", "Hansen", "Ivanova", "Jensen", "Kowalski")
 _GIVEN = ("Anna", "Bruno", "Clara", "David", "Elena", "Felix", "Greta", "Hugo", "Irene", "Jonas", "Katja", "Lukas")
-_SHORT = pack_metadata(b"{}")
 _PARTS = ("Head", "Chest", "Abdomen", "Knee", "Spine", "Pelvis", "Neck", "Shoulder")
 _MODALITIES = ("CT", "MR", "US", "CR", "PT", "XA")
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How many of what: 100 instances a study, as a mix of radiographs, CT and MR has."""
+    """How many of what: 100 instances a study, as a mix of radiographs, CT and MR has; three studies a patient."""
 
     instances: int
     series_per_study: int = 5
     instances_per_series: int = 20
 
     @property
+    def instances_per_study(self) -> int:
+        return self.series_per_study * self.instances_per_series
+
+    @property
     def studies(self) -> int:
-        return self.instances // (self.series_per_study * self.instances_per_series)
+        return self.instances // self.instances_per_study
 
 
 def study_attributes(number: int, seed: int = 1) -> DICOMJSON:
     """Return the patient and study attributes of study `number`; the same for the same number."""
     chance = random.Random(seed * 1_000_003 + number)
+    patient = number // STUDIES_PER_PATIENT
+    of_patient = random.Random(f"patient {patient}")
     day = date(2015, 1, 1) + timedelta(days=chance.randrange(4300))
-    # Every tenth study is a follow-up; a serial number keeps names as rare as they are.
-    name = f"{chance.choice(_FAMILY)}{_letters(number)}^{chance.choice(_GIVEN)}"
+    # A serial number keeps names as rare as they are.
+    name = f"{of_patient.choice(_FAMILY)}{_letters(patient)}^{of_patient.choice(_GIVEN)}"
     return _elements(
         ("00080005", "CS", "ISO_IR 192"),
         ("00080020", "DA", day.strftime("%Y%m%d")),
@@ -66,9 +62,9 @@ def study_attributes(number: int, seed: int = 1) -> DICOMJSON:
         ("00080090", "PN", {"Alphabetic": f"{chance.choice(_FAMILY)}^{chance.choice(_GIVEN)}"}),
         ("00081030", "LO", f"{chance.choice(_MODALITIES)} {chance.choice(_PARTS)} protocol {number % 40}"),
         ("00100010", "PN", {"Alphabetic": name}),
-        ("00100020", "LO", f"MRN{number:07}"),
+        ("00100020", "LO", f"MRN{patient:07}"),
         ("00100030", "DA", "19500101"),
-        ("00100040", "CS", chance.choice("MF")),
+        ("00100040", "CS", of_patient.choice("MF")),
         ("0020000D", "UI", f"{ROOT}.{number}"),
         ("00200010", "SH", str(number)),
     )
@@ -122,7 +118,7 @@ def versions(shape: Shape) -> Iterator[NewVersion]:
 
 
 def version(uids: Identity, common: DICOMJSON) -> NewVersion:
-    """Return one version: `common` and about 90 further attributes."""
+    """Return one version: `common` and about 50 further attributes."""
     study, series, instance = (int(part) for part in uids.sop_instance_uid.removeprefix(f"{ROOT}.").split("."))
     metadata = dict(sorted((common | instance_attributes(study, series, instance) | _filler(instance % 50)).items()))
     key = uids.sop_instance_uid.encode()
@@ -151,97 +147,8 @@ def _filler(seed: int) -> DICOMJSON:
     chance = random.Random(seed)
     return {
         f"0018{9000 + n:04X}": {"vr": "DS", "Value": [round(chance.uniform(-500, 500), 4) for _ in range(n % 4 + 1)]}
-        for n in range(90)
+        for n in range(50)
     }
-
-
-def fill(path: Path, shape: Shape) -> None:
-    """Make a catalogue file with `shape` in it, row by row as `record` writes them.
-
-    Only the metadata are short: no search reads them, and a gigabyte less is written.
-    """
-    open_catalogue(path).close()
-    engine = sa.create_engine(sa.URL.create("sqlite", database=str(path)))
-    with engine.connect() as connection:
-        for pragma in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-400000"):
-            connection.exec_driver_sql(f"PRAGMA {pragma}")
-        next_id = 1
-        for number in range(shape.studies):
-            next_id = _fill_study(connection, shape, number, next_id)
-        connection.execute(
-            sa.update(schema.head).values(
-                seq=shape.studies, next_id=next_id, studies=shape.studies, instances=shape.instances
-            )
-        )
-        connection.commit()
-    engine.dispose()
-
-
-def _fill_study(connection: sa.Connection, shape: Shape, number: int, next_id: int) -> int:
-    """Write a study's rows; return the next id."""
-    ids = itertools.count(next_id)
-    seq = number + 1
-    found = study_attributes(number)
-    study = StudyState(next(ids), "main", f"{ROOT}.{number}", seq, None, found, is_new=True)
-    instances: list[dict[str, Any]] = []
-    stored: list[dict[str, Any]] = []
-    for index in range(1, shape.series_per_study + 1):
-        sop_classes = Counter({CT_IMAGE: shape.instances_per_series})
-        uid = f"{study.uid}.{index}"
-        series = SeriesState(next(ids), study, uid, seq, None, series_attributes(number, index), sop_classes, True)
-        study.series[uid] = series
-        first = version(identity(number, index, 1), found)
-        columns = version_columns(first) | {"metadata": _SHORT}
-        answer = instance_answer(first.attributes.instance, first.identity, EXPLICIT_LE)
-        for place in range(1, shape.instances_per_series + 1):
-            instance_id, version_id = next(ids), next(ids)
-            sop = f"{uid}.{place}"
-            instances.append(
-                {
-                    "id": instance_id,
-                    "tenant": "main",
-                    "sop_instance_uid": sop,
-                    "series_id": series.id,
-                    "current_id": version_id,
-                    "last_number": 1,
-                    "instance_number": place,
-                    "sop_class_uid": CT_IMAGE,
-                    "answer": answer.replace(first.identity.sop_instance_uid.encode() + b'"', sop.encode() + b'"'),
-                }
-            )
-            stored.append(
-                columns
-                | {
-                    "id": version_id,
-                    "instance_id": instance_id,
-                    "number": 1,
-                    "study_id": study.id,
-                    "series_id": series.id,
-                    "current_from_seq": seq,
-                    "current_to_seq": None,
-                    "removed": False,
-                    "instance_number": place,
-                }
-            )
-        series.source_id = study.source_id = stored[-1]["id"]
-    counts = study.counts()
-    terms = study_terms(found, counts.modalities, counts.sop_classes)
-    for table, rows in (
-        (schema.instance, instances),
-        (schema.version, stored),
-        (schema.series, [series_columns(one) for one in study.series.values()]),
-        (schema.study, [study_columns(study, counts)]),
-        (schema.term, [{"tenant": "main", "field": int(f), "value": v, "study_id": study.id} for f, v in terms]),
-    ):
-        _insert(connection, table, rows)
-    return next(ids)
-
-
-def _insert(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
-    # Straight to the driver: for a million rows SQLAlchemy's own work would be half the time.
-    names = list(rows[0])
-    statement = f"INSERT INTO {table.name} ({','.join(names)}) VALUES ({','.join('?' * len(names))})"  # noqa: S608
-    connection.exec_driver_sql(statement, [tuple(row.values()) for row in rows])
 
 
 def _elements(*rows: tuple[str, str, Any]) -> DICOMJSON:

@@ -30,7 +30,7 @@ from nearframe.query.contents import LocalContents
 from nearframe.query.freshness import Freshness
 from nearframe.query.remove import CatalogueRemoval
 from nearframe.query.workers import Workers
-from nearframe.storage.catalogue import open_catalogue
+from nearframe.storage.catalogue import SQLCatalogue, open_catalogue
 from nearframe.storage.packs import PackSettings, PackStore
 from nearframe.storage.ports import InstanceRecord, StudyRef
 
@@ -43,12 +43,18 @@ def sample(name: str) -> bytes:
 
 
 class Archive:
-    """Everything behind the routes, in a folder of its own."""
+    """Everything behind the routes, in a folder of its own.
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
+    Parameters
+    ----------
+    catalogue
+        That it closes; one in the folder if none is given.
+    """
+
+    def __init__(self, folder: Path, *, catalogue: SQLCatalogue | None = None, **settings: Any) -> None:
         self.settings = Settings(**{"home": folder, "delete_policy": "remove", **settings})
         self.contents = PackStore(folder / "store", PackSettings(reserve_bytes=0))
-        self.catalogue = open_catalogue(folder / "catalogue.sqlite")
+        self.catalogue = catalogue or open_catalogue(folder / "catalogue.sqlite")
         self.sql, self.cpu = Workers("sql", 2), Workers("cpu", 2)
         self.freshness = Freshness()
         self.context = local_admin()

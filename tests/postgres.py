@@ -44,26 +44,39 @@ class Server:
         See `server_binaries`.
     settings
         Instead of what the tests of logic run with.
+    data
+        Where its data are, and stay; a folder of its own, and gone with it, if none is given.
     """
 
-    def __init__(self, binaries: Path, *settings: str) -> None:
+    def __init__(self, binaries: Path, *settings: str, data: Path | None = None) -> None:
         # A short path: the name of a socket has at most 107 bytes.
         self._home = Path(tempfile.mkdtemp(prefix="pg"))
         self._account = _account()
+        data = data or self._home / "data"
+        data.mkdir(parents=True, exist_ok=True)
         if self._account is not None:
-            os.chown(self._home, self._account.pw_uid, self._account.pw_gid)
-        data = str(self._home / "data")
-        initialise = (*("-D", data), *("-U", _ACCOUNT), *("-A", "trust"), *("-E", "UTF8"), "--locale=C", "-N")
-        command = [str(binaries / "initdb"), *initialise]
-        subprocess.run(command, check=True, capture_output=True, cwd="/", **_as(self._account))
+            for folder in (self._home, data):
+                os.chown(folder, self._account.pw_uid, self._account.pw_gid)
+        if not (data / "PG_VERSION").exists():
+            self._initialise(binaries, data)
         chosen = (*_SETTINGS, *settings, f"unix_socket_directories={self._home}")
         options = [part for setting in chosen for part in ("-c", setting)]
-        self._command = [str(binaries / "postgres"), "-D", data, *options]
+        self._command = [str(binaries / "postgres"), "-D", str(data), *options]
         self._process: subprocess.Popen[Any] | None = None
+
+    def _initialise(self, binaries: Path, data: Path) -> None:
+        options = (*("-D", str(data)), *("-U", _ACCOUNT), *("-A", "trust"), *("-E", "UTF8"), "--locale=C", "-N")
+        command = [str(binaries / "initdb"), *options]
+        subprocess.run(command, check=True, capture_output=True, cwd="/", **_as(self._account))
 
     @property
     def socket_folder(self) -> str:
         return str(self._home)
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
 
     def start(self) -> None:
         """Start it; returns once it is ready."""
@@ -82,9 +95,16 @@ class Server:
 
     def crash(self) -> None:
         """End it without a shutdown: what it had not written to its log is lost."""
+        self._end(signal.SIGQUIT)
+
+    def stop(self) -> None:
+        """End it in good order: connections are closed, everything is written."""
+        self._end(signal.SIGINT)
+
+    def _end(self, how: signal.Signals) -> None:
         if self._process is not None:
             with self._process as process:
-                process.send_signal(signal.SIGQUIT)
+                process.send_signal(how)
                 process.wait()
                 self._log.join()
             self._process = None
@@ -106,11 +126,11 @@ def running_server(binaries: Path) -> Iterator[str]:
 
 
 def create_schema(socket_folder: str, name: str) -> str:
-    """Create an empty schema, far cheaper than a database; return a URL that sees only it."""
+    """Create a schema, far cheaper than a database, unless it is there; return a URL that sees only it."""
     import psycopg
 
     with psycopg.connect(host=socket_folder, user=_ACCOUNT, dbname="postgres", autocommit=True) as connection:
-        connection.execute(f'CREATE SCHEMA "{name}"')
+        connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{name}"')
     return f"postgresql://{_ACCOUNT}@/postgres?host={socket_folder}&options=-csearch_path%3D{name}"
 
 

@@ -42,6 +42,11 @@ class Origin:
         self._command = [sys.executable, "-m", "nearframe", "origin", *_SETTINGS, *own, *shared]
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     async def start(self) -> None:
         """Start it, again if it ends since its database is away, as a service manager does; wait until it is ready."""
         async with asyncio.timeout(_START_S), httpx.AsyncClient(trust_env=False) as client:
