@@ -87,7 +87,9 @@ class Searched:
 
     def has(self, one: Identifier, terms: bytes = b"") -> bool:
         """Return whether an identifier is in some byte of it, and not one of some terms."""
-        where = self._header if len(one.written) < _LEAST_BYTES_IN_PIXELS else self._all
+        # Samples of 16 bits look like UTF-16.
+        is_short = len(one.written) < _LEAST_BYTES_IN_PIXELS or b"\0" in one.written
+        where = self._header if is_short else self._all
         return one.written in where and one.written not in terms
 
     @cached_property
@@ -139,11 +141,18 @@ def _is_wanted(tag: int, vr: str) -> bool:
     return vr == "PN" or (vr in _TEXTS | _TEMPORAL and _is_listed(tag))
 
 
+def _is_chance(vr: str, way: str) -> bool:
+    """Return whether a time of day is written with so few digits that some number has them."""
+    return vr == "TM" and len(way) <= _LEAST_DIGITS
+
+
 def _identifiers(raw: Iterable[tuple[int, str, bytes]], charset: CharacterSet) -> Iterator[Identifier]:
     for tag, vr, value in raw:
         if _is_wanted(tag, vr):
             for text in charset.decode(value).split("\\"):
                 for way in filter(_is_telling, set(_ways(vr, text.strip("\0 ")))):
+                    if _is_chance(vr, way):
+                        continue
                     yield from (Identifier(tag, vr, form.lower()) for form in set(_forms(way, charset)))
 
 
