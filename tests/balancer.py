@@ -55,8 +55,12 @@ class Balancer:
         """Ask these nodes from now on, as ``nginx -s reload`` does; returns when nothing asks the others any more."""
         workers = self._workers()
         self._configure(ports)
-        self._process.send_signal(signal.SIGHUP)
+        self.reload()
         _wait_until(lambda: not workers & self._workers(), "nginx still has workers of before")
+
+    def reload(self) -> None:
+        """Have it read its configuration again: its workers end what they are at, and others take their place."""
+        self._process.send_signal(signal.SIGHUP)
 
     def close(self) -> None:
         self._process.terminate()

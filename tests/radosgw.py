@@ -11,10 +11,10 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from nearframe.storage.s3 import S3Location, S3Options
 from nearframe.storage.s3.client import S3Bucket
@@ -64,10 +64,33 @@ rgw_run_sync_thread=false
 _CAPACITY_BYTES = 1 << 30
 
 
-class Radosgw(NamedTuple):
-    """A running server; its credentials are `ACCESS_KEY` and `SECRET_KEY`, which clients find in the environment."""
+class Radosgw:
+    """A running server; its credentials are `ACCESS_KEY` and `SECRET_KEY`, which clients find in the environment.
 
-    port: int
+    Parameters
+    ----------
+    command
+        Runs the gateway, which is all that clients speak to, and which keeps nothing.
+    """
+
+    def __init__(self, port: int, command: Sequence[str]) -> None:
+        self.port = port
+        self._command = command
+        self._gateway: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the gateway. Not from a thread that ends: it would end with it."""
+        self._gateway = _started(self._command)
+
+    def wait_until_up(self) -> None:
+        """Wait until it answers."""
+        _wait_until_up(self.port)
+
+    def kill(self) -> None:
+        """End the gateway, whatever it is at."""
+        if self._gateway is not None:
+            _kill(self._gateway)
+            self._gateway = None
 
     @property
     def options(self) -> S3Options:
@@ -124,11 +147,13 @@ def running_radosgw() -> Iterator[Radosgw]:
         _ceph(home, "ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", osd)
         stack.enter_context(_daemon(home, "ceph-osd", "-i", "0"))
         _ceph(home, "ceph", "osd", "crush", "add", "0", "1.0", "host=localhost")
-        stack.enter_context(_daemon(home, "radosgw", "-n", "client.rgw"))
         user = ("--uid", "test", "--display-name", "test", "--access-key", ACCESS_KEY, "--secret-key", SECRET_KEY)
         _ceph(home, "radosgw-admin", "user", "create", *user)
-        _wait_until_up(port)
-        yield Radosgw(port)
+        gateway = Radosgw(port, _daemon_command(home, "radosgw", "-n", "client.rgw"))
+        stack.callback(gateway.kill)
+        gateway.start()
+        gateway.wait_until_up()
+        yield gateway
 
 
 def _make_keys(home: Path) -> None:
@@ -165,14 +190,24 @@ def _run(*command: str) -> None:
 
 @contextmanager
 def _daemon(home: Path, program: str, *arguments: str) -> Iterator[None]:
-    command = (program, "-f", *arguments, "-c", str(home / "ceph.conf"))
-    with subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=die_with_parent
-    ) as daemon:
-        try:
-            yield
-        finally:
-            daemon.send_signal(signal.SIGKILL)  # at once: there is nothing to keep
+    daemon = _started(_daemon_command(home, program, *arguments))
+    try:
+        yield
+    finally:
+        _kill(daemon)  # at once: there is nothing to keep
+
+
+def _daemon_command(home: Path, program: str, *arguments: str) -> tuple[str, ...]:
+    return (program, "-f", *arguments, "-c", str(home / "ceph.conf"))
+
+
+def _started(command: Sequence[str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=die_with_parent)
+
+
+def _kill(daemon: subprocess.Popen[bytes]) -> None:
+    daemon.send_signal(signal.SIGKILL)
+    daemon.wait()
 
 
 def _free_port() -> int:

@@ -15,8 +15,9 @@ from typing import Final
 
 import httpx
 
+from nearframe.dimse.scu import Peer
 from nearframe.storage.packs.keys import write_root_key
-from tests.balancer import balancing, free_port
+from tests.balancer import Balancer, balancing, free_port
 from tests.drills.proxy import Relay
 from tests.postgres import Server, create_schema
 from tests.radosgw import REGION, Radosgw
@@ -26,10 +27,22 @@ _ROOT_KEY: Final = bytes(range(32))
 #: Longer than a lease, so that its work has gone to another when it wakes; and a hiccup.
 _STANDSTILLS_S: Final = (1.0, 1.0, 30.0)
 _SETTINGS: Final = ("--insecure", "--disk-reserve-bytes", "0", "--no-renditions", "--log-level", "warning")
+_AE_TITLE: Final = "NEARFRAME"
+#: What may befall an archive; a crash of an origin is the most likely.
+_FAULTS: Final = (
+    *("kill", "kill", "kill", "restart", "standstill"),
+    *("database crash", "database restart", "line to bucket", "bucket", "balancer"),
+)
 
 
 class Origin:
-    """A process that ends, or stands still, whenever that is the worst moment."""
+    """A process that ends, or stands still, whenever that is the worst moment.
+
+    Attributes
+    ----------
+    peer
+        Where it takes DICOM associations.
+    """
 
     def __init__(self, folder: Path, number: int, *shared: str) -> None:
         self.port = free_port()
@@ -38,7 +51,9 @@ class Origin:
         self.home = folder / f"home-{number}"
         (self.home / "keys").mkdir(parents=True, mode=0o700)
         write_root_key(self.home / "keys" / "root.key", _ROOT_KEY)
-        own = ("--http", f"127.0.0.1:{self.port}", "--home", str(self.home), "--name", f"origin-{number}")
+        self.peer = Peer("127.0.0.1", free_port(), _AE_TITLE, "DRILL")
+        addresses = ("--http", f"127.0.0.1:{self.port}", "--dicom", f"127.0.0.1:{self.peer.port}")
+        own = (*addresses, "--home", str(self.home), "--name", f"origin-{number}", "--ae-title", _AE_TITLE)
         self._command = [sys.executable, "-m", "nearframe", "origin", *_SETTINGS, *own, *shared]
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -99,11 +114,11 @@ class Balanced:
 
 
 class Several:
-    """Database, the line to the bucket, origins, and what befalls them."""
+    """Database, bucket and the line to it, origins, and what befalls them."""
 
-    def __init__(self, folder: Path, binaries: Path, radosgw: Radosgw, rng: random.Random) -> None:
-        self._rng = rng
+    def __init__(self, folder: Path, binaries: Path, radosgw: Radosgw) -> None:
         self._folder = folder
+        self._radosgw = radosgw
         self._bucket = radosgw.new_bucket()
         self._line = Relay(radosgw.port)
         # What is acknowledged is in the system's page cache at least: it survives the server, if not the machine.
@@ -126,41 +141,47 @@ class Several:
         await self._line.stop()
         self._database.remove()
 
-    async def strike(self) -> str:
+    async def strike(self, balancer: Balancer, rng: random.Random) -> str:
         """Let something happen, and mend it; return what it was."""
-        kind = self._rng.choice(("kill", "kill", "kill", "restart", "standstill", "database", "bucket"))
-        origin = self._rng.choice(self.origins)
+        kind, origin = rng.choice(_FAULTS), rng.choice(self.origins)
         if kind == "kill":
             await origin.end(signal.SIGKILL)
-            await asyncio.sleep(self._rng.uniform(0, 1))
+            await asyncio.sleep(rng.uniform(0, 1))
             await origin.start()
         elif kind == "restart":
             assert await origin.end(signal.SIGTERM) == 0
             await origin.start()
         elif kind == "standstill":
             origin.send(signal.SIGSTOP)
-            await asyncio.sleep(self._rng.choice(_STANDSTILLS_S))
+            await asyncio.sleep(rng.choice(_STANDSTILLS_S))
             origin.send(signal.SIGCONT)
-        elif kind == "bucket":
+        elif kind == "line to bucket":
             self._line.cut()
-            await asyncio.sleep(self._rng.uniform(0, 3))
+            await asyncio.sleep(rng.uniform(0, 3))
             self._line.mend()
+        elif kind == "balancer":
+            balancer.reload()
+        elif kind == "bucket":
+            self._radosgw.kill()
+            await asyncio.sleep(rng.uniform(0, 2))
+            self._radosgw.start()
+            await asyncio.to_thread(self._radosgw.wait_until_up)
         else:
-            await asyncio.to_thread(self._database.crash)
-            await asyncio.sleep(self._rng.uniform(0, 2))
+            await asyncio.to_thread(self._database.crash if kind == "database crash" else self._database.stop)
+            await asyncio.sleep(rng.uniform(0, 2))
             await asyncio.to_thread(self._database.start)
         return kind
 
 
 @asynccontextmanager
 async def several(
-    folder: Path, binaries: Path, nginx: str, radosgw: Radosgw, rng: random.Random
-) -> AsyncIterator[tuple[Several, Balanced]]:
+    folder: Path, binaries: Path, nginx: str, radosgw: Radosgw
+) -> AsyncIterator[tuple[Several, Balancer]]:
     """Run an archive of three origins behind a balancer."""
-    made = Several(folder, binaries, radosgw, rng)
+    made = Several(folder, binaries, radosgw)
     try:
         await made.start()
         with balancing(nginx, folder, [origin.port for origin in made.origins]) as balancer:
-            yield made, Balanced(balancer.url)
+            yield made, balancer
     finally:
         await made.stop()

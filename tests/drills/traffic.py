@@ -20,7 +20,13 @@ _FRAME: Final = {"Accept": 'multipart/related; type="application/octet-stream"; 
 
 
 class Scanner:
-    """Stores: new instances, the same again, corrected ones; at the edge mostly, at the origin sometimes."""
+    """Stores: new instances, the same again, corrected ones; at the edge mostly, at the origin sometimes.
+
+    Attributes
+    ----------
+    answers, reasons
+        Statuses of answers, and why instances were not stored: a Failure Reason, and words.
+    """
 
     def __init__(self, site: Sited, ledger: Ledger, pool: list[Instance], rng: random.Random) -> None:
         self._site = site
@@ -28,6 +34,7 @@ class Scanner:
         self._new = list(reversed(pool))
         self._rng = rng
         self.answers = Counter[str]()
+        self.reasons = Counter[str]()
 
     async def run(self) -> None:
         async with httpx.AsyncClient(timeout=30, trust_env=False) as client:
@@ -57,9 +64,13 @@ class Scanner:
             self.answers["none"] += 1
             return
         self.answers[str(answer.status_code)] += 1
-        if answer.status_code not in (200, 202):
+        if answer.status_code not in (200, 202, 409):
             return
-        done = {item["00081155"]["Value"][0] for item in answer.json().get("00081199", {"Value": []})["Value"]}
+        document = answer.json()
+        for item in document.get("00081198", {"Value": []})["Value"]:
+            words = item.get("00000902", {"Value": [""]})["Value"][0]
+            self.reasons[f"{item['00081197']['Value'][0]:04X} {words}"] += 1
+        done = {item["00081155"]["Value"][0] for item in document.get("00081199", {"Value": []})["Value"]}
         for instance, data in files.items():
             if instance.uid in done:
                 instance.acknowledged[digest(data)] = data
@@ -78,12 +89,19 @@ class Scanner:
 
 
 class Reader:
-    """Reads what was sent, from both nodes, all the time; every byte of what it gets is right, or it is an error."""
+    """Reads what was sent, from both nodes, all the time; every byte of what it gets is right, or it is an error.
 
-    def __init__(self, site: Sited, ledger: Ledger, rng: random.Random) -> None:
+    Parameters
+    ----------
+    sees_all
+        What was acknowledged has to be there from then on, whichever process is asked.
+    """
+
+    def __init__(self, site: Sited, ledger: Ledger, rng: random.Random, *, sees_all: bool = False) -> None:
         self._site = site
         self._ledger = ledger
         self._rng = rng
+        self._sees_all = sees_all
         self.answers = Counter[str]()
         self.wrong: list[str] = []
 
@@ -98,7 +116,7 @@ class Reader:
         """Read a file, or a frame."""
         instance = self._rng.choice(self._ledger.instances)
         name, node = self._rng.choice((("edge", self._site.edge), ("origin", self._site.origin)))
-        whole = self._rng.random() < 0.5
+        whole, was_acknowledged = self._rng.random() < 0.5, bool(instance.acknowledged)
         path = instance.path if whole else f"{instance.path}/frames/1"
         try:
             answer = await client.get(node.url + path, headers=WHOLE if whole else _FRAME)
@@ -106,6 +124,8 @@ class Reader:
             self.answers["none"] += 1
             return
         self.answers[str(answer.status_code)] += 1
+        if answer.status_code == 404 and was_acknowledged and self._sees_all:
+            self.wrong.append(f"nothing of what was acknowledged: {answer.text}")
         if answer.status_code == 200:
             right = digest(answer.content) in instance.sent if whole else only_part(answer) == instance.pixels
             if not right:

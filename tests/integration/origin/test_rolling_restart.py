@@ -25,6 +25,7 @@ pytestmark = pytest.mark.postgresql
 _NAMES = ("one", "two")
 _FRAME = {"Accept": 'multipart/related; type="application/octet-stream"; transfer-syntax=*'}
 _FILES = ct_series(400)
+ANSWERED = {"store: 200", "search: 200", "metadata: 200", "frame: 200"}
 
 
 class Origin:
@@ -49,12 +50,18 @@ class Origin:
 
 
 class Clients:
-    """Store, search and read through the balancer, all the time; every answer is counted."""
+    """Store, search and read through the balancer, all the time; every answer is counted.
+
+    Attributes
+    ----------
+    stored
+        How many objects must be there.
+    """
 
     def __init__(self, url: str) -> None:
         self._client = httpx.AsyncClient(base_url=url, timeout=30, trust_env=False)
         self.answers = Counter[str]()
-        self.acknowledged = 0
+        self._acknowledged = 0
         self._is_over = False
 
     @asynccontextmanager
@@ -67,7 +74,9 @@ class Clients:
         finally:
             self._is_over = True
             await asyncio.gather(*running)
-            await self._client.aclose()
+
+    async def close(self) -> None:
+        await self._client.aclose()
 
     async def until(self, more: int) -> None:
         """Wait for so many answers more."""
@@ -75,6 +84,15 @@ class Clients:
         async with asyncio.timeout(60):
             while self.answers.total() < wanted:
                 await asyncio.sleep(0.01)
+
+    async def shown(self) -> int:
+        """Return how many objects are there."""
+        answer = await self._client.get(f"/dicomweb/studies/{STUDY_UID}/metadata")
+        return len(answer.json())
+
+    @property
+    def stored(self) -> int:
+        return min(self._acknowledged, len(_FILES))
 
     async def _again(self, once: Callable[[], Awaitable[None]]) -> None:
         while not self._is_over:
@@ -90,9 +108,9 @@ class Clients:
         return status == 200
 
     async def _store(self) -> None:
-        content_type, body = store_body(_FILES[self.acknowledged : self.acknowledged + 1])
+        content_type, body = store_body([_FILES[self._acknowledged % len(_FILES)]])
         storing = self._client.post("/dicomweb/studies", content=body, headers={"Content-Type": content_type})
-        self.acknowledged += await self._count("store", storing)
+        self._acknowledged += await self._count("store", storing)
 
     async def _search(self) -> None:
         await self._count("search", self._client.get("/dicomweb/studies", params={"StudyInstanceUID": STUDY_UID}))
@@ -101,7 +119,7 @@ class Clients:
         await self._count("metadata", self._client.get(f"/dicomweb/studies/{STUDY_UID}/metadata"))
 
     async def _frame(self) -> None:
-        ds = pydicom.dcmread(io.BytesIO(_FILES[self.answers.total() % self.acknowledged]), stop_before_pixels=True)
+        ds = pydicom.dcmread(io.BytesIO(_FILES[self.answers.total() % self.stored]), stop_before_pixels=True)
         path = f"/dicomweb/studies/{STUDY_UID}/series/{ds.SeriesInstanceUID}/instances/{ds.SOPInstanceUID}/frames/1"
         await self._count("frame", self._client.get(path, headers=_FRAME))
 
@@ -114,8 +132,8 @@ async def test_a_rolling_restart_fails_no_request(postgres_server: str, tmp_path
     origins = [Origin(archive, name) for name in _NAMES]
     for origin in origins:
         await origin.start()
-    with balancing(binary, tmp_path, [origin.port for origin in origins]) as balancer:
-        clients = Clients(balancer.url)
+    with balancing(binary, tmp_path, [origin.port for origin in origins]) as nginx:
+        clients = Clients(nginx.url)
         async with clients.at_work():
             await clients.until(50)
             for origin in (*origins, *origins):
@@ -123,10 +141,9 @@ async def test_a_rolling_restart_fails_no_request(postgres_server: str, tmp_path
                 await clients.until(50)
                 await origin.start()
                 await clients.until(50)
-        assert clients.answers.keys() == {"store: 200", "search: 200", "metadata: 200", "frame: 200"}
-        async with httpx.AsyncClient(base_url=balancer.url, trust_env=False) as client:
-            shown = (await client.get(f"/dicomweb/studies/{STUDY_UID}/metadata")).json()
-        assert len(shown) == clients.acknowledged
+        assert clients.answers.keys() == ANSWERED
+        assert await clients.shown() == clients.stored
+        await clients.close()
     for origin in origins:
         await origin.stop()
     archive.close()
