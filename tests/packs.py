@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
+
+import sqlalchemy as sa
 
 from nearframe.ids import Digest, sha256
 from nearframe.storage.packs import PackSettings, PackStore
@@ -16,6 +19,9 @@ from nearframe.storage.ports import ContentKind, ContentStore, StudyRef
 SMALL = PackSettings(segment_bytes=8192, chunk_bytes=1024, reserve_bytes=0)
 
 Opener = Callable[[], PackStore]
+
+#: For `let_go` of a store whose index stands by itself: it asks nothing of the catalogue.
+NO_CATALOGUE = cast(sa.Connection, None)
 
 
 def put(store: ContentStore, study: StudyRef, data: bytes, kind: ContentKind = ContentKind.FRAME) -> Digest:

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from nearframe.clock import SystemClock
 from nearframe.config import Settings
 from nearframe.core import Core, OpenStore, directory_of, frames_of, open_core, open_origin_store
+from nearframe.corrections.service import CorrectionService
 from nearframe.dicomnode import open_dicom, open_forwarding, open_workflow
 from nearframe.dicomweb.address import Addresses, is_dicomweb
 from nearframe.dicomweb.app import dicomweb_app
@@ -34,8 +35,8 @@ from nearframe.dimse.worklist_http import DESCRIBED as WORKLIST_DESCRIBED
 from nearframe.dimse.worklist_http import worklist_routes
 from nearframe.hl7.http import DESCRIBED as HL7_DESCRIBED
 from nearframe.hl7.http import hl7_routes
+from nearframe.hl7.service import HL7Listener
 from nearframe.hl7.service import Served as HL7Served
-from nearframe.hl7.service import open_hl7
 from nearframe.intake.ingest import Ingest
 from nearframe.intake.inuse import StudiesInUse
 from nearframe.intake.spool import Spool, SpoolLimits
@@ -68,8 +69,10 @@ from nearframe.query.health import (
     upkeep_check,
 )
 from nearframe.query.remove import CatalogueRemoval
+from nearframe.query.steps import StepService
 from nearframe.storage.catalogue import SQLCatalogue
 from nearframe.storage.catalogue.hl7messages import HL7Messages
+from nearframe.storage.catalogue.purging import Purging
 from nearframe.storage.objects import ObjectStore
 from nearframe.storage.scratch import remove_leftovers
 from nearframe.sync.app import DESCRIBED as SYNC_DESCRIBED
@@ -275,8 +278,10 @@ async def open_origin(
         await stack.enter_async_context(open_dicom(core, served, takes, workflow, announce, activity.answering))
         keeping = open_keeping(core, takes, committed)
         heard = HL7Messages(core.catalogue.database)
-        hears = HL7Served(core.catalogue, keeping.correcting, workflow.steps, heard)
-        await stack.enter_async_context(open_hl7(settings, hears, core.metrics, announce))
+        if settings.hl7 is not None:
+            through = partial(_hl7_through, keeping.correcting, workflow.steps)
+            listener = HL7Listener(settings, settings.hl7, through, core.metrics, announce)
+            core.duties.add("hl7", listener.listening)
         admin = Admin(settings, core.packs, core.catalogue, keeping.corrections, background, core.duties)
         routes = [
             *api_routes(ApiServices(admin, core.freshness, core.sql, core.cpu), core.gate, Addresses(settings)),
@@ -290,6 +295,11 @@ async def open_origin(
         # Last, so that it ends first: it uses the rest.
         await stack.enter_async_context(core.duties.doing())
         yield NodeApp(activity.watch(seeing_latest(core, dicomweb)), routes, nodes), core.metrics
+
+
+def _hl7_through(correcting: CorrectionService, steps: StepService, catalogue: SQLCatalogue) -> HL7Served:
+    known = HL7Messages(catalogue.database)
+    return HL7Served(catalogue, correcting.through(catalogue), steps.through(catalogue), known)
 
 
 def seeing_latest(core: Core, app: ASGIApp) -> ASGIApp:
@@ -334,7 +344,7 @@ def _background(core: Core, activity: Activity) -> BackgroundWork:
     def consumers(catalogue: SQLCatalogue) -> list[Consumer[Any]]:
         found: list[Consumer[Any]] = [PixelDigests(catalogue)]
         if core.settings.renditions:
-            found.append(Renditions(catalogue, core.packs))
+            found.append(Renditions(catalogue, core.packs, Purging(catalogue).doubt))
         if core.settings.perceptual:
             found.append(PerceptualHashes(catalogue, core.packs))
         return found

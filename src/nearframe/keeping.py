@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
 from starlette.routing import Route
 
-from nearframe import log
+from nearframe import log, tasks
 from nearframe.core import Core
 from nearframe.corrections.holding import HoldService
 from nearframe.corrections.holds_http import DESCRIBED as HOLDS_DESCRIBED
@@ -18,12 +19,11 @@ from nearframe.corrections.http import DESCRIBED as CORRECTIONS_DESCRIBED
 from nearframe.corrections.http import correction_routes
 from nearframe.corrections.service import CorrectionService
 from nearframe.dicomweb.address import Addresses
-from nearframe.errors import NotFound, Refused
+from nearframe.errors import NearframeError
 from nearframe.storage.catalogue.corrections import Corrections
 from nearframe.storage.catalogue.expiring import Expiring
 from nearframe.storage.catalogue.holds import Holds
 from nearframe.storage.catalogue.purging import Purging
-from nearframe.storage.ports import StudyRef
 from nearframe.sync.services import TakesIn
 from nearframe.upkeep.doctor.http import DESCRIBED as DOCTOR_DESCRIBED
 from nearframe.upkeep.doctor.http import SelfExamination, doctor_routes
@@ -34,6 +34,7 @@ from nearframe.upkeep.retention.http import DESCRIBED as RETENTION_DESCRIBED
 from nearframe.upkeep.retention.http import retention_round, retention_routes
 from nearframe.upkeep.retention.rules import read_rules
 from nearframe.upkeep.retention.service import RetentionService
+from nearframe.upkeep.storeholds import StoreHolds
 
 DESCRIBED: Final = (
     *CORRECTIONS_DESCRIBED,
@@ -65,7 +66,11 @@ def open_keeping(core: Core, takes: TakesIn, on_made: Callable[[], None]) -> Kee
     """
     settings, addresses = core.settings, Addresses(core.settings)
     corrections, holds, purging = Corrections(core.catalogue), Holds(core.catalogue), Purging(core.catalogue)
-    holding = HoldService(holds, corrections, on_changed=_store_holds(core, holds))
+    store_holds = StoreHolds(holds, core.packs)
+    holding = HoldService(holds, corrections, on_changed=store_holds.follow)
+    if core.packs.is_remote:
+        core.upkeep.add(store_holds.round())
+        core.catalogue.on_kept = _soon(core, store_holds.follow_all)
     correcting = CorrectionService(
         core.packs,
         core.catalogue,
@@ -81,11 +86,10 @@ def open_keeping(core: Core, takes: TakesIn, on_made: Callable[[], None]) -> Kee
         retention = RetentionService(read_rules(settings.retention), Expiring(core.catalogue), correcting)
     grace = timedelta(days=settings.purge_days) if settings.purge_days else None
     in_use = takes.ingest.in_use
-    is_alone = not core.catalogue.database.is_shared
-    purger = Purger(purging, holds, core.packs, in_use, core.freshness, core.metrics, grace=grace, is_alone=is_alone)
+    mine = core.upkeep.is_mine
+    purger = Purger(purging, holds, core.packs, in_use, core.freshness, core.metrics, grace=grace, may_erase=mine)
     core.upkeep.add(retention_round(retention))
-    if is_alone:
-        core.upkeep.add(purge_round(purger, core.upkeep))
+    core.upkeep.add(purge_round(purger, core.upkeep))
     routes = [
         *correction_routes(correcting, core.sync, core.gate, addresses),
         *hold_routes(holding, core.sql, core.gate, addresses),
@@ -96,16 +100,14 @@ def open_keeping(core: Core, takes: TakesIn, on_made: Callable[[], None]) -> Kee
     return Keeping(correcting, corrections, routes)
 
 
-def _store_holds(core: Core, holds: Holds) -> Callable[[Sequence[StudyRef]], None]:
-    """Return what brings the holds of the store into line with those of the catalogue."""
+def _soon(core: Core, follow: Callable[[], int]) -> Callable[[], object]:
+    """Return what has holds of the store followed up, from any thread: not behind a scrub, which may take a day."""
+    loop = asyncio.get_running_loop()
 
-    def bring_into_line(studies: Sequence[StudyRef]) -> None:
-        for study in studies:
-            standing = holds.latest(study.tenant, study_instance_uid=study.study_instance_uid)
-            change = core.packs.hold if standing else core.packs.end_hold
-            try:
-                change(study)
-            except (NotFound, Refused) as error:  # purged by now, or a bucket without lock: the doctor says so
-                _log.warning("store_hold_not_set", error=error)
+    async def run() -> None:
+        try:
+            await core.sync.run(follow)
+        except NearframeError as error:  # the round does it
+            _log.warning("store_holds_wait", error=error)
 
-    return bring_into_line
+    return lambda: loop.call_soon_threadsafe(lambda: tasks.spawn(run(), name="follow holds"))

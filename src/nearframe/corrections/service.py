@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from copy import copy
 from typing import Final
 
 from nearframe.clock import Clock, SystemClock
@@ -30,11 +31,13 @@ from nearframe.ids import Digest
 from nearframe.intake.inuse import StudiesInUse
 from nearframe.metrics import CORRECTED_INSTANCES, CORRECTIONS, Metrics
 from nearframe.query.freshness import Freshness
+from nearframe.storage.catalogue import SQLCatalogue
 from nearframe.storage.catalogue.corrections import Corrections
 from nearframe.storage.ports import (
     Catalogue,
     ContentStore,
     CorrectionRecord,
+    Mark,
     MergedIdentity,
     NewCorrection,
     Revision,
@@ -82,6 +85,13 @@ class CorrectionService:
         self._on_made = on_made
         self._on_vain = on_vain
 
+    def through(self, catalogue: SQLCatalogue) -> CorrectionService:
+        """Return this service by another way to its catalogue: a guarded one."""
+        other = copy(self)
+        other.record = Corrections(catalogue)
+        other._planner = Planner(catalogue, other.record)
+        return other
+
     def plan(self, ctx: Context, asked: Asked) -> list[Step]:
         """Return what a correction would be about, and change nothing; raises as `Planner.steps`."""
         return self._planner.steps(ctx, asked.what)
@@ -125,27 +135,43 @@ class CorrectionService:
                 using.callback(self._in_use.end, study)
             since = self._contents.mark()
             appended: defaultdict[StudyRef, set[Digest]] = defaultdict(set)
+            referred: defaultdict[StudyRef, set[Digest]] = defaultdict(set)
             made = None
             try:
-                revisions = self._revisions(steps, new, appended)
-                made = self.record.make(new, revisions, lambda: self._contents.sync(since))
+                revisions = self._revisions(steps, new, appended, referred, since)
+                made = self.record.make(new, revisions, lambda: self._confirm(since, referred))
             finally:
                 if made is None and appended:
                     self._on_vain(appended)
             return made
 
     def _revisions(
-        self, steps: Sequence[Step], new: NewCorrection, appended: defaultdict[StudyRef, set[Digest]]
+        self,
+        steps: Sequence[Step],
+        new: NewCorrection,
+        appended: defaultdict[StudyRef, set[Digest]],
+        referred: defaultdict[StudyRef, set[Digest]],
+        since: Mark,
     ) -> Iterator[Revision]:
         for step in steps:
             becomes = step.becomes
             if isinstance(becomes, AttributeEdit):
                 version = revised(self._contents, step.record, becomes, new.made_at, self._limits, appended)
                 if version is not None:
+                    referred[version.study] |= version.contents
                     yield Revision(step.record.identity.sop_instance_uid, step.record.version, version)
             else:
                 uid = step.record.identity.sop_instance_uid
                 yield Revision(uid, step.record.version, becomes, step.may_return)
+        if self._contents.is_remote:
+            # Beside a request to another machine the catalogue's one writer, perhaps of all origins, would wait.
+            self._contents.sync(since)
+
+    def _confirm(self, since: Mark, referred: Mapping[StudyRef, Collection[Digest]]) -> None:
+        if self._contents.is_remote:
+            self._contents.confirm(since, referred)
+        else:
+            self._contents.sync(since)
 
     def _new(
         self, ctx: Context, action: str, reason: str, detail: dict[str, object], merged: MergedIdentity | None = None

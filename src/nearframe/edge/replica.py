@@ -24,6 +24,7 @@ from nearframe.storage.ports import (
     ContentStore,
     FeedCursor,
     InstanceRecord,
+    Mark,
     NewVersion,
     Settled,
     StudyRef,
@@ -101,7 +102,14 @@ def follow(
 
 
 def commit(
-    replica: Replica, study: StudyRef, old: Manifest, new: Manifest, settled: Settled, mark: int, *, keeps: bool = False
+    replica: Replica,
+    study: StudyRef,
+    old: Manifest,
+    new: Manifest,
+    settled: Settled,
+    mark: Mark,
+    *,
+    keeps: bool = False,
 ) -> StudyState | None:
     """Make everything durable, then show it: the last step is one transaction.
 

@@ -1,4 +1,9 @@
-"""HL7 as part of an archive: the listener that the settings name, and what it stands on."""
+"""HL7 as part of an archive: the listener that the settings name, and what it stands on.
+
+Messages take effect one after the other, in the order in which they came, or a name that was corrected
+would be what it was again. So of the processes of an archive one listens at a time (a duty, `upkeep.duties`);
+one that stood still amid a message while another took over writes nothing when it comes back.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +19,7 @@ from nearframe.dimse.tls import Credentials
 from nearframe.errors import ConfigurationError, UnacceptableMessage
 from nearframe.hl7.adt import CHANGES, MERGES, UPDATES, PatientUpdates
 from nearframe.hl7.charset import codec_of
-from nearframe.hl7.known import Senders, read_authorities, read_senders
+from nearframe.hl7.known import read_authorities, read_senders
 from nearframe.hl7.mllp import Frame
 from nearframe.hl7.orders import EVENTS as ORDERS
 from nearframe.hl7.orders import OrderTaking
@@ -24,6 +29,8 @@ from nearframe.listener.address import demand_loopback
 from nearframe.metrics import Metrics
 from nearframe.query.steps import StepService
 from nearframe.query.workers import Workers
+from nearframe.settingkinds import Address
+from nearframe.storage.catalogue import SQLCatalogue
 from nearframe.storage.catalogue.hl7messages import HL7Messages
 from nearframe.storage.ports import Catalogue
 
@@ -40,58 +47,78 @@ class Served:
     known: HL7Messages
 
 
-@asynccontextmanager
-async def open_hl7(
-    settings: Settings, served: Served, metrics: Metrics, announce: Callable[[str], None]
-) -> AsyncIterator[None]:
-    """Listen for messages, if the settings say where.
+class HL7Listener:
+    """Listens for messages at an address.
 
     Parameters
     ----------
+    through
+        Returns what messages change, by way of a catalogue.
     announce
-        Told where, in words, once that is so.
+        Told where it listens, in words, once that is so.
+
+    Raises
+    ------
+    ConfigurationError
+        If a setting cannot be used.
     """
-    if settings.hl7 is None:
-        yield
-        return
-    demand_loopback("--hl7", settings.hl7)
-    with settings.reading("hl7_senders"):
-        senders = read_senders(settings.hl7_senders)
-    receiver = _receiver(settings, served, senders, metrics)
-    # One thread: messages take effect one after the other, in the order in which they came.
-    thread = Workers("hl7", 1)
 
-    async def take(frame: Frame, address: str) -> list[bytes]:
-        return await thread.run(receiver.receive, frame, address)
+    def __init__(
+        self,
+        settings: Settings,
+        address: Address,
+        through: Callable[[SQLCatalogue], Served],
+        metrics: Metrics,
+        announce: Callable[[str], None],
+    ) -> None:
+        demand_loopback("--hl7", address)
+        self._address = address
+        self._through = through
+        self._metrics = metrics
+        self._announce = announce
+        self._tenant = settings.tenant
+        self._limits = Limits(message_bytes=settings.hl7_max_message_bytes)
+        with settings.reading("hl7_senders"):
+            self._senders = read_senders(settings.hl7_senders)
+        with settings.reading("hl7_authorities"):
+            self._authorities = read_authorities(settings.hl7_authorities)
+        charset = _checked(settings.hl7_character_set)
+        self._expected = Expected(self._senders, settings.hl7_processing_id[0].upper(), charset)
+        tls = Credentials(settings.hl7_tls_cert, settings.hl7_tls_key, settings.hl7_tls_ca)
+        self._tls = tls.for_listening() if settings.hl7_tls_cert else None
 
-    tls = Credentials(settings.hl7_tls_cert, settings.hl7_tls_key, settings.hl7_tls_ca)
-    server = MLLPServer(
-        take,
-        senders.may_connect,
-        Limits(message_bytes=settings.hl7_max_message_bytes),
-        metrics,
-        tls.for_listening() if settings.hl7_tls_cert else None,
-    )
-    await server.start(settings.hl7)
-    _log.info("hl7_listening", address=str(server.address))
-    announce(f"HL7 at {server.address}{' by TLS' if settings.hl7_tls_cert else ''}")
-    try:
-        yield
-    finally:
-        await server.stop()
-        thread.close()
+    @asynccontextmanager
+    async def listening(self, catalogue: SQLCatalogue) -> AsyncIterator[None]:
+        """Take messages, and do what they say through a catalogue.
 
+        Raises
+        ------
+        ConfigurationError
+            If the address is taken.
+        """
+        receiver = self._receiver(self._through(catalogue))
+        thread = Workers("hl7", 1)  # one after the other
 
-def _receiver(settings: Settings, served: Served, senders: Senders, metrics: Metrics) -> Receiver:
-    clock = SystemClock()
-    with settings.reading("hl7_authorities"):
-        authorities = read_authorities(settings.hl7_authorities)
-    events = events_of(
-        PatientUpdates(served.corrections, served.catalogue, served.steps, authorities, clock),
-        OrderTaking(served.steps, authorities),
-    )
-    expected = Expected(senders, settings.hl7_processing_id[0].upper(), _checked(settings.hl7_character_set))
-    return Receiver(events, served.known, expected, settings.tenant, clock, metrics)
+        async def take(frame: Frame, address: str) -> list[bytes]:
+            return await thread.run(receiver.receive, frame, address)
+
+        server = MLLPServer(take, self._senders.may_connect, self._limits, self._metrics, self._tls)
+        await server.start(self._address)
+        _log.info("hl7_listening", address=str(server.address))
+        self._announce(f"HL7 at {server.address}{' by TLS' if self._tls else ''}")
+        try:
+            yield
+        finally:
+            await server.stop()
+            thread.close()
+
+    def _receiver(self, served: Served) -> Receiver:
+        clock = SystemClock()
+        events = events_of(
+            PatientUpdates(served.corrections, served.catalogue, served.steps, self._authorities, clock),
+            OrderTaking(served.steps, self._authorities),
+        )
+        return Receiver(events, served.known, self._expected, self._tenant, clock, self._metrics)
 
 
 def events_of(patients: PatientUpdates, orders: OrderTaking) -> dict[str, Event]:

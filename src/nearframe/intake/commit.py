@@ -4,8 +4,8 @@ One thread takes whatever instances have been appended to the content store sinc
 looked, has their contents made durable with one `ContentStore.sync`, and records them in one
 catalogue transaction. The two wait for different things and go on side by side; the
 transaction is committed after the sync. Where the contents are on another machine it begins
-after it. While it does, the next group gathers: nobody waits for others, and the busier the
-senders are, the larger the groups.
+after it, and asks whether another process let go of them meanwhile. While it does, the next
+group gathers: nobody waits for others, and the busier the senders are, the larger the groups.
 
 ::
 
@@ -21,14 +21,15 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 
 from nearframe.errors import BackendFailed, Busy, DatabaseAway, NearframeError, NoSpace
-from nearframe.storage.ports import Catalogue, ContentStore, NewVersion, Recorded, Undecided
-from nearframe.storage.ports.catalogue import nothing
+from nearframe.ids import Digest
+from nearframe.storage.ports import Catalogue, ContentStore, Mark, NewVersion, Recorded, StudyRef, Undecided
 
 MAX_GROUP = 128  # bounds the transaction; more would gain nothing over one flush for 128
 
@@ -36,7 +37,7 @@ MAX_GROUP = 128  # bounds the transaction; more would gain nothing over one flus
 @dataclass(frozen=True, slots=True)
 class _Entry:
     version: NewVersion
-    since: int
+    since: Mark
     future: Future[Recorded]
     is_settled: bool = False
 
@@ -78,7 +79,7 @@ class GroupCommit:
         self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
         self._thread.start()
 
-    def submit(self, version: NewVersion, since: int, future: Future[Recorded]) -> None:
+    def submit(self, version: NewVersion, since: Mark, future: Future[Recorded]) -> None:
         """Have an instance recorded whose contents are all appended.
 
         Parameters
@@ -151,7 +152,7 @@ class GroupCommit:
         if self._contents.is_remote:
             # Beside a request to another machine the catalogue's one writer, perhaps of all origins, would wait.
             self._contents.sync(since)
-            return nothing
+            return partial(self._contents.confirm, since, _referred(group))
         return self._syncer.submit(self._contents.sync, since).result
 
     def _settle_soon(self, entry: _Entry, undecided: Undecided) -> None:
@@ -186,6 +187,14 @@ def _each_if_need_be(step: Callable[[list[_Entry]], None], group: list[_Entry]) 
             _fail(entry, error)
         return []
     return group
+
+
+def _referred(group: Sequence[_Entry]) -> dict[StudyRef, set[Digest]]:
+    """Return what the instances of a group refer to, by study."""
+    found: defaultdict[StudyRef, set[Digest]] = defaultdict(set)
+    for entry in group:
+        found[entry.version.study] |= entry.version.contents
+    return found
 
 
 def _fail(entry: _Entry, error: Exception) -> None:

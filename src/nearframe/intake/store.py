@@ -29,6 +29,8 @@ from nearframe.intake.spool import Spool, Spooled
 PARTS_AT_ONCE = 8
 #: Each costs a sender a few bytes, and this node a look at it and a line of the answer.
 MAX_REJECTED_PARTS = 1000
+#: Of which the objects know nothing. One may have met the bucket's failure, and the next one the database's.
+_TRY_AGAIN = (Busy, DatabaseAway, NoSpace)
 
 
 class _Kind(Enum):
@@ -188,8 +190,8 @@ def _report(outcomes: list[StoredInstance | NotTaken]) -> StoreReport:
     """Return the report, or raise what stood in the way of every instance alike."""
     stored = tuple(outcome for outcome in outcomes if isinstance(outcome, StoredInstance))
     errors = [outcome.error for outcome in outcomes if isinstance(outcome, NotTaken)]
-    for kind in (Busy, DatabaseAway, NoSpace, UnsupportedMedia):
-        if not stored and errors and all(isinstance(error, kind) for error in errors):
+    for kinds in (_TRY_AGAIN, (UnsupportedMedia,)):
+        if not stored and errors and all(isinstance(error, kinds) for error in errors):
             raise errors[0]
     return StoreReport(stored, tuple(_failed(outcome) for outcome in outcomes if isinstance(outcome, NotTaken)))
 

@@ -2,36 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from nearframe.dicom.targets import wants_rendition
 from nearframe.dicom.transcode import best_rendition
 from nearframe.dicom.transfersyntax import HTJ2KLosslessRPCL
-from nearframe.errors import LimitExceeded, MalformedDICOM
+from nearframe.errors import LimitExceeded, MalformedDICOM, NotFound
 from nearframe.ids import Digest, sha256
 from nearframe.origin.background import FrameReader
-from nearframe.storage.ports import Catalogue, ContentKind, ContentStore, InstanceRecord, Rendition
+from nearframe.storage.ports import Catalogue, ContentKind, ContentStore, InstanceRecord, Mark, Rendition, StudyRef
 
 
 @dataclass(frozen=True, slots=True)
 class MadeRenditions:
-    """The renditions of one instance's frames; their contents are appended since `mark`."""
+    """The renditions of the frames of one version; their contents are appended since `mark`."""
 
-    tenant: str
-    mark: int
+    study: StudyRef
+    sop_instance_uid: str
+    version: int
+    mark: Mark
     renditions: tuple[Rendition, ...]
 
 
 class Renditions:
-    """Encodes frames once more; every rendition was decoded again and its pixels compared."""
+    """Encodes frames once more; every rendition was decoded again and its pixels compared.
+
+    Parameters
+    ----------
+    on_vain
+        Called with renditions of a version that was purged while they were made.
+    """
 
     name = "renditions"
 
-    def __init__(self, catalogue: Catalogue, contents: ContentStore) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        contents: ContentStore,
+        on_vain: Callable[[Mapping[StudyRef, Collection[Digest]]], None] = lambda _: None,
+    ) -> None:
         self._catalogue = catalogue
         self._contents = contents
+        self._on_vain = on_vain
 
     def make(self, record: InstanceRecord, read_frame: FrameReader) -> MadeRenditions | None:
         if record.pixel is None or not wants_rendition(record.transfer_syntax_uid, record.pixel):
@@ -39,13 +53,26 @@ class Renditions:
         mark = self._contents.mark()
         made = [self._rendition(record, enc, read_frame) for enc in dict.fromkeys(enc for enc, _ in record.frames)]
         renditions = tuple(one for one in made if one is not None)
-        return MadeRenditions(record.study.tenant, mark, renditions) if renditions else None
+        if not renditions:
+            return None
+        return MadeRenditions(record.study, record.identity.sop_instance_uid, record.version, mark, renditions)
 
     def write(self, made: Sequence[MadeRenditions]) -> None:
         self._contents.sync(min(one.mark for one in made))
-        for tenant in dict.fromkeys(one.tenant for one in made):
-            mine = [rendition for one in made if one.tenant == tenant for rendition in one.renditions]
+        for tenant in dict.fromkeys(one.study.tenant for one in made):
+            mine = [rendition for one in made if one.study.tenant == tenant for rendition in one.renditions]
             self._catalogue.add_renditions(tenant, mine)
+        # A purge before this did not see them, one from here on does.
+        for one in made:
+            if not self._is_there(one):
+                self._on_vain({one.study: {rendition.digest for rendition in one.renditions}})
+
+    def _is_there(self, made: MadeRenditions) -> bool:
+        try:
+            self._catalogue.find_instance(made.study.tenant, made.sop_instance_uid, version=made.version)
+        except NotFound:
+            return False
+        return True
 
     def _rendition(self, record: InstanceRecord, enc: Digest, read_frame: FrameReader) -> Rendition | None:
         study = record.study

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from dataclasses import replace
 from typing import Final
 
@@ -15,6 +16,7 @@ from nearframe.dicom.model import DICOMJSON
 from nearframe.errors import Conflict, LimitExceeded, MalformedRequest, MissingIdentifier, NotFound, Refused
 from nearframe.query.keys import criteria_of, shown
 from nearframe.query.matching import accepts
+from nearframe.storage.catalogue import SQLCatalogue
 from nearframe.storage.catalogue.steps import PerformedStep, ScheduledStep, Steps
 from nearframe.storage.ports import Catalogue
 
@@ -64,6 +66,13 @@ class StepService:
         self._table = table
         self._clock = clock or SystemClock()
         self._on_completed = on_completed
+
+    def through(self, catalogue: SQLCatalogue) -> StepService:
+        """Return this service by another way to its catalogue: a guarded one."""
+        other = copy(self)
+        other._catalogue = catalogue
+        other._table = Steps(catalogue.database)
+        return other
 
     # -- what scanners report --------------------------------------------------------------
 

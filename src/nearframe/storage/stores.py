@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from datetime import datetime
 from typing import Protocol
+
+import sqlalchemy as sa
 
 from nearframe.config import Settings
 from nearframe.ids import Digest
@@ -47,10 +50,29 @@ class Store(ContentStore, Protocol):
         """Return those of `digests` that no study of the tenant holds; the study itself is not shredded yet."""
         ...
 
+    def let_go(
+        self, connection: sa.Connection, study: StudyRef, digests: Sequence[Digest], *, is_empty: bool
+    ) -> list[Digest]:
+        """Drop a study's references to contents for good; return those that no study of the tenant holds now.
+
+        Parameters
+        ----------
+        connection
+            The transaction of the catalogue that says so: a store whose index is in the same database
+            drops them in it, any other one durably before it is committed.
+        is_empty
+            Nothing of the study is left: it is shredded.
+        """
+        ...
+
     def scrub(
         self, progress: Callable[[ScrubReport], None] = unheard, pace: Callable[[int], None] = at_once
     ) -> ScrubReport:
         """Read and prove everything; raises `Busy` if that is being done."""
+        ...
+
+    def scrubbed_at(self) -> datetime | None:
+        """Return when any process ended a scrub last; None where there is only one, whose home knows."""
         ...
 
     def damaged(self) -> Iterator[LostContent]:
@@ -74,6 +96,10 @@ class Store(ContentStore, Protocol):
 
     def end_hold(self, study: StudyRef) -> int:
         """End that; return how many objects go free, since no other study needs them kept."""
+        ...
+
+    def held_otherwise(self, standing: Collection[StudyRef]) -> list[StudyRef]:
+        """Return the studies that are held and not in `standing`, or the other way round; none on a disk."""
         ...
 
     def close(self) -> None:

@@ -6,20 +6,17 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final
 
 from nearframe.clock import Clock, SystemClock
 from nearframe.context import BY_ITSELF, Context
-from nearframe.errors import AccessError, Busy, Conflict, OnHold, Refused
+from nearframe.errors import AccessError, Busy, Conflict, OnHold
 from nearframe.intake.inuse import StudiesInUse
 from nearframe.metrics import PURGED_INSTANCES, Metrics
 from nearframe.query.freshness import Freshness
 from nearframe.storage.catalogue.holds import Holds
-from nearframe.storage.catalogue.purging import Due, LettingGo, Purging
+from nearframe.storage.catalogue.purging import Due, Purging
 from nearframe.storage.ports import CorrectionRecord, NewCorrection, StudyRef
 from nearframe.storage.stores import Store
-
-_SHARED: Final = "nothing is purged yet where several processes share a catalogue (PostgreSQL)"
 
 
 @dataclass(slots=True)
@@ -54,9 +51,10 @@ class Purger:
     Parameters
     ----------
     in_use
-        Of nothing that is being taken in are contents let go.
-    is_alone
-        False where other processes take in, too: nobody knows of what then, and nothing is purged.
+        Of nothing that is being taken in here are contents let go. Where another process takes in, it finds
+        that out (`ContentStore.confirm`).
+    may_erase
+        Whether this process looks after the store: of those that share it, one rewrites packs.
     grace
         How long what was deleted can be brought back; None for ever.
     """
@@ -71,7 +69,7 @@ class Purger:
         metrics: Metrics,
         *,
         grace: timedelta | None,
-        is_alone: bool = True,
+        may_erase: Callable[[], bool] = lambda: True,
         clock: Clock | None = None,
     ) -> None:
         self._purging = purging
@@ -81,43 +79,38 @@ class Purger:
         self._freshness = freshness
         self._metrics = metrics
         self._grace = grace
-        self._is_alone = is_alone
+        self._may_erase = may_erase
         self._clock = clock or SystemClock()
 
     def run(self, pace: Callable[[int], None]) -> Purged:
-        """Purge what was deleted before the grace period, and finish what an earlier purge began.
-
-        Raises
-        ------
-        Refused
-            If this process is not alone.
-        """
+        """Purge what was deleted before the grace period, and finish what an earlier purge began."""
         done = Purged()
-        if not self._is_alone:
-            raise Refused(_SHARED)
         if self._grace is not None:
             before = self._clock.now() - self._grace
             reason = f"deleted more than {self._grace.days} days ago"
             while self._purge(self._purging.due(before), before, BY_ITSELF, reason, done):
                 pass
         self._let_go(done)
-        self._erase(pace, done)
+        if self._may_erase():
+            self._erase(pace, done)
+        else:
+            done.is_erased = not self._purging.letting_go()
         return done
+
+    def waits(self) -> bool:
+        """Return whether something that was let go of may still be in the packs, and is this process's to erase."""
+        return self._may_erase() and bool(self._purging.letting_go())
 
     def purge_study(self, ctx: Context, study: StudyRef, reason: str) -> Purged:
         """Purge what was deleted of a study, whenever that was; its bytes go with the next `run`.
 
         Raises
         ------
-        Refused
-            If this process is not alone.
         OnHold
             If a legal hold keeps it.
         Conflict
             If nothing of it is deleted, or it is being taken in.
         """
-        if not self._is_alone:
-            raise Refused(_SHARED)
         if not ctx.scope.admits(study.study_instance_uid):
             raise AccessError("this study is outside what the session may reach")
         if holds := self._holds.latest(study.tenant, study_instance_uid=study.study_instance_uid):
@@ -160,19 +153,9 @@ class Purger:
                 continue
             try:
                 with self._in_use.alone(one.study):
-                    self._release(one)
+                    self._purging.let_go(one, self._packs.let_go)
             except Busy:
                 done.put_off += 1
-
-    def _release(self, one: LettingGo) -> None:
-        digests = self._purging.unreferenced(one)
-        since = self._packs.mark()
-        self._packs.release(one.study, digests)
-        self._packs.sync(since)
-        gone = self._packs.unheld(one.study, digests)
-        if self._purging.is_empty(one.study):
-            self._packs.shred(one.study)
-        self._purging.released(one, gone)
 
     def _erase(self, pace: Callable[[int], None], done: Purged) -> None:
         """Take what was let go of out of the packs: what the index says is gone may be read with the root key."""

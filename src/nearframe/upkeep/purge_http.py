@@ -57,4 +57,4 @@ def purge_round(purger: Purger, upkeep: Upkeep) -> Round:
             return f"{words}; the rest stands in {counted(done.skipped, 'pack')} that a hold keeps, or scrub should see"
         return words if done.is_erased else f"{words}; the rest goes with the next round"
 
-    return Round(PURGE, PURGE_EVERY_S, run)
+    return Round(PURGE, PURGE_EVERY_S, run, purger.waits)

@@ -24,11 +24,14 @@ class Round:
         Between two of them; what is asked for begins at once.
     run
         Does it, in a thread of the lowest priority, and returns what came of it, in words.
+    waits
+        Whether there is something to do before it is due: what another process left to this one.
     """
 
     name: str
     every_s: float
     run: Callable[[Tell], str]
+    waits: Callable[[], bool] = lambda: False
 
 
 @dataclass(frozen=True, slots=True)

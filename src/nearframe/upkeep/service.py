@@ -101,7 +101,7 @@ class Upkeep:
         self._home = home
         self._clock = clock
         self._scrub_every = scrub_every
-        self._is_mine = is_mine
+        self.is_mine = is_mine
         self._worker = Workers("upkeep", 1)
         self.pace = Pace(rate_bytes)
         self.book = RoundBook(clock)
@@ -180,7 +180,7 @@ class Upkeep:
 
     async def _run(self) -> None:
         while True:
-            if self._is_scrub_due():
+            if self._is_scrub_due() and await self._worker.run(self._nobody_scrubbed):
                 self.request_scrub()
             self._asked.clear()
             if SCRUB in self._wanted:
@@ -190,7 +190,7 @@ class Upkeep:
             for name, round_ in list(self._rounds.items()):
                 is_wanted, is_due = name in self._wanted, self._clock.monotonic() >= self._due_at[name]
                 self._wanted.discard(name)
-                if is_wanted or (is_due and self._is_mine()):
+                if is_wanted or ((is_due or await self._worker.run(_waits, round_)) and self.is_mine()):
                     await self._guarded(name, round_.run)
                 if is_wanted or is_due:
                     self._due_at[name] = self._clock.monotonic() + round_.every_s
@@ -201,9 +201,21 @@ class Upkeep:
                 continue
 
     def _is_scrub_due(self) -> bool:
-        if self._scrub_every is None or self._state.running or not self._is_mine():
+        if self._scrub_every is None or self._state.running or not self.is_mine():
             return False
         return self._clock.now() - self._last_scrub.at >= self._scrub_every
+
+    def _nobody_scrubbed(self) -> bool:
+        """Return whether it was no other process that scrubbed what this one's memory says is due."""
+        try:
+            elsewhere = self._packs.scrubbed_at()
+        except NearframeError as error:  # the next look may learn it
+            _log.warning("upkeep_not_asked", work=SCRUB, error=error)
+            return False
+        if elsewhere is not None and elsewhere > self._last_scrub.at:
+            self._last_scrub = replace(self._last_scrub, at=elsewhere)
+            remember(self._home, self._last_scrub)
+        return self._is_scrub_due()
 
     async def _guarded(self, work: str, run: Callable[[Tell], str]) -> None:
         """Run a piece of work; one that fails is told of, and the next may do better."""
@@ -269,6 +281,14 @@ class Pace:
     def stop(self) -> None:
         """End all waiting, now and later."""
         self._stopped.set()
+
+
+def _waits(round_: Round) -> bool:
+    try:
+        return round_.waits()
+    except NearframeError as error:  # the next look may learn it
+        _log.warning("upkeep_not_asked", work=round_.name, error=error)
+        return False
 
 
 def _scrubbed(report: ScrubReport) -> str:

@@ -19,7 +19,9 @@ from nearframe.context import local_admin
 from nearframe.corrections.asked import Patient, read_asked
 from nearframe.corrections.holding import HoldService
 from nearframe.corrections.service import CorrectionService
+from nearframe.dicom.transfersyntax import HTJ2KLosslessRPCL
 from nearframe.errors import Busy, Conflict, NotFound, OnHold
+from nearframe.origin.renditions import Renditions
 from nearframe.query.freshness import Freshness
 from nearframe.storage.catalogue.corrections import Corrections
 from nearframe.storage.catalogue.holds import Holds
@@ -62,15 +64,15 @@ class Archive:
 
     def __post_init__(self) -> None:
         catalogue, in_use = self.node.catalogue, self.node.ingest.in_use
-        corrections, holds, purging = Corrections(catalogue), Holds(catalogue), Purging(catalogue)
+        corrections, holds, self.purging = Corrections(catalogue), Holds(catalogue), Purging(catalogue)
         self.clock.advance(365 * 86400 * 2)  # beyond what was received, which the system's clock says
         self.corrections = CorrectionService(
             self.node.contents, catalogue, corrections, Freshness(), self.node.metrics, clock=self.clock, in_use=in_use,
-            on_vain=purging.doubt,
+            on_vain=self.purging.doubt,
         )  # fmt: skip
         self.holds = HoldService(holds, corrections, clock=self.clock)
         self.purger = Purger(
-            purging, holds, self.node.contents, in_use, Freshness(), self.node.metrics,
+            self.purging, holds, self.node.contents, in_use, Freshness(), self.node.metrics,
             grace=GRACE, clock=self.clock,
         )  # fmt: skip
 
@@ -199,6 +201,23 @@ async def test_while_a_backup_copies_the_packs_the_bytes_wait(archive: Archive) 
     assert not before & bodies_below(archive.node.home)
 
 
+async def test_a_rendition_that_was_made_while_its_frame_was_purged_goes_too(archive: Archive) -> None:
+    node, files = archive.node, ct_series(2, rows=64, study=STUDY.study_instance_uid)
+    await node.store(*files)
+    before = bodies_below(node.home)
+    renditions = Renditions(node.catalogue, node.contents, archive.purging.doubt)
+    (gone, _) = node.catalogue.list_instances(STUDY)
+    made = renditions.make(gone, lambda study, enc: node.contents.read(study, enc))
+    assert made is not None
+    archive.delete(STUDY, gone.identity.sop_instance_uid)
+    archive.clock.advance((GRACE + timedelta(days=1)).total_seconds())
+    assert archive.purger.run(at_once).instances == 1
+    renditions.write([made])
+    assert archive.purger.run(at_once).is_erased
+    assert bodies_below(node.home) < before
+    assert node.catalogue.rendition("main", made.renditions[0].source, HTJ2KLosslessRPCL) is None
+
+
 PURGE_UNTIL_KILLED = textwrap.dedent(
     """
     import sys, time
@@ -243,8 +262,8 @@ PURGE_UNTIL_KILLED = textwrap.dedent(
             made = super().purge(*args)
             told("purged")
             return made
-        def released(self, *args):
-            super().released(*args)
+        def let_go(self, *args):
+            super().let_go(*args)
             told("noted")
         def erased(self, *args):
             told("erased")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,21 +13,23 @@ import pytest
 
 from nearframe.dicom.model import Attributes
 from nearframe.errors import BackendFailed, Busy, MalformedDICOM, NoSpace
-from nearframe.ids import Identity
+from nearframe.ids import Digest, Identity
 from nearframe.intake.commit import MAX_GROUP, GroupCommit
 from nearframe.storage.ports import (
     Catalogue,
     ContentStore,
     InstanceRecord,
+    Mark,
     NewVersion,
     Outcome,
     Recorded,
+    StudyRef,
     Undecided,
 )
 from nearframe.wire.frametable import FrameTable
 
 TIMEOUT_S = 20
-MARK = 7
+MARK = Mark(7)
 
 
 def version_of(uid: str) -> NewVersion:
@@ -58,23 +60,31 @@ class Store:
     def __init__(self) -> None:
         self.transactions = 0
         self.steps: list[Any] = []
-        self.marks: list[int] = []
+        self.marks: list[Mark] = []
         self.recorded: list[NewVersion] = []
         self.sync_error: Exception | None = None
         self.refused: set[str] = set()
         self.undecided: set[str] = set()
+        self.confirmed: Mapping[StudyRef, Collection[Digest]] = {}
+        self.gone = False
         self.record_error: Exception = ValueError()
         self.held = threading.Event()
         self.held.set()
         self.syncing = threading.Event()
 
-    def sync(self, since: int) -> None:
+    def sync(self, since: Mark) -> None:
         self.marks.append(since)
         self.syncing.set()
         assert self.held.wait(TIMEOUT_S)
         self.steps.append("sync")
         if self.sync_error:
             raise self.sync_error
+
+    def confirm(self, since: Mark, contents: Mapping[StudyRef, Collection[Digest]]) -> None:
+        self.steps.append("confirm")
+        assert self.confirmed in ({}, contents)
+        if self.gone:
+            raise Busy("another process let go of it")
 
     def record_decided(self, batch: Sequence[NewVersion], durable: Callable[[], object]) -> list[Recorded | Undecided]:
         decided = [version for version in batch if version.identity.sop_instance_uid not in self.undecided]
@@ -121,7 +131,7 @@ def commit(store: Store) -> Iterator[GroupCommit]:
     running.close()
 
 
-def submit(commit: GroupCommit, version: NewVersion, since: int = MARK) -> Future[Recorded]:
+def submit(commit: GroupCommit, version: NewVersion, since: Mark = MARK) -> Future[Recorded]:
     future: Future[Recorded] = Future()
     future.set_running_or_notify_cancel()
     commit.submit(version, since, future)
@@ -147,7 +157,18 @@ def test_no_transaction_is_open_while_another_machine_is_waited_for(store: Store
     assert store.transactions == 0
     store.held.set()
     first.result(TIMEOUT_S)
-    assert store.steps == ["sync", ["first"]]
+    assert store.steps == ["sync", "confirm", ["first"]]
+
+
+def test_what_another_process_let_go_of_is_not_referred_to(store: Store, commit: GroupCommit) -> None:
+    store.is_remote = True
+    one = version_of("1")
+    store.confirmed = {one.study: one.contents}
+    submit(commit, one).result(TIMEOUT_S)
+    store.gone = True
+    with pytest.raises(Busy):
+        submit(commit, version_of("2")).result(TIMEOUT_S)
+    assert store.recorded == [one]
 
 
 def test_what_gathers_during_a_flush_shares_the_next(store: Store, commit: GroupCommit) -> None:
@@ -174,11 +195,11 @@ def test_a_flush_that_fails_records_nothing(store: Store, commit: GroupCommit) -
 
 def test_a_group_is_synced_since_its_oldest_mark(store: Store, commit: GroupCommit) -> None:
     first = hold_first(store, commit)
-    rest = [submit(commit, version_of(str(mark)), mark) for mark in (9, 8, 10)]
+    rest = [submit(commit, version_of(str(mark)), Mark(mark)) for mark in (9, 8, 10)]
     store.held.set()
     for future in [first, *rest]:
         future.result(TIMEOUT_S)
-    assert store.marks == [MARK, 8]
+    assert store.marks == [MARK, Mark(8)]
 
 
 def test_one_instance_that_cannot_be_recorded_fails_alone(store: Store, commit: GroupCommit) -> None:

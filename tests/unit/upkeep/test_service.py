@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -26,9 +27,13 @@ STUDY = StudyRef("main", "1.2.3")
 class WatchedStore(PackStore):
     """Tells when a scrub or a compaction has ended."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, elsewhere: datetime | None = None) -> None:
         super().__init__(home, PackSettings(reserve_bytes=0))
         self.scrubbed = threading.Event()
+        self._elsewhere = elsewhere
+
+    def scrubbed_at(self) -> datetime | None:
+        return self._elsewhere
 
     def scrub(
         self, progress: Callable[[ScrubReport], None] = lambda _: None, pace: Callable[[int], None] = lambda _: None
@@ -41,9 +46,15 @@ class WatchedStore(PackStore):
 
 @asynccontextmanager
 async def looked_after(
-    home: Path, clock: ManualClock, metrics: Metrics | None = None, *, days: int | None = None, rate_bytes: int = 0
+    home: Path,
+    clock: ManualClock,
+    metrics: Metrics | None = None,
+    *,
+    days: int | None = None,
+    rate_bytes: int = 0,
+    elsewhere: datetime | None = None,
 ) -> AsyncIterator[tuple[Upkeep, WatchedStore]]:
-    store = WatchedStore(home)
+    store = WatchedStore(home, elsewhere)
     data = bytes(1000)
     store.append(STUDY, ContentKind.FRAME, sha256(data), len(data), [data])
     store.sync(store.mark())
@@ -87,6 +98,21 @@ async def test_a_store_is_first_scrubbed_when_the_time_has_passed(tmp_path: Path
     async with looked_after(tmp_path, clock, days=30) as (upkeep, store):
         assert not store.scrubbed.is_set()
         assert not upkeep.scrub_state.running
+
+
+async def test_what_another_process_scrubbed_is_not_scrubbed_again(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with looked_after(tmp_path, clock, days=30):
+        pass
+    clock.advance(31 * 86400)
+    elsewhere = clock.now() - timedelta(days=1)
+    async with looked_after(tmp_path, clock, days=30, elsewhere=elsewhere) as (upkeep, store):
+        upkeep.add(Round("later", 3600, lambda _: ""))
+        upkeep.ask_for("later")
+        while upkeep.book["later"].finished_at is None:
+            await asyncio.sleep(0)
+        assert not store.scrubbed.is_set()
+        assert json.loads((tmp_path / "scrub.json").read_text())["last"] == elsewhere.isoformat()
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"last": 5}', '{"last": "never"}'])

@@ -95,9 +95,16 @@ def open_database(where: Path | str) -> Database:
 
 
 class SQLCatalogue:
-    """The `Catalogue` of `storage.ports`, in a database."""
+    """The `Catalogue` of `storage.ports`, in a database.
+
+    Attributes
+    ----------
+    on_kept
+        Called once a study is recorded that came to be kept by a hold. Must not block.
+    """
 
     def __init__(self, database: Database, clock: Clock, honours_notes: bool = True) -> None:
+        self.on_kept: Callable[[], object] = nothing
         self.database = database
         self._clock = clock
         self._honours_notes = honours_notes
@@ -109,7 +116,9 @@ class SQLCatalogue:
 
     def guarded(self, guard: Callable[[sa.Connection], None]) -> SQLCatalogue:
         """Return this catalogue for one who may only write while `guard` raises nothing; not to be closed."""
-        return SQLCatalogue(self.database.guarded(guard), self._clock, self._honours_notes)
+        guarded = SQLCatalogue(self.database.guarded(guard), self._clock, self._honours_notes)
+        guarded.on_kept = self.on_kept
+        return guarded
 
     # -- writing ---------------------------------------------------------------------------
 
@@ -411,6 +420,8 @@ class SQLCatalogue:
             yield changes
             self.database.tell(connection)
         changes.committed()
+        if changes.keeps_more:
+            self.on_kept()
 
     def _honour_notes(self, changes: Changes, stored: Iterable[tuple[NewVersion, Recorded | VersionState]]) -> None:
         if self._honours_notes:

@@ -51,13 +51,20 @@ _UPDATE_VERSION = Prepared(
 
 
 class Changes(Loaded):
-    """The changes of one transaction."""
+    """The changes of one transaction.
+
+    Attributes
+    ----------
+    keeps_more
+        Once written: whether a study came to name a patient on hold.
+    """
 
     def __init__(self, connection: sa.Connection, warm: Warm) -> None:
         (head,) = _HEAD.rows(connection)
         self.seq: int = head["seq"]
         self._next_id: int = head["next_id"]
         self.holding = Holding(connection)
+        self.keeps_more = False
         self._warm = warm
         super().__init__(connection, warm.take((self.seq, self._next_id)))
         self._events: list[dict[str, Any]] = []
@@ -264,7 +271,9 @@ class Changes(Loaded):
             self._find_source(one)
         for study in studies:
             self._find_source(study)
-        self._insert(schema.held, list(self.holding.newly_kept(studies)))
+        newly_kept = list(self.holding.newly_kept(studies))
+        self.keeps_more = bool(newly_kept)
+        self._insert(schema.held, newly_kept)
         counts = {study.id: study.counts() for study in studies}
         self._put(schema.series, [(one.is_new, series_columns(one)) for one in series])
         self._put(schema.study, [(study.is_new, study_columns(study, counts[study.id])) for study in studies])

@@ -114,6 +114,20 @@ class Database:
                 self._guard(connection)
             yield connection
 
+    @contextmanager
+    def write_within(self, connection: sa.Connection) -> Iterator[sa.Connection]:
+        """Write as part of another set of tables' transaction, if the server can: the database is the same one then.
+
+        Alone until that ends. A database that one process works with is written to by itself.
+        """
+        if not self.is_shared:
+            with self.write() as own:
+                yield own
+        else:
+            if self._lock is not None:
+                connection.execute(self._lock)
+            yield connection
+
     def close(self) -> None:
         """Close every connection."""
         self._readers.dispose()

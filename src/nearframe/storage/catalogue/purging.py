@@ -3,12 +3,16 @@
 ::
 
     1. purge     one transaction: versions go, and what only they referred to is noted
-    2. let go    the store drops the study's references to it
+    2. let go    one transaction: the store drops the study's references to it
     3. erase     compaction takes the bytes out of the packs; then the notes go
 
 A crash anywhere repeats what comes after 1. What a study refers to again meanwhile is not let
 go of: each step compares with the versions that there are. Nothing of a study on legal hold
 is purged.
+
+Who records a version takes turns with the second step, whichever process either is in. Before it, the
+version is there and keeps its contents. After it, the one that records finds that they went
+(`ContentStore.confirm`), and nothing is recorded.
 
 Instances that a correction withdrew leave their UID behind: sent again, they stay out of view.
 """
@@ -18,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import sqlalchemy as sa
 
@@ -103,6 +107,14 @@ class LettingGo:
     is_released: bool
 
 
+class Drop(Protocol):
+    """Has a store drop a study's references: `stores.Store.let_go`."""
+
+    def __call__(
+        self, connection: sa.Connection, study: StudyRef, digests: Sequence[Digest], *, is_empty: bool
+    ) -> list[Digest]: ...
+
+
 class Purging:
     """The purges of a catalogue. Any thread may call."""
 
@@ -172,28 +184,21 @@ class Purging:
                 for row in rows
             ]
 
-    def unreferenced(self, one: LettingGo) -> list[Digest]:
-        """Return those of the contents that no version of the study refers to now."""
-        here = sa.and_(_study.tenant == one.study.tenant, _study.study_instance_uid == one.study.study_instance_uid)
-        with self._catalogue.database.read() as connection:
-            referred = _referred(_versions(connection, here)).get(one.study, set())
-            referred |= _made_of(connection, one.study.tenant, referred)
-        return [digest for digest in one.digests if digest not in referred]
-
-    def is_empty(self, study: StudyRef) -> bool:
-        """Return whether no version of anything is filed in a study."""
-        here = sa.and_(_study.tenant == study.tenant, _study.study_instance_uid == study.study_instance_uid)
-        statement = sa.select(_version.id).join_from(schema.study, schema.version, _version.study_id == _study.id)
-        with self._catalogue.database.read() as connection:
-            return connection.execute(statement.where(here).limit(1)).first() is None
-
-    def released(self, one: LettingGo, gone: Sequence[Digest]) -> None:
-        """The study refers to it no more; nor does the tenant to `gone`, of which renditions are forgotten."""
+    def let_go(self, one: LettingGo, drop: Drop) -> None:
+        """Have a store drop what no version of the study refers to now; renditions of what is gone are forgotten."""
+        study, waits = one.study, sa.and_(_letting_go.id == one.id, ~_letting_go.released)
         with self._catalogue.database.write() as connection:
-            for some in chunks(gone):
+            if connection.execute(sa.select(_letting_go.id).where(waits)).first() is None:
+                return  # another process was first
+            here = sa.and_(_study.tenant == study.tenant, _study.study_instance_uid == study.study_instance_uid)
+            versions = _versions(connection, here)
+            referred = _referred(versions).get(study, set())
+            referred |= _made_of(connection, study.tenant, referred)
+            digests = [digest for digest in one.digests if digest not in referred]
+            for some in chunks(drop(connection, study, digests, is_empty=not versions)):
                 lost = sa.or_(_rendition.source.in_(some), _rendition.digest.in_(some))
-                connection.execute(sa.delete(schema.rendition).where(_rendition.tenant == one.study.tenant, lost))
-            connection.execute(sa.update(schema.letting_go).where(_letting_go.id == one.id).values(released=True))
+                connection.execute(sa.delete(schema.rendition).where(_rendition.tenant == study.tenant, lost))
+            connection.execute(sa.update(schema.letting_go).where(waits).values(released=True))
 
     def erased(self, ids: Collection[int]) -> None:
         """The packs are rid of it."""
@@ -218,10 +223,7 @@ def _referred(records: Iterable[InstanceRecord]) -> dict[StudyRef, set[Digest]]:
     """Return what versions refer to, by the study that they are filed in."""
     found: dict[StudyRef, set[Digest]] = {}
     for record in records:
-        digests = found.setdefault(record.study, set())
-        digests.add(record.hdr)
-        digests.update(enc for enc, _ in record.frames)
-        digests.update(entry.digest for entry in record.bulk)
+        found.setdefault(record.study, set()).update(record.contents)
     return found
 
 

@@ -4,12 +4,14 @@ Safe at every step, beside readers and writers of any origin::
 
     1. copy    survivors are read in runs and uploaded as one new object: nothing points there
     2. move    in some transactions: each content that still stands where it was read points to its copy.
-               What was released meanwhile is dead in the copy. Then the sources are retired
+               What is released from here on is dead in the copy. Then the sources are retired
     3. wait    readers that looked a content up before may still ask for the source
     4. remove  the sources, from the bucket and then from the index
 
-A crash after 1 leaves an object that nobody knows (`sweep` finds it), after 2 a source that is removed later.
-Two origins that compact the same objects move each content once; the other copy is dead at once.
+If anything of the copy was released or moved before the index knew of it, the copy goes: what erases
+later would not know that there are bytes in it of what had to go. So two origins that compact the same
+objects move each content once. A crash after 1 leaves an object that nobody knows (`sweep` finds it),
+after 2 a source that is removed later.
 """
 
 from __future__ import annotations
@@ -28,9 +30,16 @@ from nearframe.storage.catalogue.values import microseconds
 from nearframe.storage.objects.economy import groups_worth_rewriting
 from nearframe.storage.objects.index import Found, ObjectIndex, ObjectUse, batches
 from nearframe.storage.objects.reading import FOLDER, object_id_of, object_name
-from nearframe.storage.objects.recording import NewObject, Uses, insert_objects, next_generation
+from nearframe.storage.objects.recording import (
+    NewObject,
+    Uses,
+    insert_objects,
+    new_object_id,
+    next_generation,
+    present,
+)
 from nearframe.storage.objects.schema import content, state, stored_object
-from nearframe.storage.objects.writing import in_parts, new_object_id
+from nearframe.storage.objects.writing import in_parts
 from nearframe.storage.packs.record import FILE_HEADER_BYTES, HEADER_BYTES, Role, decode_header, encode_file_header
 from nearframe.storage.s3 import Bucket
 from nearframe.storage.upkeep import Compacted, rewrite_each
@@ -38,7 +47,8 @@ from nearframe.units import KIB, MIB
 
 #: For so long after nothing points to an object readers may still ask for it.
 RETIRED_FOR: Final = timedelta(minutes=15)
-#: Objects and uploads that the index does not know are somebody's who is still at it, until they are as old as this.
+#: Objects and uploads that the index does not know are somebody's who is still at it, until they are as old as
+#: this: longer than an upload may take (`recording.UPLOADED_WITHIN`).
 ORPHAN_AFTER: Final = timedelta(days=1)
 #: Between two listings of the whole bucket, which take a request for a thousand objects.
 SWEEP_EVERY: Final = timedelta(days=1)
@@ -141,6 +151,10 @@ class Compactor:
             parts = in_parts(encode_file_header(Role.WHOLE, 0), self._survivors(moves))
             version = self._bucket.put_parts(object_name(object_id), parts)
             copies.append(NewObject(object_id, version, length, ()))
+        if not self._enter(moves, copies):
+            for copy in copies:
+                self._bucket.remove(object_name(copy.id), copy.version)
+            return Compacted(skipped=len(group))
         self._move(group, moves, copies)
         freed = sum(one.length for one in group) - sum(one.length for one in copies)
         return Compacted(removed=len(group), written=len(copies), freed_bytes=freed)
@@ -158,10 +172,19 @@ class Compactor:
                 self._pace(len(record))
                 yield record
 
+    def _enter(self, moves: Sequence[_Move], copies: Sequence[NewObject]) -> bool:
+        """Make copies known, if all of their contents stand where they were read; return whether they do."""
+        with self._database.write() as connection:
+            standing = present(connection, [move.content_id for move in moves])
+            for move in moves:
+                found, read = standing.get(move.content_id), move.found.entry
+                if found is None or (found.entry.segment, found.entry.offset) != (read.segment, read.offset):
+                    return False
+            insert_objects(connection, copies, microseconds(self._clock.now()))
+        return True
+
     def _move(self, group: Sequence[ObjectUse], moves: Sequence[_Move], copies: Sequence[NewObject]) -> None:
         now = microseconds(self._clock.now())
-        with self._database.write() as connection:
-            insert_objects(connection, copies, now)
         for some in batches(moves):  # between two of them whoever stores has a turn
             self._move_some(some, copies[0].id)
         with self._database.write() as connection:

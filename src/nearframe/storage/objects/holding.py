@@ -7,7 +7,7 @@ is acknowledged.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import sqlalchemy as sa
 
@@ -64,6 +64,14 @@ class Holds:
             free -= self._index.objects_of(other)
         self._set(free, held=False)
         return len(free)
+
+    def otherwise(self, standing: Collection[StudyRef]) -> list[StudyRef]:
+        """Return the studies under a hold that are not in `standing`, and those of it that lack one."""
+        held = self._index.held_studies()
+        wanted = {study: keys.key_id for study in standing if (keys := self._keys.find(study)) is not None}
+        surplus = map(self._keys.study_of, held - set(wanted.values()))
+        lacking = (study for study, key_id in wanted.items() if key_id not in held)
+        return [*filter(None, surplus), *lacking]
 
     def hold_new(self, objects: Iterable[NewObject], references: Iterable[Reference]) -> None:
         """Put what was just stored under the holds of the studies that it was stored for."""

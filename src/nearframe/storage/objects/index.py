@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from itertools import islice
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -10,7 +11,9 @@ import sqlalchemy as sa
 
 from nearframe.storage.catalogue.database import Database
 from nearframe.storage.catalogue.prepared import Prepared
+from nearframe.storage.catalogue.values import moment
 from nearframe.storage.objects.schema import content, hold, state, stored_object, wrap
+from nearframe.storage.objects.schema import moment as moments
 from nearframe.storage.packs.record import HEADER_BYTES
 from nearframe.storage.packs.tables import Entry
 from nearframe.storage.ports import ContentKind
@@ -199,6 +202,12 @@ class ObjectIndex:
         columns = (stored_object.c.id, stored_object.c.version, stored_object.c.length)
         with self._database.read() as connection:
             return {StoredObject(*row) for row in connection.execute(sa.select(*columns).where(condition))}
+
+    def moment(self, name: str) -> datetime | None:
+        """Return when something was done last, by any origin."""
+        with self._database.read() as connection:
+            at = connection.execute(sa.select(moments.c.at).where(moments.c.name == name)).scalar()
+        return None if at is None else moment(at)
 
     def held_studies(self) -> set[bytes]:
         """Return the key ids of the studies under a legal hold."""

@@ -78,17 +78,22 @@ class TableKeyRing:
 
     def shred(self, study: StudyRef) -> bytes | None:
         """Destroy a study's data key, and end its references with it, in one transaction."""
+        with self._database.write() as connection:
+            key_id = self.shred_within(connection, study)
+        self.forget_opened()
+        return key_id
+
+    def shred_within(self, connection: sa.Connection, study: StudyRef) -> bytes | None:
+        """Do that as part of a transaction; what is opened of the keys stays so."""
         tenant = self._tenant(study.tenant)
         if tenant is None:
             return None
         handle = tenant.handle_of(study)
-        with self._database.write() as connection:
-            slot = _decoded(connection.execute(_slot_at(handle)).scalar())
-            if slot is None:
-                return None
-            connection.execute(sa.delete(key).where(key.c.handle == handle))
-            forget_study(connection, slot.key_id)
-        self.forget_opened()
+        slot = _decoded(connection.execute(_slot_at(handle)).scalar())
+        if slot is None:
+            return None
+        connection.execute(sa.delete(key).where(key.c.handle == handle))
+        forget_study(connection, slot.key_id)
         return slot.key_id
 
     def settle(self) -> None:

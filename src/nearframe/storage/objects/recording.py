@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import secrets
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from datetime import timedelta
+from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
+from nearframe.clock import Clock
 from nearframe.errors import Busy
 from nearframe.ids import Digest
 from nearframe.storage.objects.index import Found, StudyWrap, batches, found_of
-from nearframe.storage.objects.schema import content, key, state, stored_object, wrap
+from nearframe.storage.objects.schema import content, key, moment, state, stored_object, wrap
 from nearframe.storage.packs.keys import StudyKeys
 from nearframe.storage.packs.record import HEADER_BYTES, RecordHeader
 from nearframe.storage.packs.slots import HANDLE_BYTES, Slot
@@ -41,6 +44,11 @@ class Reference(NamedTuple):
     content_id: bytes
     wrap: StudyWrap
 
+
+#: Of an id, below the milliseconds since 1970, which the other 43 bits count for 278 years.
+_RANDOM_BITS: Final = 20
+#: From an object's first byte to its place in the index.
+UPLOADED_WITHIN: Final = timedelta(hours=12)
 
 #: Returns a study's wrap of the key that a content has already; `Busy` if that cannot be had.
 Rewrap = Callable[[bytes, Found, NewContent], StudyWrap]
@@ -92,24 +100,24 @@ def record(
     contents = [new for one in objects for new in one.contents]
     _check_keys(connection, {new.keys.key_id for new in contents} | {new.wrap.study_key_id for new in references})
     ids = {new.header.content_id for new in contents} | {new.content_id for new in references}
-    present, holders = _present(connection, ids), _holders(connection, ids)
+    found_before, holders = present(connection, ids), _holders(connection, ids)
     uses, rows, wraps = Uses(), [], []
     for one in objects:
         for new in one.contents:
             content_id = new.header.content_id
-            found = present.get(content_id)
+            found = found_before.get(content_id)
             if found is None:
                 rows.append(_row(one.id, new))
                 uses.count(one.id, new.header.length, new.header.plain_length, 1)
             elif found.entry.damaged:
-                present[content_id] = _replace(connection, one.id, new, found, uses)
+                found_before[content_id] = _replace(connection, one.id, new, found, uses)
                 holders[content_id].add(new.keys.key_id)
             elif new.keys.key_id not in {found.entry.holder, *holders[content_id]}:
                 # Another origin stored it since we looked: its bytes stay, ours are dead where they are.
                 references = [*references, Reference(content_id, rewrap(content_id, found, new))]
     stored = {row["content_id"]: row for row in rows}
     for reference in references:
-        wraps += _wrap_of(reference, present.get(reference.content_id), stored, holders)
+        wraps += _wrap_of(reference, found_before.get(reference.content_id), stored, holders)
     insert_objects(connection, objects, written_at)
     _insert(connection, content, rows)
     _insert(connection, wrap, wraps)
@@ -151,8 +159,29 @@ def next_generation(connection: sa.Connection) -> None:
     connection.execute(sa.update(state).values(generation=state.c.generation + 1))
 
 
+def note_moment(connection: sa.Connection, name: str, at: int) -> None:
+    """Remember, for every origin, when something was done."""
+    connection.execute(sa.delete(moment).where(moment.c.name == name))
+    connection.execute(sa.insert(moment).values(name=name, at=at))
+
+
+def new_object_id(clock: Clock) -> int:
+    """Return the id of a new object: later ones are higher, and no origin asks another for it."""
+    milliseconds = int(clock.now().timestamp() * 1000)
+    return milliseconds << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS)
+
+
 def insert_objects(connection: sa.Connection, objects: Sequence[NewObject], written_at: int) -> None:
-    """Enter objects of which nothing is alive yet."""
+    """Enter objects of which nothing is alive yet.
+
+    Raises
+    ------
+    Busy
+        If one was begun so long ago that it may have been swept up: whoever uploaded it stood still.
+    """
+    oldest = written_at // 1000 - int(UPLOADED_WITHIN.total_seconds() * 1000)
+    if any(one.id >> _RANDOM_BITS < oldest for one in objects):
+        raise Busy("an upload took longer than half a day; send it again")
     empty: dict[str, Any] = {"live_bytes": 0, "contents": 0, "plain_bytes": 0, "retired_at": None, "held": False}
     rows = [
         {"id": one.id, "version": one.version, "length": one.length, "written_at": written_at, **empty}
@@ -173,7 +202,8 @@ def _check_keys(connection: sa.Connection, key_ids: set[bytes]) -> None:
         raise Busy("a study was shredded while its contents were taken in; send them again")
 
 
-def _present(connection: sa.Connection, content_ids: Iterable[bytes]) -> dict[bytes, Found]:
+def present(connection: sa.Connection, content_ids: Iterable[bytes]) -> dict[bytes, Found]:
+    """Return those of some contents that any study holds."""
     joined = content.join(stored_object, stored_object.c.id == content.c.object_id)
     wanted = sa.select(content, stored_object.c.version, stored_object.c.length).select_from(joined)
     found: dict[bytes, Found] = {}

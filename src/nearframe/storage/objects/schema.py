@@ -7,6 +7,7 @@
     store_object   every object there is, and how much of it is alive
     store_content  one row per content of a tenant: where it is, and the first study that holds it
     store_wrap     the other studies that hold a content
+    store_moment   when what one origin does for all was done last
 
 In PostgreSQL they stand beside the catalogue's; with an SQLite catalogue they have a file of their own,
 since a catalogue's transaction waits for one of theirs.
@@ -118,4 +119,12 @@ hold = Table(
     "store_hold",
     metadata,
     _bytes("study_key_id", primary_key=True),
+)
+
+moment = Table(
+    "store_moment",
+    metadata,
+    Column("name", Text, primary_key=True),
+    # Microseconds since 1970.
+    _number("at"),
 )

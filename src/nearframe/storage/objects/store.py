@@ -13,13 +13,15 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Final, Self
 
+import sqlalchemy as sa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from nearframe.clock import Clock, SystemClock
@@ -48,14 +50,14 @@ from nearframe.storage.packs.locks import own
 from nearframe.storage.packs.opening import form_of, read_range
 from nearframe.storage.packs.record import FILE_HEADER_BYTES
 from nearframe.storage.packs.tables import Entry
-from nearframe.storage.ports import Buffer, ContentKind, StudyRef
+from nearframe.storage.ports import Buffer, ContentKind, Mark, StudyRef
 from nearframe.storage.s3 import Bucket
 from nearframe.storage.upkeep import Compacted, LostContent, OneAtATime, PackStats, ScrubReport, at_once, unheard
 
+#: What is remembered for all origins.
+_SCRUBBED: Final = "scrubbed"
 #: No generation: what carries it is looked up each time.
 _NO_GENERATION: Final = -1
-#: A content whose bytes do not open, or whose object has gone, is looked up and fetched once more.
-_ATTEMPTS: Final = 2
 
 _log = logger(__name__)
 
@@ -132,11 +134,21 @@ class ObjectStore:
 
     # -- writing ---------------------------------------------------------------------------
 
-    def mark(self) -> int:
-        return self._writer.mark()
+    def mark(self) -> Mark:
+        return Mark(self._writer.mark(), self._freshness.generation)
 
-    def sync(self, since: int) -> None:
-        self._writer.sync(since)
+    def sync(self, since: Mark) -> None:
+        self._writer.sync(since.failures)
+
+    def confirm(self, since: Mark, contents: Mapping[StudyRef, Collection[Digest]]) -> None:
+        if self._index.generation() == since.changes:
+            return
+        self._look_anew()
+        for study, digests in contents.items():
+            keys = self._keys.find(study)
+            ids = set() if keys is None else {keys.content_id(digest) for digest in digests}
+            if keys is None or ids - self._index.readable(keys.key_id, ids):
+                raise Busy("contents that were held already went meanwhile; send it again")
 
     def append(
         self,
@@ -168,10 +180,30 @@ class ObjectStore:
         self._forget_found()
         self._freshness.end()
 
+    def let_go(
+        self, connection: sa.Connection, study: StudyRef, digests: Sequence[Digest], *, is_empty: bool
+    ) -> list[Digest]:
+        self._look_anew()  # another origin may have shredded the study since, and stored it again
+        keys = self._keys.find(study)
+        if keys is None:
+            return list(digests)
+        ids = {digest: keys.content_id(digest) for digest in digests}
+        with self._database.write_within(connection) as own:
+            recording.release(own, keys.key_id, ids.values())
+            present = recording.present(own, ids.values())
+            if is_empty:
+                self._keys.shred_within(own, study)
+        self._look_anew()
+        return [digest for digest, content_id in ids.items() if content_id not in present]
+
     def _record(self, objects: Sequence[NewObject], references: Sequence[Reference]) -> None:
         written_at = microseconds(self._clock.now())
-        with self._database.write() as connection:
-            recording.record(connection, objects, references, self._intake.rewrap, written_at)
+        try:
+            with self._database.write() as connection:
+                recording.record(connection, objects, references, self._intake.rewrap, written_at)
+        except Busy:
+            self._look_anew()  # what is known of keys may be of before another origin shredded a study
+            raise
         self._holds.hold_new(objects, references)
 
     # -- reading ---------------------------------------------------------------------------
@@ -194,19 +226,22 @@ class ObjectStore:
         self._freshness.refresh()
         held = self._lately.find(study, digest)
         at, stop, _ = slice(start, stop).indices(held.form.plain_length)
-        for attempt in range(1, _ATTEMPTS + 1):
+        failed: set[tuple[int, int]] = set()
+        while True:
             try:
                 for part in read_range(held.key, held.form, held.open_file(), held.entry.offset, at, stop):
                     yield part
                     at += len(part)
                 return
             except (IntegrityError, NotFound) as error:
-                entry = held.entry
+                entry, place = held.entry, (held.entry.segment, held.entry.offset)
                 self._reader.forget(entry.segment, entry.offset, entry.offset + entry.record_length)
-                if attempt == _ATTEMPTS:
+                if place in failed:
                     self._found_damaged(held)
                     raise IntegrityError("a stored content is not in the bucket as it was sealed") from error
-                # Its bytes changed on the way or in the cache; or compaction has moved it, and the index knows where.
+                # Its bytes changed on the way or in the cache, and are fetched once more; or compaction has moved it,
+                # and the index knows where.
+                failed.add(place)
                 self._freshness.end()
                 self._freshness.refresh()
                 held = self._lately.find(study, digest)
@@ -277,6 +312,12 @@ class ObjectStore:
                 self.integrity_failures += 1
         self._freshness.end()
         _log.error("content_damaged", segment=entry.segment, offset=entry.offset)
+
+    def _look_anew(self) -> None:
+        """Believe nothing that was looked up before."""
+        self._freshness.end()
+        self._freshness.refresh()
+        self._forget_found()
 
     def _forget_found(self) -> None:
         """Forget keys, look-ups and opened contents: something of them may be gone."""
@@ -361,8 +402,13 @@ class ObjectStore:
                 pace=pace,
             )
             report = scrubber.run()
+            with self._database.write() as connection:
+                recording.note_moment(connection, _SCRUBBED, microseconds(self._clock.now()))
         self._freshness.end()
         return report
+
+    def scrubbed_at(self) -> datetime | None:
+        return self._index.moment(_SCRUBBED)
 
     def damaged(self) -> Iterator[LostContent]:
         """Yield what studies hold and cannot read: to be fetched again and appended."""
@@ -373,3 +419,6 @@ class ObjectStore:
 
     def end_hold(self, study: StudyRef) -> int:
         return self._holds.release(study)
+
+    def held_otherwise(self, standing: Collection[StudyRef]) -> list[StudyRef]:
+        return self._holds.otherwise(standing)

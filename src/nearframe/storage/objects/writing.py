@@ -17,7 +17,6 @@ whose `mark` is older is told to send again. Objects that were uploaded in vain 
 
 from __future__ import annotations
 
-import secrets
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,11 +25,11 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from nearframe.clock import Clock
-from nearframe.errors import BackendFailed, Busy, NearframeError, NoSpace, StorageError
+from nearframe.errors import BackendFailed, Busy, DatabaseAway, NearframeError, NoSpace, StorageError
 from nearframe.log import logger
 from nearframe.storage.objects.index import StoredObject
 from nearframe.storage.objects.reading import ObjectReader, object_name
-from nearframe.storage.objects.recording import NewContent, NewObject, Reference
+from nearframe.storage.objects.recording import NewContent, NewObject, Reference, new_object_id
 from nearframe.storage.packs.groupcommit import GroupCommit
 from nearframe.storage.packs.record import FILE_HEADER_BYTES, RecordHeader, Role, encode_file_header
 from nearframe.storage.s3 import Bucket
@@ -40,8 +39,6 @@ from nearframe.units import MIB
 UPLOADS: Final = 4
 #: A part of a large object: S3 takes 10,000 of them, which makes 80 GiB.
 _PART_BYTES: Final = 8 * MIB
-#: Of an id, below the milliseconds since 1970, which the other 43 bits count for 278 years.
-_RANDOM_BITS: Final = 20
 
 _log = logger(__name__)
 
@@ -251,12 +248,6 @@ class Writer:
         _log.error("object_sync_failed", error=error)
 
 
-def new_object_id(clock: Clock) -> int:
-    """Return the id of a new object: later ones are higher, and no origin asks another for it."""
-    milliseconds = int(clock.now().timestamp() * 1000)
-    return milliseconds << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS)
-
-
 def in_parts(head: bytes, sealed: Iterable[bytes]) -> Iterator[bytes]:
     """Yield what a large object consists of in parts of the size that uploads have."""
     part = bytearray(head)
@@ -274,4 +265,4 @@ def _again(failure: NearframeError | None) -> NearframeError:
     words = "the object store did not keep what was sent, nothing of it is stored; send it again"
     if isinstance(failure, NoSpace):
         return NoSpace(failure.needed_bytes, failure.free_bytes)
-    return Busy(words) if isinstance(failure, Busy) else BackendFailed(words)
+    return Busy(words) if isinstance(failure, Busy | DatabaseAway) else BackendFailed(words)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -32,7 +33,7 @@ from nearframe.storage.packs.segments import Segments
 from nearframe.storage.packs.slots import SLOT_BYTES
 from nearframe.storage.packs.tables import Wrap
 from nearframe.storage.packs.writer import Writer
-from nearframe.storage.ports import Buffer, ContentKind, StudyRef
+from nearframe.storage.ports import Buffer, ContentKind, Mark, StudyRef
 from nearframe.storage.upkeep import Compacted, LostContent, OneAtATime, PackStats, ScrubReport, at_once, unheard
 
 #: A content moves once per compaction: two look-ups in a row that miss are already rare.
@@ -155,8 +156,8 @@ class PackStore:
 
     # -- writing ---------------------------------------------------------------------------
 
-    def mark(self) -> int:
-        return self._writer.mark()
+    def mark(self) -> Mark:
+        return Mark(self._writer.mark())
 
     def append(
         self,
@@ -170,8 +171,11 @@ class PackStore:
     ) -> bool:
         return self._intake.append(self._ensure_keys(study), kind, digest, size, chunks, into_reserve=into_reserve)
 
-    def sync(self, since: int) -> None:
-        self._writer.sync(since)
+    def sync(self, since: Mark) -> None:
+        self._writer.sync(since.failures)
+
+    def confirm(self, since: Mark, contents: Mapping[StudyRef, Collection[Digest]]) -> None:
+        pass  # no other process lets go of anything, and this one minds what is being taken in
 
     def adopt(self, study: StudyRef, digests: Iterable[Digest], *, into_reserve: bool = False) -> list[Digest]:
         keys = self._ensure_keys(study)
@@ -204,9 +208,17 @@ class PackStore:
                 self._lately.clear()
 
     def unheld(self, study: StudyRef, digests: Iterable[Digest]) -> list[Digest]:
-        """Return those of `digests` that no study of the tenant holds; the study itself is not shredded yet."""
         keys = self._ensure_keys(study)
         return [digest for digest in digests if self._ledger.entry(keys.content_id(digest)) is None]
+
+    def let_go(self, connection: object, study: StudyRef, digests: Sequence[Digest], *, is_empty: bool) -> list[Digest]:
+        since = self.mark()
+        self.release(study, digests)
+        self.sync(since)
+        gone = self.unheld(study, digests)
+        if is_empty:
+            self.shred(study)
+        return gone
 
     def _ensure_keys(self, study: StudyRef) -> StudyKeys:
         with disk_errors(SLOT_BYTES):
@@ -331,6 +343,9 @@ class PackStore:
         with self._upkeep.turn():
             return Scrubber(self._segments, self._ledger, self._keys, self._writer, progress=progress, pace=pace).run()
 
+    def scrubbed_at(self) -> datetime | None:
+        return None
+
     def damaged(self) -> Iterator[LostContent]:
         """Yield what studies hold and cannot read: to be fetched again and appended."""
         for content_id, entry in self._ledger.entries():
@@ -346,6 +361,9 @@ class PackStore:
     def hold(self, study: StudyRef) -> int:
         """Nothing on a disk can be kept against who owns it: the catalogue refuses what a hold forbids."""
         return 0
+
+    def held_otherwise(self, standing: Collection[StudyRef]) -> list[StudyRef]:
+        return []
 
     def end_hold(self, study: StudyRef) -> int:
         """Nothing to end; see `hold`."""

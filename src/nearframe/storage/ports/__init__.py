@@ -6,7 +6,7 @@ changes, in transactions.
 """
 
 from nearframe.storage.ports.catalogue import Catalogue, nothing
-from nearframe.storage.ports.contents import Buffer, ContentKind, ContentStore, StudyRef
+from nearframe.storage.ports.contents import Buffer, ContentKind, ContentStore, Mark, StudyRef
 from nearframe.storage.ports.corrections import (
     CorrectedInstance,
     CorrectionRecord,
@@ -54,6 +54,7 @@ __all__ = [
     "Held",
     "HoldRecord",
     "InstanceRecord",
+    "Mark",
     "MergedIdentity",
     "NewCorrection",
     "NewHold",

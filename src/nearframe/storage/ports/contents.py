@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import ClassVar, Protocol, TypeAlias
+from typing import ClassVar, NamedTuple, Protocol, TypeAlias
 
 from nearframe.ids import Digest
 
@@ -30,6 +30,21 @@ class StudyRef:
     study_instance_uid: str
 
 
+class Mark(NamedTuple):
+    """A moment in the life of a store; of two of one store the earlier one is the smaller.
+
+    Attributes
+    ----------
+    failures
+        How often a sync had failed.
+    changes
+        What was known of how often something was let go of, by any process.
+    """
+
+    failures: int
+    changes: int = 0
+
+
 class ContentStore(Protocol):
     """Sealed, immutable contents addressed by the digest of their plain bytes.
 
@@ -45,8 +60,8 @@ class ContentStore(Protocol):
 
     is_remote: ClassVar[bool]
 
-    def mark(self) -> int:
-        """Return a value for `sync`. Take it before the first `append` of a batch."""
+    def mark(self) -> Mark:
+        """Return a value for `sync` and `confirm`. Take it before the first `append` of a batch."""
         ...
 
     def append(
@@ -80,7 +95,7 @@ class ContentStore(Protocol):
         """
         ...
 
-    def sync(self, since: int) -> None:
+    def sync(self, since: Mark) -> None:
         """Make every earlier `append`, `adopt` and `release` durable; concurrent callers share the work.
 
         Durable means: on the disk (fdatasync), or in the bucket and its index, on other machines.
@@ -95,6 +110,20 @@ class ContentStore(Protocol):
         ------
         BackendFailed, Busy, NoSpace
             If it failed since then: nothing of the batch may be acknowledged; send it again.
+        """
+        ...
+
+    def confirm(self, since: Mark, contents: Mapping[StudyRef, Collection[Digest]]) -> None:
+        """Check that contents which were held since a mark, or synced, still are.
+
+        Where other processes let go of contents, `append` and `sync` do not promise that: what was held
+        when it was offered may be gone by now. Called within the transaction that is to refer to them,
+        which whoever lets go takes turns with.
+
+        Raises
+        ------
+        Busy
+            If they are not: send it again.
         """
         ...
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
@@ -86,6 +86,11 @@ class NewVersion:
     def study(self) -> StudyRef:
         return StudyRef(self.tenant, self.identity.study_instance_uid)
 
+    @property
+    def contents(self) -> set[Digest]:
+        """The contents that it refers to: its header, frames and values."""
+        return _referred(self.hdr, self.frames, self.bulk)
+
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
@@ -123,6 +128,15 @@ class InstanceRecord:
     received_at: datetime
     notes: tuple[str, ...] = ()
     source: str = field(default="", compare=False)
+
+    @property
+    def contents(self) -> set[Digest]:
+        """The contents that it refers to: its header, frames and values."""
+        return _referred(self.hdr, self.frames, self.bulk)
+
+
+def _referred(hdr: Digest, frames: FrameTable, bulk: Iterable[BulkEntry]) -> set[Digest]:
+    return {hdr, *(enc for enc, _ in frames), *(entry.digest for entry in bulk)}
 
 
 @dataclass(frozen=True, slots=True)

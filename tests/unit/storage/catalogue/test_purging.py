@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+import sqlalchemy as sa
 
-from nearframe.errors import Conflict, NotFound
+from nearframe.errors import Busy, Conflict, NotFound
 from nearframe.ids import Digest, sha256
 from nearframe.storage.catalogue import SQLCatalogue
 from nearframe.storage.catalogue.corrections import Corrections
 from nearframe.storage.catalogue.holds import Holds
-from nearframe.storage.catalogue.purging import Due, Purging
+from nearframe.storage.catalogue.purging import Due, LettingGo, Purging
 from nearframe.storage.ports import (
     CorrectionRecord,
     Held,
@@ -24,6 +25,7 @@ from nearframe.storage.ports import (
     Release,
     Rendition,
     Revision,
+    StudyRef,
 )
 from tests.unit.storage.catalogue.objects import RECEIVED, frame_table, identity, study_ref, version
 from tests.unit.storage.catalogue.test_derived import hashes_of
@@ -60,6 +62,19 @@ def contents_of(one: NewVersion) -> set[Digest]:
     return {one.hdr, *(enc for enc, _ in one.frames)}
 
 
+def let_go(purging: Purging, *waiting: LettingGo) -> list[tuple[set[Digest], bool]]:
+    """Let go of what waits; return what a store is told to drop, and whether the study is empty."""
+    told = []
+
+    def drop(connection: sa.Connection, study: StudyRef, digests: Sequence[Digest], *, is_empty: bool) -> list[Digest]:
+        told.append((set(digests), is_empty))
+        return list(digests)
+
+    for one in waiting or purging.letting_go():
+        purging.let_go(one, drop)
+    return told
+
+
 def test_what_was_deleted_is_forgotten(catalogue: SQLCatalogue, purging: Purging, corrections: Corrections) -> None:
     first, second = version(frames=frame_table("a")), version(header="2", frames=frame_table("a"))
     kept = version(identity(1, 1, 2), frames=frame_table("b"))
@@ -76,8 +91,7 @@ def test_what_was_deleted_is_forgotten(catalogue: SQLCatalogue, purging: Purging
     assert catalogue.seq_of_root(study_ref(), bytes(32)) is None
     (waiting,) = purging.letting_go()
     assert set(waiting.digests) == contents_of(first) | contents_of(second)
-    assert set(purging.unreferenced(waiting)) == set(waiting.digests)
-    assert not purging.is_empty(study_ref())
+    assert let_go(purging) == [(set(waiting.digests), False)]
     with pytest.raises(Conflict, match="for good"):
         corrections.undo(deleted.id, new("undo"))
     with pytest.raises(Conflict, match="for good"):
@@ -92,11 +106,34 @@ def test_what_the_study_still_refers_to_is_not_let_go(
     catalogue.record([gone, version(identity(1, 1, 2), frames=frame_table("shared"))])
     delete(corrections)
     purge(purging)
-    (waiting,) = purging.letting_go()
-    assert set(purging.unreferenced(waiting)) == {gone.hdr, sha256(b"own")}
     # It is sent again before the store lets it go.
     catalogue.record([version(identity(1, 1, 3), frames=frame_table("own"))])
-    assert purging.unreferenced(waiting) == [gone.hdr]
+    assert let_go(purging) == [({gone.hdr}, False)]
+
+
+def test_a_store_is_asked_once(catalogue: SQLCatalogue, purging: Purging, corrections: Corrections) -> None:
+    catalogue.record([version()])
+    delete(corrections)
+    purge(purging)
+    (waiting,) = purging.letting_go()
+    assert len(let_go(purging)) == 1
+    assert let_go(purging, waiting) == []  # another process was first
+
+
+def test_what_a_store_did_not_let_go_of_is_asked_again(
+    catalogue: SQLCatalogue, purging: Purging, corrections: Corrections
+) -> None:
+    catalogue.record([version()])
+    delete(corrections)
+    purge(purging)
+    (waiting,) = purging.letting_go()
+
+    def fail(connection: sa.Connection, study: StudyRef, digests: Sequence[Digest], *, is_empty: bool) -> list[Digest]:
+        raise Busy("the store")
+
+    with pytest.raises(Busy):
+        purging.let_go(waiting, fail)
+    assert purging.letting_go() == [waiting]
 
 
 def test_nothing_is_purged_before_its_time(catalogue: SQLCatalogue, purging: Purging, corrections: Corrections) -> None:
@@ -138,7 +175,7 @@ def test_a_purged_instance_stays_away_and_an_expired_one_may_come(
     delete(corrections)
     catalogue.delete(study_ref(2), None, None)
     assert len(purge(purging)) == 2
-    assert purging.is_empty(study_ref(1))
+    assert (contents_of(version()), True) in let_go(purging)
     assert catalogue.record([version()])[0].outcome is Outcome.WITHDRAWN
     assert catalogue.record([version(removed)])[0].outcome is Outcome.CREATED
     with pytest.raises(NotFound):
@@ -180,7 +217,7 @@ def test_renditions_go_with_their_frames(catalogue: SQLCatalogue, purging: Purgi
     purge(purging)
     (waiting,) = purging.letting_go()
     assert made.digest in waiting.digests
-    purging.released(waiting, [made.source])
+    assert let_go(purging) == [(set(waiting.digests), True)]
     assert catalogue.rendition("main", made.source, made.transfer_syntax_uid) is None
     (released,) = purging.letting_go()
     assert released.is_released

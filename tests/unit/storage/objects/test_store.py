@@ -4,71 +4,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing
-from dataclasses import replace
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 
 from nearframe.clock import ManualClock
 from nearframe.errors import BackendFailed, Busy, ConfigurationError, IntegrityError, NotFound, Refused
-from nearframe.ids import Digest, sha256
-from nearframe.storage.objects import ObjectSettings, ObjectStore, open_index
+from nearframe.ids import sha256
+from nearframe.storage.objects import ObjectStore, open_index
 from nearframe.storage.objects.freshness import STALE_S
 from nearframe.storage.objects.index import batches
 from nearframe.storage.ports import ContentKind, StudyRef
 from nearframe.units import KIB, MIB
 from tests.buckets import MemoryBucket, failing, nothing
-from tests.packs import put
+from tests.packs import NO_CATALOGUE, put
+from tests.unit.storage.objects.conftest import Origin, append
 
-SETTINGS = ObjectSettings(object_bytes=MIB, chunk_log2=16)
 A = StudyRef("main", "1.2.3")
 B = StudyRef("main", "1.2.4")
 THIRD = StudyRef("main", "1.2.5")
-
-
-class Origin(Protocol):
-    """Opens an origin, by the name of its home."""
-
-    def __call__(self, name: str, *, cache_bytes: int = 0) -> ObjectStore: ...
-
-
-@pytest.fixture
-def bucket() -> MemoryBucket:
-    return MemoryBucket(object_lock=True)
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
-def origin(tmp_path: Path, bucket: MemoryBucket, clock: ManualClock) -> Iterator[Origin]:
-    """Opens origins over one bucket and one index, with one root key."""
-    with ExitStack() as stack:
-
-        def open_(name: str, *, cache_bytes: int = 0) -> ObjectStore:
-            settings = replace(SETTINGS, cache_bytes=cache_bytes)
-            keys = tmp_path / name / "keys"
-            keys.mkdir(parents=True, exist_ok=True)
-            (keys / "root.key").write_text("11" * 32)
-            index = open_index(tmp_path / "index.sqlite")
-            return stack.enter_context(closing(ObjectStore(tmp_path / name, bucket, index, settings, clock)))
-
-        yield open_
-
-
-@pytest.fixture
-def store(origin: Origin) -> ObjectStore:
-    return origin("one")
-
-
-def append(store: ObjectStore, study: StudyRef, data: bytes) -> Digest:
-    store.append(study, ContentKind.FRAME, sha256(data), len(data), [data])
-    return sha256(data)
 
 
 def test_what_is_ready_together_takes_one_request(store: ObjectStore, bucket: MemoryBucket) -> None:
@@ -381,8 +337,7 @@ def test_what_is_erased_stands_in_no_object(store: ObjectStore, bucket: MemoryBu
     gone, kept = append(store, A, b"g" * 1000), append(store, A, b"k" * 1000)
     store.sync(mark)
     (before,) = (name for name in bucket.objects if name.startswith("packs/"))
-    store.release(A, [gone])
-    assert store.unheld(A, [gone, kept]) == [gone]
+    assert store.let_go(NO_CATALOGUE, A, [gone], is_empty=False) == [gone]
     reading = store.stream(A, kept)
     assert store.erase().written == 1
     assert before not in bucket.objects

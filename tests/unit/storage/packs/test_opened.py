@@ -64,7 +64,7 @@ def test_it_goes_with_the_study(store: PackStore) -> None:
     read(store, digest)
     read(store, digest)
     assert store.read_framed(other, digest, HEAD, TAIL) is None, "this study does not hold it"
-    store.sync(0)
+    store.sync(store.mark())
     store.shred(STUDY)
     assert read(store, digest) is None
 
