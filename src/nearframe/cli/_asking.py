@@ -10,7 +10,15 @@ from typing import Any
 
 import httpx
 
-from nearframe.errors import AccessError, NotFound, RequestError, UpstreamError, UpstreamTimeout, UpstreamUnavailable
+from nearframe.errors import (
+    AccessError,
+    Conflict,
+    NotFound,
+    RequestError,
+    UpstreamError,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
 
 #: The first answer about a large study may have to be computed.
 TIMEOUT = httpx.Timeout(connect=5, read=120, write=30, pool=5)
@@ -87,6 +95,8 @@ def _error_of(answer: httpx.Response) -> Exception:
         return AccessError(detail)
     if status == httpx.codes.SERVICE_UNAVAILABLE:
         return UpstreamUnavailable(f"{detail}; try again")
+    if status == httpx.codes.CONFLICT:
+        return Conflict(detail)
     if status < httpx.codes.INTERNAL_SERVER_ERROR:
         return RequestError(detail)
     return UpstreamError(detail)

@@ -13,11 +13,11 @@ from starlette.types import ASGIApp
 
 from nearframe.cli._client import asks_node, edge_of, node_of
 from nearframe.cli._node import add_node_parser
-from nearframe.cli._outbox import EXIT_NOTHING_MATCHED, add_outbox
+from nearframe.cli._outbox import EXIT_NOTHING_MATCHED, EXIT_REFUSED, add_outbox
 from nearframe.cli._output import Subparsers, add_parser, print_json, print_table
 from nearframe.config import Settings
 from nearframe.context import Urgency
-from nearframe.errors import ConfigurationError
+from nearframe.errors import ConfigurationError, Conflict
 from nearframe.metrics import Metrics
 from nearframe.settingkinds import Address
 from nearframe.units import counted, format_duration, format_size
@@ -49,6 +49,11 @@ def add_subparser(subparsers: Subparsers, what: str) -> None:
     purge.add_argument("--series", metavar="UID", help="of this series only")
     purge.add_argument("--patient", action="store_true", help="of every study of the study's patient")
     purge.add_argument("--all", action="store_true", help="of every study")
+    purge.add_argument(
+        "--force",
+        action="store_true",
+        help="what is pinned too, and though the upstream is away: none can read it then",
+    )
     add_outbox(commands)
 
 
@@ -267,7 +272,11 @@ def run_purge(options: argparse.Namespace) -> int:
             wanted = {"patient_of" if options.patient else "study": _uid(node, options.study)}
             if options.series:
                 wanted["series"] = options.series
-        found = node.post("/api/purge", wanted)
+        try:
+            found = node.post("/api/purge", wanted | {"force": options.force})
+        except Conflict as error:
+            print(f"Nothing dropped: {error}", file=sys.stderr)
+            return EXIT_REFUSED
     nothing_matched = not options.all and not found["studies"]
     if options.json:
         print_json(found)

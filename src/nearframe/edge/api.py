@@ -121,14 +121,20 @@ async def routes(tiering: Tiering, context: Context, request: Request) -> Any:
 
 
 async def purge(tiering: Tiering, context: Context, request: Request) -> Any:
-    """Drop frames here: of a `study`, of its `series`, of the `patient_of` a study, or `all`. Metadata stays."""
+    """Drop frames here: of a `study`, of its `series`, of the `patient_of` a study, or `all`. Metadata stays.
+
+    Without `"force": true` it is a conflict to drop what is pinned, or anything while the upstream is away.
+    """
     document = await _json(request)
+    force = document.pop("force", False)
     given = document.keys()
     series = document.get("series")
     if given not in ({"study"}, {"study", "series"}, {"patient_of"}, {"all"}):
         raise MalformedRequest("say what to purge: study, study and series, patient_of, or all")
     if not all(value is True if name == "all" else isinstance(value, str) for name, value in document.items()):
         raise MalformedRequest('studies and series are named by their UIDs, and all is {"all": true}')
+    if not isinstance(force, bool):
+        raise MalformedRequest("force is true or false")
     if "all" in given:
         tiers = [tier for tier in tiering.keeper if tier.study.tenant == context.tenant and tier.held_bytes]
     else:
@@ -136,7 +142,7 @@ async def purge(tiering: Tiering, context: Context, request: Request) -> Any:
         tiers = [tier, *(tiering.keeper.same_patient(tier) if "patient_of" in given else ())]
     tiers = [tier for tier in tiers if context.scope.admits(tier.study.study_instance_uid)]
     before = sum(tier.held_bytes for tier in tiers)
-    count = await tiering.evictor.purge(tiers, series)
+    count = await tiering.evictor.purge(tiers, series, force=force)
     return {"studies": count, "bytes": max(0, before - sum(tier.held_bytes for tier in tiers))}
 
 

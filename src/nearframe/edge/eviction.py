@@ -8,7 +8,7 @@ and read again over the line.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Final
 
@@ -20,12 +20,13 @@ from nearframe.edge.departing import Departing
 from nearframe.edge.keeper import Keeper
 from nearframe.edge.keptstore import KeptStore
 from nearframe.edge.tiers import Departed, StudyTier
-from nearframe.errors import Busy, NearframeError
+from nearframe.errors import Busy, Conflict, NearframeError
 from nearframe.ids import Digest
 from nearframe.intake.inuse import StudiesInUse
 from nearframe.metrics import EDGE_EVICTED, EDGE_EVICTED_BYTES, Metrics
 from nearframe.query.workers import Workers
 from nearframe.storage.ports import Catalogue, InstanceRecord, StudyRef
+from nearframe.units import counted
 
 #: Room is made down to this share of the budget, so that it is made now and then and not all the time.
 LOW_WATER: Final = 0.95
@@ -33,6 +34,7 @@ LOW_WATER: Final = 0.95
 LIVE_SHARE: Final = 0.75
 #: How much may come between two looks at the store.
 _LOOK_SHARE: Final = 0.01
+_ALL_THE_SAME: Final = "--force (force, by the API) drops it all the same"
 
 _log = log.logger(__name__)
 
@@ -46,6 +48,8 @@ class Evictor:
         Returns the bytes that the store may hold.
     is_upstream
         Whether everything of a study is known to be upstream: only then may it go.
+    is_reachable
+        Whether the upstream answers, so that what goes can be had again.
     in_use
         Studies of which something is being taken in: that is always kept, and nothing of them goes.
     departing
@@ -62,6 +66,7 @@ class Evictor:
         *,
         budget: Callable[[], int],
         is_upstream: Callable[[StudyRef], bool],
+        is_reachable: Callable[[], bool],
         in_use: StudiesInUse,
         departing: Departing,
     ) -> None:
@@ -72,6 +77,7 @@ class Evictor:
         self._metrics = metrics
         self._budget = budget
         self._is_upstream = is_upstream
+        self._is_reachable = is_reachable
         self._in_use = in_use
         self._departing = departing
         self.budget_bytes = budget()
@@ -129,8 +135,23 @@ class Evictor:
             _log.warning("cache_full_of_pinned", held_bytes=held_bytes, budget_bytes=self.budget_bytes)
         return gone
 
-    async def purge(self, tiers: Iterable[StudyTier], series_instance_uid: str | None = None) -> int:
-        """Drop the frames of studies, or of one series, pinned or not, that are upstream; return how many studies."""
+    async def purge(
+        self, tiers: Collection[StudyTier], series_instance_uid: str | None = None, *, force: bool = False
+    ) -> int:
+        """Drop the frames of studies, or of one series, that are upstream; return how many studies.
+
+        Parameters
+        ----------
+        force
+            Drop what is pinned too, and what cannot be had again as long as the upstream is away.
+
+        Raises
+        ------
+        Conflict
+            If that is needed, and not said; then nothing goes.
+        """
+        if not force:
+            self._demand_harmless(tiers)
         count = 0
         for tier in tiers:
             if self._is_upstream(tier.study) and await self._knows(tier.study, series_instance_uid):
@@ -138,6 +159,18 @@ class Evictor:
                 count += 1
         await self._compact()
         return count
+
+    def _demand_harmless(self, tiers: Collection[StudyTier]) -> None:
+        if held := sum(tier.is_held for tier in tiers):
+            raise Conflict(
+                f"of what is to be dropped {counted(held, 'study')} is pinned, or in an open consult: "
+                f"nearframe edge unpin lets a study loose; {_ALL_THE_SAME}"
+            )
+        if tiers and not self._is_reachable():
+            raise Conflict(
+                "the upstream is away: what is dropped now cannot be read until it is back; "
+                f"nearframe edge status says how it stands; {_ALL_THE_SAME}"
+            )
 
     async def _knows(self, study: StudyRef, series_instance_uid: str | None) -> bool:
         """Return whether a study has such a series; None stands for all of them."""

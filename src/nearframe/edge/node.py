@@ -131,6 +131,7 @@ class Edge:
             settings, kept.store, kept.catalogue, kept.manifests,
             sql=kept.sql, disk=kept.disk, metrics=kept.metrics, clock=clock,
             is_upstream=lambda study: not kept.outbox.is_waiting(study), in_use=kept.in_use, let_go=puller.let_go,
+            is_reachable=lambda: self.upstreams.is_reachable,
         )  # fmt: skip
         admitted = AdmittedContents(kept.store, self.tiering.evictor.admits)
         fetcher = Fetcher(self.upstreams, admitted, kept.disk, kept.metrics, kept.scratch)

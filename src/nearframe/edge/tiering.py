@@ -43,6 +43,8 @@ class Tiering:
     ----------
     is_upstream
         Whether everything of a study is known to be upstream: what is not is never let go.
+    is_reachable
+        Whether the upstream answers.
     in_use
         Studies of which something is being taken in.
     let_go
@@ -61,6 +63,7 @@ class Tiering:
         metrics: Metrics,
         clock: Clock,
         is_upstream: Callable[[StudyRef], bool],
+        is_reachable: Callable[[], bool],
         in_use: StudiesInUse,
         let_go: Callable[[StudyRef], Awaitable[bool]],
     ) -> None:
@@ -84,8 +87,8 @@ class Tiering:
         self.departing = Departing(let_go, clock)
         self.evictor = Evictor(
             self.keeper, store, catalogue, disk, metrics,
-            budget=lambda: budget_bytes(settings, store), is_upstream=is_upstream, in_use=in_use,
-            departing=self.departing,
+            budget=lambda: budget_bytes(settings, store), is_upstream=is_upstream, is_reachable=is_reachable,
+            in_use=in_use, departing=self.departing,
         )  # fmt: skip
         self.prefetch: Prefetch | None = None
         self.keeper.on_open = self._opened

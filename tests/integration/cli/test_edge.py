@@ -86,6 +86,8 @@ def test_urgency_pins_and_purge(edge: Running, run: Callable[..., str]) -> None:
     assert "expected one of" not in run("urgency", uid, "none")
     assert read(run, "urgency", uid)["class"] == "active"
     assert read(run, "pin", uid)["pinned"] is True
+    assert "--force" in run("purge", uid, code=1)
+    assert read(run, "urgency", uid)["held_bytes"] > 0
     assert read(run, "unpin", uid)["pinned"] is False
     held = read(run, "urgency", uid)["held_bytes"]
     assert held > 0

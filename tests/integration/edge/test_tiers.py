@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 from nearframe import tasks
@@ -241,6 +243,39 @@ async def test_what_is_purged_is_read_again_over_the_line(tmp_path: Path) -> Non
         assert (await edge.client.get(f"/dicomweb/studies/{study.uid}/metadata")).status_code == 200
         assert (await study.read(edge))[0].startswith("nearframe-edge; fwd=miss")
         assert edge.metrics.value(EDGE_MISSES, reason="purged") > 0
+
+
+async def test_what_is_pinned_or_could_not_be_read_again_is_dropped_by_force_alone(tmp_path: Path) -> None:
+    study = Study(1, slices=2)
+    scopes: tuple[dict[str, object], ...] = ({"study": study.uid}, {"patient_of": study.uid}, {"all": True})
+    async with AsyncExitStack() as nodes:
+        origin = await nodes.enter_async_context(origin_node(tmp_path / "origin"))
+        async with edge_node(tmp_path / "edge", origin.url) as edge:
+            await origin.store(study.files)
+            await until_followed(edge, origin)
+            await study.read(edge)
+            await edge.client.put(f"/api/studies/{study.uid}/pin")
+            await _refuses_to_purge(edge, scopes, "1 study is pinned")
+            await edge.client.delete(f"/api/studies/{study.uid}/pin")
+            await nodes.aclose()
+            await _until_away(edge)
+            await _refuses_to_purge(edge, scopes, "the upstream is away")
+            assert await study.read(edge) == ["nearframe-edge; hit"] * 2
+            assert (await edge.client.post("/api/purge", json={"all": True, "force": "yes"})).status_code == 400
+            purged = await edge.client.post("/api/purge", json={"study": study.uid, "force": True})
+            assert purged.json() == {"studies": 1, "bytes": study.frame_bytes}
+
+
+async def _refuses_to_purge(edge: Node, scopes: Iterable[dict[str, object]], why: str) -> None:
+    for scope in scopes:
+        refused = await edge.client.post("/api/purge", json=scope)
+        assert (refused.status_code, why in refused.text) == (409, True), refused.text
+
+
+async def _until_away(edge: Node) -> None:
+    async with asyncio.timeout(30):
+        while (await edge.client.get("/api/status")).json()["upstream"]["reachable"]:
+            await asyncio.sleep(0.05)
 
 
 async def test_a_lost_file_is_begun_anew_from_what_is_held(tmp_path: Path) -> None:
