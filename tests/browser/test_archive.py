@@ -120,6 +120,12 @@ async def test_a_hold_is_placed_and_released(page: Page) -> None:
 
 
 async def test_a_conflict_is_settled(page: Page) -> None:
+    conflict = page.locator("#conflicts article")
+    for words in ("Doe, Janet", "CT · Series", "Image 1", "stow", "pixels of 1 frame; header: PatientName"):
+        await expect(conflict).to_contain_text(words)
+    drawn = "images => images.length === 2 && images.every(one => one.naturalWidth > 0)"
+    await expect(conflict.locator("img")).to_have_count(2)
+    await page.wait_for_function(f"({drawn})([...document.querySelectorAll('#conflicts img')])")
     await page.get_by_role("button", name="Keep current").click()
     await expect(page.locator("#conflicts")).to_contain_text("None: every UID stands for one picture")
 

@@ -9,6 +9,7 @@ from nearframe.cli._client import asks_node, node_of
 from nearframe.cli._output import Subparsers, add_parser, print_json, print_table
 from nearframe.cli._patients import shown
 from nearframe.cli._values import at_least, moment
+from nearframe.units import counted
 
 EXIT_OPEN: Final = 1
 
@@ -47,7 +48,17 @@ def run_list(options: argparse.Namespace) -> int:
     elif not found:
         print("No conflicts." if options.all else "No open conflicts.")
     else:
-        columns = ("number>", "received", "from", "version>", "current>", "resolution", "SOP instance UID")
+        columns = (
+            "number>",
+            "resolution",
+            "came",
+            "from",
+            "patient",
+            "study",
+            "picture",
+            "differs",
+            "SOP instance UID",
+        )
         print_table(None, columns, (_row(one) for one in found))
     return EXIT_OPEN if any(one["resolution"] is None for one in found) else 0
 
@@ -71,15 +82,36 @@ def _stray_row(stray: dict[str, Any]) -> tuple[object, ...]:
 
 
 def _row(conflict: dict[str, Any]) -> tuple[object, ...]:
+    of = conflict["incoming"] or conflict["current"] or {}
+    named = f"[{of['patient_id']}]" if of.get("patient_id") else None
     return (
         conflict["id"],
+        conflict["resolution"] or "open",
         moment(conflict["received_at"]),
         conflict["source"],
-        conflict["version"],
-        conflict["current_version"],
-        conflict["resolution"] or "open",
+        _words(of.get("patient_name"), named),
+        _words(of.get("study_date"), of.get("study_description")),
+        _words(of.get("modality"), _numbered("series", of), _numbered("instance", of)),
+        _differs(conflict["differs"]),
         conflict["instance"],
     )
+
+
+def _words(*parts: str | None) -> str:
+    return " ".join(part for part in parts if part) or "-"
+
+
+def _numbered(level: str, of: dict[str, Any]) -> str | None:
+    number = of.get(f"{level}_number")
+    return f"{level} {number}" if number else None
+
+
+def _differs(differs: dict[str, Any] | None) -> str:
+    if differs is None:
+        return "-"  # one of the two is stored no more
+    frames = counted(differs["frames"], "frame") if differs["frames"] else ""
+    more = differs["attribute_count"] - len(differs["attributes"])
+    return ", ".join(filter(None, (frames, *differs["attributes"], f"{more} more" if more else "")))
 
 
 def run_resolve(options: argparse.Namespace) -> int:

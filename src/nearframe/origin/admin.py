@@ -7,9 +7,11 @@ import time
 from typing import Any
 
 from nearframe.config import Settings
+from nearframe.context import Context
 from nearframe.errors import LimitExceeded, NotFound
 from nearframe.origin import proposals
 from nearframe.origin.background import BackgroundWork
+from nearframe.origin.conflicting import describe
 from nearframe.perceptual.report import dedupe_report
 from nearframe.query.health import free_bytes, high_mark
 from nearframe.query.status import NodeStatus, node_status
@@ -82,10 +84,11 @@ class Admin:
                 self._counted = time.monotonic(), found
             return found
 
-    def conflicts(self, tenant: str, *, open_only: bool) -> dict[str, Any]:
-        """Return the versions that wait for somebody to say which one is right."""
-        found = self._catalogue.conflicts(tenant, open_only=open_only)
-        return {"conflicts": [_conflict(one) for one in found]}
+    def conflicts(self, context: Context, *, open_only: bool, limit: int) -> dict[str, Any]:
+        """Return the versions that wait for somebody to say which one is right, the oldest first."""
+        found = self._catalogue.conflicts(context.tenant, open_only=open_only)
+        listed = [_conflict(one) | describe(self._catalogue, one, context.scope) for one in found[:limit]]
+        return {"conflicts": listed, "total": len(found)}
 
     def strays(self, tenant: str) -> dict[str, Any]:
         """Return the studies that name an identifier which was merged away."""

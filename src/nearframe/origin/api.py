@@ -32,6 +32,7 @@ _MAX_BODY_BYTES: Final = 64 * 1024
 _CANDIDATES: Final = 200
 _MAX_CANDIDATES: Final = 10_000
 _MAX_CONFLICT_DIGITS: Final = 18
+_MAX_CONFLICTS: Final = 10_000  # each is described from both headers, about a millisecond
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +55,15 @@ def endpoints() -> tuple[Endpoint[ApiServices], ...]:
     """Return the route table."""
     every = Parameter("all", "boolean", "Also those that are resolved.")
     limit = Parameter("limit", "integer", f"Most candidates listed ({_CANDIDATES}); all are counted.")
+    most = Parameter("limit", "integer", f"Most conflicts listed ({_MAX_CONFLICTS}), the oldest; all are counted.")
     json_ = (_JSON,)
     return (
         Endpoint("status", "GET", "/status", _status, "How the node stands, and its background work.", json_),
         Endpoint("storage", "GET", "/storage", _storage, "What the disk holds, by kind, and its room.", json_),
         Endpoint(
             "conflicts", "GET", "/conflicts", _conflicts,
-            "Instances that came with a UID that is held with other pixels.", json_, (), (every,),
+            "Instances that came with a UID that is held with other pixels: whose, which, and what differs.",
+            json_, (), (every, most),
         ),
         Endpoint(
             "conflicting_patients", "GET", "/conflicts/patients", _strays,
@@ -134,7 +137,8 @@ async def _storage(services: ApiServices, call: Call) -> Response:
 
 async def _conflicts(services: ApiServices, call: Call) -> Response:
     open_only = (call.query("all") or "false").lower() in ("false", "0", "no")
-    return _answer(await services.sql.run(services.admin.conflicts, call.context.tenant, open_only=open_only))
+    limit = _natural(call.query("limit"), _MAX_CONFLICTS, _MAX_CONFLICTS)
+    return _answer(await services.sql.run(services.admin.conflicts, call.context, open_only=open_only, limit=limit))
 
 
 async def _strays(services: ApiServices, call: Call) -> Response:

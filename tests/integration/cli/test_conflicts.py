@@ -26,10 +26,15 @@ def conflicted(start: Callable[..., Running], samples: list[Path], tmp_path_fact
     return node
 
 
-def test_a_conflict_is_listed_and_resolved(conflicted: Running, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_conflict_is_listed_and_resolved(
+    conflicted: Running, samples: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     url = ["--url", conflicted.url]
     assert main(["conflicts", "list", *url]) == 1
-    assert "open" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "open" in told
+    assert "1 frame" in told
+    assert f"[{pydicom.dcmread(samples[0]).PatientID}]" in told
     assert main(["conflicts", "list", *url, "--json"]) == 1
     (conflict,) = json.loads(capsys.readouterr().out)
     assert (conflict["version"], conflict["current_version"]) == (2, 1)

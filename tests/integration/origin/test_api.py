@@ -97,6 +97,30 @@ async def test_a_conflict_is_shown_and_resolved(client: httpx.AsyncClient) -> No
     assert [(version["version"], version["current"]) for version in versions] == [(1, False), (2, True)]
 
 
+async def test_a_conflict_tells_whose_picture_it_is_and_what_differs(client: httpx.AsyncClient) -> None:
+    await store(client, MR)
+    await store(client, repainted(edited(MR, PatientName="Roe^Jane", InstanceNumber="7")))
+    found = await get(client, "/api/conflicts")
+    (conflict,) = found["conflicts"]
+    assert found["total"] == 1
+    incoming, current = conflict["incoming"], conflict["current"]
+    assert (incoming["version"], current["version"]) == (2, 1)
+    assert (incoming["patient_name"], current["patient_name"]) == ("Roe^Jane", "CompressedSamples^MR1")
+    assert (incoming["patient_id"], incoming["modality"], incoming["study_date"]) == ("4MR1", "MR", "20040826")
+    assert (incoming["instance_number"], incoming["source"]) == ("7", "stow local_admin")
+    assert conflict["differs"] == {
+        "frames": 1, "first_frame": 1, "attributes": ["PatientName", "InstanceNumber"], "attribute_count": 2,
+    }  # fmt: skip
+    for side in (incoming, current):
+        picture = f"/dicomweb/studies/{side['study']}/series/{side['series']}/instances/{conflict['instance']}/frames/1"
+        answer = await client.get(f"{picture}/thumbnail", params={"version": side["version"], "viewport": "112,112"})
+        assert answer.headers["content-type"] == "image/jpeg"
+    await client.post(f"/api/conflicts/{conflict['id']}", json={"keep": "incoming"})
+    (settled,) = (await get(client, "/api/conflicts", all="true"))["conflicts"]
+    assert (settled["incoming"], settled["current"], settled["differs"]) == (incoming, current, conflict["differs"])
+    assert await get(client, "/api/conflicts", all="true", limit=0) == {"conflicts": [], "total": 1}
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status"),
     [

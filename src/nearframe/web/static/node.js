@@ -1,7 +1,7 @@
 // How the node stands, and what this browser keeps of its studies.
 
 import { forgetStudies, keptStudies, useWorker } from "/worker/register.js";
-import { choices } from "./conflicts.js";
+import { which, whose } from "./conflicts.js";
 import { $, archive, card, changed, count, json, line, note, onChange, size } from "./values.js";
 
 const STATUS_MS = 3000;
@@ -14,26 +14,18 @@ const place = (cursor) => cursor?.split(":").pop(); // "epoch:seq": people compa
 
 async function conflictList() {
   if (!archive) return undefined; // the card below says where they are
-  const open = await json("/api/conflicts").catch(() => []);
-  const conflicts = open.conflicts ?? open;
+  const { conflicts, total } = await json(`/api/conflicts?limit=${CONFLICTS_SHOWN}`).catch(() => ({ conflicts: [] }));
   if (!conflicts.length) return undefined;
   const list = document.createElement("ul");
-  for (const conflict of conflicts.slice(0, CONFLICTS_SHOWN)) {
+  for (const conflict of conflicts) {
     const item = document.createElement("li");
-    const patient = $(`tr.study[data-uid="${CSS.escape(conflict.study)}"] .name`)?.textContent;
-    item.append(
-      line(patient ?? `Study ${conflict.study}`, patient ? "name" : "uid"),
-      line(`Same UID, other pixels: version ${conflict.version} against current ${conflict.current_version}`),
-      line(`Instance ${conflict.instance}`, "uid"),
-    );
-    item.append(choices(conflict));
+    item.append(line(whose(conflict), "name"), line(which(conflict)), line(`Other pixels under its UID, from ${conflict.source}`));
     list.append(item);
   }
-  if (conflicts.length > CONFLICTS_SHOWN) {
-    const more = document.createElement("li");
-    more.append(`… and ${conflicts.length - CONFLICTS_SHOWN} more `, Object.assign(document.createElement("a"), { href: "/archive#conflicts", textContent: "on the archive page" }));
-    list.append(more);
-  }
+  const both = document.createElement("li");
+  const look = Object.assign(document.createElement("a"), { href: "/archive#conflicts", textContent: "Look at both and choose" });
+  both.append(look, total > conflicts.length ? ` … and ${count(total - conflicts.length)} more` : "");
+  list.append(both);
   return list;
 }
 

@@ -8,7 +8,7 @@ const NO_PICTURE = new Set(("ASMT AU DOC ECG EEG EMG EOG EPS FID HD KO M3D PLAN 
   "RWV SMR SR").split(" "));
 
 // What has no picture shows what it is instead. What could not be had shows that too, and why while the upstream is away.
-export function picture(image, url, modalities) {
+export function picture(image, url, modalities, query = {}) {
   const [kind = ""] = modalities;
   const stand = (failed) => {
     const blank = document.createElement("span");
@@ -23,7 +23,7 @@ export function picture(image, url, modalities) {
     return;
   }
   image.addEventListener("error", () => stand(true), { once: true });
-  image.src = `${url}?viewport=112,112`;
+  image.src = `${url}?${new URLSearchParams({ viewport: "112,112", ...query })}`;
 }
 
 /** Open or close the row of a study. */
