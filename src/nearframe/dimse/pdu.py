@@ -137,15 +137,18 @@ class AssociateRJ:
     ----------
     source, reason
         As sent; `Rejection` names the pairs there are.
+    because
+        What whoever looks after this node should know besides; it is not sent.
     """
 
     result: int
     source: int
     reason: int
+    because: str = field(default="", compare=False)
 
     @classmethod
-    def of(cls, why: Rejection, result: RejectResult = RejectResult.PERMANENT) -> AssociateRJ:
-        return cls(result, why >> 8, why & 0xFF)
+    def of(cls, why: Rejection, result: RejectResult = RejectResult.PERMANENT, *, because: str = "") -> AssociateRJ:
+        return cls(result, why >> 8, why & 0xFF, because)
 
     def encode(self) -> bytes:
         return _PDU.pack(PDUType.ASSOCIATE_RJ, 4) + _FOUR.pack(self.result, self.source, self.reason)

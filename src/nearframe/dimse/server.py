@@ -176,7 +176,8 @@ class DimseServer:
             admission = AssociateRJ.of(Rejection.TEMPORARY_CONGESTION, RejectResult.TRANSIENT)
         if isinstance(admission, AssociateRJ):
             self._metrics.add(DIMSE_REJECTED, reason=str(admission))
-            _log.warning("association_rejected", reason=str(admission), address=address, **_titles(request))
+            reason = ": ".join(filter(None, (str(admission), admission.because)))
+            _log.warning("association_rejected", reason=reason, address=address, **_titles(request))
             association.reject(admission)
             return
         self._associations[association] = address

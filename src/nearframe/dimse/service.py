@@ -158,8 +158,12 @@ class Doorkeeper:
         if request.called_ae_title != self._ae_title:
             return AssociateRJ.of(Rejection.CALLED_AE_TITLE_NOT_RECOGNIZED)
         peer = self._peer(request.calling_ae_title)
-        if peer is None or not peer.may_call_from(address) or not peer.may_call_as(tls):
-            return AssociateRJ.of(Rejection.CALLING_AE_TITLE_NOT_RECOGNIZED)
+        if peer is None:
+            return _not_recognized("no peer has this title")
+        if not peer.may_call_from(address):
+            return _not_recognized("the address is in none of the peer's networks")
+        if not peer.may_call_as(tls):
+            return _not_recognized("the certificate does not have the peer's tls_name")
         receives = {role.sop_class_uid for role in request.user.roles if role.is_scp}
         offer = Offer(
             choose=lambda proposed: self._choose(proposed, peer.may, receives),
@@ -282,6 +286,11 @@ def _operations(
 
         operations[CommandField.C_STORE_RQ] = store
     return operations
+
+
+def _not_recognized(because: str) -> AssociateRJ:
+    # A caller is told no more than that, whatever it is: it could find out titles, and from where they may be used.
+    return AssociateRJ.of(Rejection.CALLING_AE_TITLE_NOT_RECOGNIZED, because=because)
 
 
 def _ended(series: SeriesWatch, association: Association, is_released: bool) -> None:

@@ -107,7 +107,7 @@ async def site(
 
     def doorkeeper(request: AssociateRQ, address: str, tls: object) -> Admission | AssociateRJ:
         if request.called_ae_title != "ARCHIVE":
-            return AssociateRJ.of(Rejection.CALLED_AE_TITLE_NOT_RECOGNIZED)
+            return AssociateRJ.of(Rejection.CALLED_AE_TITLE_NOT_RECOGNIZED, because="it is another one's")
         return Admission(offer, provider.serve)
 
     server = DimseServer(doorkeeper, Metrics(), max_pdu_bytes=4096, timeouts=timeouts, limits=limits, tls=tls)
@@ -126,6 +126,7 @@ async def test_the_log_says_who_was_rejected(caplog: pytest.LogCaptureFixture) -
     (rejected,) = (record for record in caplog.records if record.getMessage() == "association_rejected")
     fields = vars(rejected)["nearframe_fields"]
     assert fields["address"] == "127.0.0.1"
+    assert fields["reason"] == "called ae title not recognized: it is another one's"
     assert (fields["calling"], fields["called"]) == (archive.peer.our_ae_title, "OTHER")
 
 
