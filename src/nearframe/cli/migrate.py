@@ -9,13 +9,14 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from nearframe.cli._client import add_ca_cert, add_url, client_of
 from nearframe.cli._output import Subparsers, add_json_option, add_parser, print_json
 from nearframe.cli._progress import rows_bar
 from nearframe.cli._settings import add_settings, read_as, settings_from
 from nearframe.config import Settings
-from nearframe.errors import ConfigurationError
+from nearframe.errors import ConfigurationError, DatabaseAway, NearframeError
 from nearframe.settingkinds import COUNT, DATABASE_URL
 from nearframe.storage.catalogue import CATALOGUE_FILE
 from nearframe.storage.catalogue.catalogue import open_database
@@ -25,6 +26,10 @@ from nearframe.storage.packs.locks import is_owned
 from nearframe.units import counted, format_size
 from nearframe.upkeep.convert import Contents, Converted, bucket_beside, convert
 from nearframe.upkeep.nodes import NodeCopies
+
+_REFUSAL: Final = "failed: FATAL:"
+#: Refusals that time mends: a server that starts, stops or is full.
+_PASSING: Final = ("starting up", "shutting down", "recovery", "too many clients", "slots are reserved", "terminating")
 
 
 def add_subparser(subparsers: Subparsers, what: str) -> None:
@@ -85,12 +90,26 @@ def _convert(settings: Settings, options: argparse.Namespace) -> int:
         if options.contents:
             carried = replace(settings, s3_url=options.contents, database_url=options.to)
             contents = Contents(partial(bucket_beside, carried), NodeCopies(client, Path(tempfile.gettempdir())))
-        done = convert(settings.home, options.to, progress, contents, switch=options.switch)
+        try:
+            done = convert(settings.home, options.to, progress, contents, switch=options.switch)
+        except DatabaseAway as error:
+            raise _explained(error) from error
     if options.json:
         print_json(asdict(done))
     else:
         _tell(done, "--database-url and --s3-url" if contents else "--database-url")
     return 0
+
+
+def _explained(error: DatabaseAway) -> NearframeError:
+    """Return an error with the driver's reason: it names database and user, which whoever types them may see."""
+    reason = " ".join(str(getattr(error.__cause__, "orig", "")).split())
+    if not reason:
+        return error
+    # To one who connects libpq gives no SQLSTATE: the server's own refusals are what is marked as fatal.
+    if _REFUSAL in reason and not any(words in reason for words in _PASSING):
+        return ConfigurationError(f"--to: PostgreSQL refuses us there: {reason}")
+    return DatabaseAway(f"{error} ({reason})")
 
 
 def _tell(done: Converted, where: str) -> None:

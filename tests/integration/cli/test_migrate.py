@@ -77,6 +77,23 @@ def test_a_catalogue_goes_to_postgresql_while_its_node_serves(
 
 
 @pytest.mark.postgresql
+def test_why_a_database_cannot_be_had(tmp_path: Path, postgres_server: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the command has to change is told apart from a server that is away."""
+    open_catalogue(tmp_path / CATALOGUE_FILE).close()
+    to = ["migrate", "--home", str(tmp_path), "--to"]
+    for user, reason in (
+        ("postgres", 'database "nowhere" does not exist'),
+        ("nobody", 'role "nobody" does not exist'),
+    ):
+        assert main([*to, f"postgresql://{user}@/nowhere?host={postgres_server}"]) == 2
+        assert reason in capsys.readouterr().err
+    assert main([*to, f"postgresql://postgres@/nowhere?host={tmp_path}"]) == 3
+    told = capsys.readouterr().err
+    assert "does not answer us" in told
+    assert "No such file or directory" in told
+
+
+@pytest.mark.postgresql
 def test_without_a_node_and_back_again(
     tmp_path: Path, postgres_server: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
