@@ -101,6 +101,8 @@ def test_without_a_node_and_back_again(
     open_catalogue(tmp_path / CATALOGUE_FILE).close()
     assert main(["migrate", "--home", str(tmp_path), "--to", url, "--switch"]) == 0
     assert "start an origin with --database-url" in capsys.readouterr().out
+    assert main(["migrate", "--home", str(tmp_path)]) == 2
+    assert "was carried into PostgreSQL: set database_url to that" in capsys.readouterr().err
     assert main(["migrate", "--home", str(tmp_path), "--take-back"]) == 0
     assert "may be started from this catalogue again" in capsys.readouterr().out
     open_catalogue(tmp_path / CATALOGUE_FILE).close()

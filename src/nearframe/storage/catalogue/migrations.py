@@ -63,8 +63,8 @@ def migrate(database: Database, now: datetime, *, may_create: bool = True) -> No
             )
         if found == MOVED:
             raise ConfigurationError(
-                "this catalogue was carried into another database: set database_url to that; to go on with this one, "
-                "without what was stored since, nearframe migrate --take-back"
+                "this catalogue was carried into PostgreSQL: set database_url to that; to go on with this one, which "
+                "stays in the home as catalogue.sqlite, without what was stored since, nearframe migrate --take-back"
             )
         if found > LATEST:
             raise ConfigurationError(
