@@ -8,6 +8,7 @@ from typing import Final
 from nearframe.dimse.command import Command, Field, Value
 from nearframe.errors import (
     Busy,
+    DatabaseAway,
     LimitExceeded,
     MismatchedIdentifier,
     MissingIdentifier,
@@ -51,7 +52,7 @@ def status_of(error: NearframeError) -> Status:
     match error:
         case LimitExceeded(limit="max_nesting"):
             return Status.CANNOT_UNDERSTAND  # another time there would be no more room for it
-        case NoSpace() | Busy() | LimitExceeded() | TooBroad():
+        case NoSpace() | Busy() | DatabaseAway() | LimitExceeded() | TooBroad():
             return Status.OUT_OF_RESOURCES
         case MismatchedIdentifier() | MissingIdentifier():
             return Status.DATA_SET_DOES_NOT_MATCH
