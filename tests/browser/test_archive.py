@@ -31,6 +31,7 @@ def store(url: str, data: bytes) -> None:
 def other_pixels(file: bytes) -> bytes:
     ds = pydicom.dcmread(io.BytesIO(file))
     ds.PixelData = bytes(len(ds.PixelData))
+    ds.SeriesDescription = "Read out again"
     out = io.BytesIO()
     ds.save_as(out)
     return out.getvalue()
@@ -121,7 +122,7 @@ async def test_a_hold_is_placed_and_released(page: Page) -> None:
 
 async def test_a_conflict_is_settled(page: Page) -> None:
     conflict = page.locator("#conflicts article")
-    for words in ("Doe, Janet", "CT · Series", "Image 1", "stow", "pixels of 1 frame; header: PatientName"):
+    for words in ("Doe, Jane", "CT · Series", "Image 1", "Read out again", "stow", "pixels of 1 frame; header:"):
         await expect(conflict).to_contain_text(words)
     drawn = "images => images.length === 2 && images.every(one => one.naturalWidth > 0)"
     await expect(conflict.locator("img")).to_have_count(2)
