@@ -57,9 +57,13 @@ class Comparison:
 def process_tree(pid: int) -> Iterator[int]:
     """Yield a process and its living descendants."""
     yield pid
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+    except OSError:
+        return  # it has just ended
+    for task in tasks:
         try:
-            children = task.read_text().split()
+            children = (task / "children").read_text().split()
         except OSError:
             continue
         for child in children:
